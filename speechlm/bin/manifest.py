@@ -1,0 +1,24 @@
+"""Write the manifest of one set: `python -m speechlm.bin.manifest --data data/train --codes dump/codec/train`."""
+
+import argparse
+from pathlib import Path
+
+from speechlm.bin.command import run_main
+from speechlm.data.manifest import build_manifest, write_manifest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="Kaldi data directory")
+    parser.add_argument("--codes", required=True, help="folder with codes.<lang>.scp; the manifest is written there")
+    parser.add_argument("--lang", help="language of files without a suffix")
+    args = parser.parse_args()
+    lines = build_manifest(args.data, args.codes, args.lang)
+    path = Path(args.codes) / "manifest.jsonl"
+    write_manifest(path, lines)
+    frames = sum(frames for line in lines for _, frames in line["codes"].values())
+    print(f"{path}: {len(lines)} utterances, {frames} code frames")
+
+
+if __name__ == "__main__":
+    run_main(main)

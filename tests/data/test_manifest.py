@@ -1,0 +1,59 @@
+"""The manifest: what is built is loaded back, codes included; nothing missing is skipped."""
+
+import pickle
+
+import kaldiio
+import numpy as np
+import pytest
+
+from speechlm.data.kaldi import write_data_dir
+from speechlm.data.manifest import build_manifest, load_manifest, read_codes, write_manifest
+
+
+@pytest.fixture
+def one_set(tmp_path):
+    """A data directory with two utterances, and their codes."""
+    tables = {"text.en": {"b": "two words", "a": "one"}, "wav.scp.en": {"a": "a.wav", "b": "b.wav"}, "utt2spk": {"a": "v1", "b": "v1"}}
+    write_data_dir(tmp_path / "data", tables)
+    (tmp_path / "dump").mkdir()
+    ark = tmp_path / "dump" / "codes.en.0.ark"
+    codes = {"a": np.arange(6, dtype=np.int32).reshape(3, 2), "b": np.ones((5, 2), np.int32)}
+    kaldiio.save_ark(str(ark), codes, scp=str(tmp_path / "dump" / "codes.en.scp"), write_function="numpy")
+    return tmp_path
+
+
+def test_manifest_and_codes_read_back(one_set):
+    write_manifest(one_set / "dump/manifest.jsonl", build_manifest(one_set / "data", one_set / "dump"))
+    a, b = load_manifest(one_set / "dump/manifest.jsonl")
+    assert (a.id, a.speaker, b.text, b.codes["en"].frames) == ("a", "v1", {"en": "two words"}, 5)
+    assert read_codes(a.codes["en"]).tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_text_only_sets_have_no_codes(tmp_path):
+    write_data_dir(tmp_path, {"text.es": {"s1": "hola"}, "text.en": {"s1": "hello"}})
+    assert build_manifest(tmp_path, tmp_path) == [{"id": "s1", "speaker": "", "text": {"en": "hello", "es": "hola"}, "codes": {}}]
+
+
+def test_missing_codes_are_named(one_set):
+    scp = one_set / "dump/codes.en.scp"
+    scp.write_text(scp.read_text().splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match=r"1 of 2 utterances missing .*: b.*extract_codes"):
+        build_manifest(one_set / "data", one_set / "dump")
+    scp.unlink()
+    with pytest.raises(ValueError, match="no codes.en.scp.*extract_codes"):
+        build_manifest(one_set / "data", one_set / "dump")
+
+
+def test_damaged_manifests_and_archives_are_refused(one_set):
+    path = one_set / "dump/manifest.jsonl"
+    with pytest.raises(ValueError, match="no such file"):
+        load_manifest(path)
+    for line in ('{"id": "a"}', "[1]", '{"id":"a","speaker":"","text":{},"codes":{"en":["../x.ark:0",1]}}'):
+        path.write_text(line + "\n")
+        with pytest.raises(ValueError, match="manifest.jsonl:1"):
+            load_manifest(path)
+    write_manifest(path, build_manifest(one_set / "data", one_set / "dump"))
+    ref = load_manifest(path)[0].codes["en"]
+    ref.ark.write_bytes(ref.ark.read_bytes()[: ref.offset] + b"PKL" + pickle.dumps(1))
+    with pytest.raises(ValueError, match="neither a numpy nor a binary Kaldi entry"):
+        read_codes(ref)
