@@ -1,0 +1,43 @@
+"""Package metadata. Exact versions of every dependency: tools/requirements.lock."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = "0.1.0"
+
+REQUIREMENTS = [
+    "torch==2.11.0",
+    "torchaudio==2.11.0",  # imported by espnet and encodec; must match torch
+    "espnet==202511",
+    "encodec==0.1.1",
+    "transformers>=4.44,<5",
+    "sentencepiece==0.2.0",  # the version that espnet asks for
+    "numpy>=2",
+    "kaldiio",
+    "jiwer",
+    "sacrebleu",
+    "soundfile",
+    "soxr",
+    "espeakng-loader",
+    "safetensors",
+    "pyyaml",
+    "matplotlib",
+    "tensorboard",
+    "setuptools<74",  # espnet's dependencies still import pkg_resources
+]
+TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "ruff"]
+
+ASSETS = [str(path.relative_to("speechlm")) for path in Path("speechlm/assets").rglob("*") if path.is_file()]
+
+setup(
+    name="speechlm",
+    version=VERSION,
+    description="Speech language models on neural codec tokens: one model for ASR, TTS, S2TT and S2ST",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["speechlm", "speechlm.*"]),
+    package_data={"speechlm": ASSETS},
+    install_requires=REQUIREMENTS,
+    extras_require={"test": TEST_REQUIREMENTS},
+)

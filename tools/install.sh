@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Installs everything: a virtual environment with all packages of tools/requirements.lock and this repository.
+#
+#   tools/install.sh                          needs only Python 3.11 with pip, and the network
+#   SPEECHLM_VENV=/big/disk/env tools/install.sh     elsewhere than tools/venv
+#   PYTHON=/opt/python3.11/bin/python tools/install.sh
+#
+# Done once: a finished installation is recognised in milliseconds, a changed setup.py or lock file, or an
+# interrupted installation, is made again. Packages come from the index that pip is configured for.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+venv=${SPEECHLM_VENV:-$PWD/tools/venv}
+record=$venv/.speechlm_installed      # written last: says which files this environment was made from
+owner=$venv/.speechlm_environment     # written first: this folder is ours to remove
+wanted=$(cat setup.py tools/requirements.lock | cksum)
+
+is_done() { [ -x "$venv/bin/python" ] && [ "$(cat "$record" 2>/dev/null)" = "$wanted" ]; }
+
+fail() { echo "tools/install.sh: $*" >&2; exit 1; }
+
+find_python() {           # the first Python 3.11 that has pip: the version that the lock file was tested with
+    local name names=${PYTHON:-python3.11 python3 python}
+    for name in $names; do
+        if "$name" -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    fail "found no Python 3.11 with pip (looked for: $names)." \
+        "Install one, or name it: PYTHON=/path/to/python3.11 tools/install.sh"
+}
+
+use_settings_of_pip() {   # uv does not read pip's configuration: index and certificates
+    local index certificates
+    index=${PIP_INDEX_URL:-$("$python" -m pip config get global.index-url 2>/dev/null || true)}
+    certificates=${PIP_CERT:-$("$python" -m pip config get global.cert 2>/dev/null || true)}
+    if [ -n "$index" ]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}; fi
+    if [ -n "$certificates" ]; then export SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates}; fi
+}
+
+remove_unfinished() {
+    [ -e "$venv" ] || return 0
+    [ -e "$owner" ] || [ -z "$(ls -A "$venv")" ] ||
+        fail "$venv exists and was not made by this script. Move it away, or set SPEECHLM_VENV to a new folder."
+    echo "Removing $venv: unfinished, or made from other versions of setup.py and the lock file."
+    rm -rf "$venv"
+}
+
+install() {
+    mkdir -p "$venv"
+    touch "$owner"
+    echo "1/3 uv, the installer (with pip of $python)"
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$venv/uv" 'uv>=0.5'
+    local uv=$venv/uv/bin/uv
+    echo "2/3 $(grep -c '^[a-z]' tools/requirements.lock) packages: about 5 GB on disk, a minute with a fast network"
+    "$uv" venv --quiet --allow-existing --python "$python" "$venv"
+    VIRTUAL_ENV=$venv "$uv" pip install --quiet --requirements tools/requirements.lock
+    echo "3/3 this repository (editable)"
+    VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
+    "$venv/bin/python" -c 'import torch, torchaudio, espnet2, encodec, speechlm' ||
+        fail "a package does not import (see above). Remove $venv and try again; if it fails again, report the lines above."
+}
+
+if is_done; then exit 0; fi
+mkdir -p "$(dirname "$venv")"
+if command -v flock >/dev/null; then      # a second installation waits for the first
+    exec 9>"$venv.lock"
+    flock 9
+    if is_done; then exit 0; fi
+fi
+python=$(find_python)
+echo "Installing into $venv (once; SPEECHLM_VENV chooses another folder)"
+use_settings_of_pip
+remove_unfinished
+install
+echo "$wanted" > "$record.part" && mv "$record.part" "$record"
+echo "Installed in $SECONDS s: $venv/bin/python"

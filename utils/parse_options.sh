@@ -1,0 +1,115 @@
+# Command-line options for a script, made from the variables that it declares. Source it after them:
+#
+#     # Trains a model. (The first comment block is printed by --help.)
+#     ## Folders                     <- a heading in --help
+#     expdir=exp      # where models go
+#     nj=4            # number of parallel jobs
+#     . "$root/utils/parse_options.sh"
+#
+# Every line `name=value   # help` above the sourcing line declares an option; a variable without a help
+# comment is private. `--name value`, `--name=value` and `--na-me value` are the same. An option that is not
+# declared is refused with the nearest ones; a true/false or whole-number option takes only such a value.
+# What follows the options stays in "$@".
+
+po_script=${BASH_SOURCE[1]}
+po_last_line=${BASH_LINENO[0]}
+po_names=()           # declared names, in order
+declare -A po_defaults po_helps
+
+po_declare() {        # read the declarations of the sourcing script
+    local text
+    while IFS= read -r text; do
+        [[ $text =~ ^([a-z][a-z0-9_]*)=.*[[:space:]]\#[[:space:]](.*)$ ]] || continue
+        po_names+=("${BASH_REMATCH[1]}")
+        po_helps[${BASH_REMATCH[1]}]=${BASH_REMATCH[2]}
+        po_defaults[${BASH_REMATCH[1]}]=${!BASH_REMATCH[1]}
+    done < <(head -n "$po_last_line" "$po_script")
+}
+
+po_show_help() {      # the script's first comment block, then each option with its value and help
+    local text name started=
+    while IFS= read -r text; do
+        case $text in
+            '#!'*) ;;
+            '#'*) started=1; text=${text#\#}; echo "${text# }" ;;
+            *) [ -z "$started" ] || break ;;
+        esac
+    done < "$po_script"
+    printf '\nOptions (value now in brackets):\n'
+    while IFS= read -r text; do
+        if [[ $text == '## '* ]]; then
+            printf '\n%s\n' "${text#'## '}"
+        elif [[ $text =~ ^([a-z][a-z0-9_]*)=.*[[:space:]]\#[[:space:]] ]]; then
+            name=${BASH_REMATCH[1]}
+            printf '  --%-20s %s [%s]\n' "$name" "${po_helps[$name]}" "${!name}"
+        fi
+    done < <(head -n "$po_last_line" "$po_script")
+}
+
+po_fail() {
+    echo "${po_script##*/}: $1" >&2
+    exit 2
+}
+
+po_nearest() {        # the declared names at the smallest edit distances from $1, at most three
+    printf '%s\n' "${po_names[@]}" | awk -v want="$1" '
+        function min(a, b) { return a < b ? a : b }
+        function distance(a, b,    i, j, row, left, above) {
+            for (j = 0; j <= length(b); j++) row[j] = j
+            for (i = 1; i <= length(a); i++) {
+                above = row[0]; row[0] = i
+                for (j = 1; j <= length(b); j++) {
+                    left = min(row[j] + 1, row[j - 1] + 1)
+                    left = min(left, above + (substr(a, i, 1) != substr(b, j, 1)))
+                    above = row[j]; row[j] = left
+                }
+            }
+            return row[length(b)]
+        }
+        { d = distance(want, $1)
+          if (index($1, want) || index(want, $1)) d = min(d, 2)
+          if (d <= 2 + length(want) / 4) print d, "--" $1 }' | sort -s -n -k1,1 | head -n 3 | cut -d' ' -f2
+}
+
+po_check_name() {
+    local near
+    [ -z "${po_defaults[$1]+set}" ] || return 0
+    near=$(po_nearest "$1" | paste -sd' ')
+    po_fail "there is no option --$1.${near:+ Nearest: $near.} --help lists all options."
+}
+
+po_check_value() {
+    local default=${po_defaults[$1]}
+    if [[ $default =~ ^(true|false)$ && ! $2 =~ ^(true|false)$ ]]; then
+        po_fail "--$1 takes true or false, found '$2'."
+    elif [[ $default =~ ^[0-9]+$ && ! $2 =~ ^[0-9]+$ ]]; then
+        po_fail "--$1 takes a whole number, found '$2'."
+    fi
+}
+
+po_is_option() {      # true if $1 is one of our options, hence not a value
+    local name=${1%%=*}
+    [[ $name == --* ]] || return 1
+    name=${name#--}
+    [ -n "$name" ] && [ -n "${po_defaults[${name//-/_}]+set}" ]
+}
+
+po_declare
+while [[ $# -gt 0 && $1 == -* ]]; do
+    case $1 in
+        -h | --help) po_show_help; exit 0 ;;
+        --*=*) po_name=${1%%=*}; po_value=${1#*=}; po_shift=1 ;;
+        --?*) po_name=$1; po_value=${2-}; po_shift=2 ;;
+        *) po_fail "'$1' is no option: options are --name value. --help lists them." ;;
+    esac
+    po_name=${po_name#--}
+    po_name=${po_name//-/_}
+    [[ $po_name =~ ^[a-zA-Z0-9_]+$ ]] || po_fail "'$1' is no option: options are --name value. --help lists them."
+    po_check_name "$po_name"
+    if [ "$po_shift" -eq 2 ] && { [ $# -lt 2 ] || po_is_option "$2"; }; then
+        po_fail "--$po_name needs a value: --$po_name VALUE (${po_helps[$po_name]})."
+    fi
+    po_check_value "$po_name" "$po_value"
+    printf -v "$po_name" '%s' "$po_value"
+    shift "$po_shift"
+done
