@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Prepares the Free Spoken Digit Dataset: data/{train,dev,test}, 8 kHz English digits of six real speakers.
+# Run it in egs/fsdd. Without --fsdd, the public repository is cloned into downloads/ (about 30 MB).
+set -euo pipefail
+fsdd=               # folder with recordings/ or recordings.tar.gz, if you have the corpus already
+address=https://github.com/Jakobovski/free-spoken-digit-dataset   # where it is cloned from
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+. "$root/utils/parse_options.sh"
+. "$root/egs/TEMPLATE/path.sh"
+
+if [ -z "$fsdd" ]; then
+    fsdd=downloads/free-spoken-digit-dataset
+    if [ ! -d "$fsdd/recordings" ]; then
+        rm -rf "$fsdd.partial"
+        git clone --depth 1 "$address" "$fsdd.partial" || {
+            echo "data.sh: could not clone $address. If you have the corpus, say where: --fsdd DIR" >&2
+            exit 1
+        }
+        rm -rf "$fsdd" && mv "$fsdd.partial" "$fsdd"
+    fi
+fi
+
+python "$root/egs/fsdd/local/make_data.py" --fsdd "$fsdd" --unpack downloads/fsdd --out data
+python -m speechlm.bin.validate_data data/train data/dev data/test --lang en

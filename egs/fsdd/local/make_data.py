@@ -1,0 +1,90 @@
+"""Free Spoken Digit Dataset -> Kaldi directories.
+
+A recording is `{digit}_{speaker}_{index}.wav`. The corpus's own rule makes index 0-4 the test set; of the rest,
+5-9 is our development set and 10-49 the training set. Ids begin with the speaker: `7_george_12` -> `george-7-12`.
+"""
+
+import argparse
+import re
+import shutil
+import tarfile
+from collections import defaultdict
+from pathlib import Path
+
+from speechlm.bin.command import run_main
+from speechlm.data.kaldi import write_data_dir
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SETS = {"test": range(0, 5), "dev": range(5, 10), "train": range(10, 50)}
+NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fsdd", required=True, help="folder with recordings/ or recordings.tar.gz")
+    parser.add_argument("--unpack", required=True, help="where the archive is unpacked, if there is only an archive")
+    parser.add_argument("--out", default="data", help="where train, dev and test go")
+    args = parser.parse_args()
+    recordings = find_recordings(Path(args.fsdd), Path(args.unpack))
+    for name, tables in make_tables(recordings).items():
+        write_data_dir(Path(args.out) / name, tables)
+        print(f"{args.out}/{name}: {len(tables['text'])} utterances, {len(set(tables['utt2spk'].values()))} speakers")
+
+
+def find_recordings(fsdd: Path, unpack_dir: Path) -> Path:
+    """Return the folder of wav files, unpacking recordings.tar.gz if that is what there is."""
+    if (fsdd / "recordings").is_dir():
+        return fsdd / "recordings"
+    if not (fsdd / "recordings.tar.gz").is_file():
+        raise ValueError(f"{fsdd}: found neither recordings/ nor recordings.tar.gz; expected a copy of the corpus. Without --fsdd it is cloned.")
+    return unpack(fsdd / "recordings.tar.gz", unpack_dir / "recordings")
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Copy the regular files of the archive that are named like recordings into `folder`, all of them or none.
+
+    Only file names are taken from the archive, never its folders or links: it cannot write elsewhere.
+    """
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = Path(member.name).name
+                if member.isfile() and NAME.fullmatch(name):
+                    (partial / name).write_bytes(tar.extractfile(member).read())
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{archive}: cannot be unpacked ({error}). Fetch it again, or leave --fsdd out.") from None
+    shutil.rmtree(folder, ignore_errors=True)
+    return partial.rename(folder)
+
+
+def make_tables(recordings: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """Return {set: {"wav.scp" | "text" | "utt2spk": {id: value}}}; raise ValueError if a recording is missing."""
+    tables = {name: {"wav.scp": {}, "text": {}, "utt2spk": {}} for name in SETS}
+    indices = defaultdict(set)
+    for path in recordings.glob("*.wav"):
+        if not (match := NAME.fullmatch(path.name)):
+            raise ValueError(f"{path}: expected a name like 7_george_12.wav. Remove the file.")
+        digit, speaker, index = match.groups()
+        indices[speaker, digit].add(int(index))
+        entry = tables[set_of(int(index))]
+        key = f"{speaker}-{digit}-{int(index):02d}"
+        entry["wav.scp"][key], entry["text"][key], entry["utt2spk"][key] = str(path.resolve()), WORDS[int(digit)], speaker
+    missing = [f"{d}_{s}_{i}.wav" for s in sorted({s for s, _ in indices}) for d in "0123456789" for i in sorted(set(range(50)) - indices[s, d])]
+    if missing or not indices:
+        raise ValueError(f"{recordings}: {len(missing) or 'all'} recordings missing (first: {', '.join(missing[:5])}). Copy or clone the corpus again.")
+    return tables
+
+
+def set_of(index: int) -> str:
+    """Return the set that a recording's index puts it in."""
+    for name, indices in SETS.items():
+        if index in indices:
+            return name
+    raise ValueError(f"recording index {index}: expected 0-49. This copy is newer than the recipe; remove the recordings beyond 49.")
+
+
+if __name__ == "__main__":
+    run_main(main)
