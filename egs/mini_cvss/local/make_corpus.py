@@ -1,0 +1,124 @@
+"""Write the mini_cvss corpus: sentence pairs from grammar.yaml, spoken by the voices of voices.yaml.
+
+CVSS-T in miniature: the source and the target of a pair are spoken by the same (synthetic) speaker.
+The sentences of dev and test occur in no training set, in either language.
+"""
+
+import argparse
+import multiprocessing
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+import yaml
+
+from speechlm.data.espeak import Voice, speak
+from speechlm.data.files import atomic_write, stage
+from speechlm.data.grammar import Grammar
+
+ESPEAK_LANGUAGE = {"en": "en-us", "es": "es", "zh": "cmn"}
+SAMPLE_RATE_HZ = 16000
+SHARD = 100  # utterances spoken in one fresh process; fixed, so that --nj does not change a sample
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One sentence, by one speaker, in every language of the pair."""
+
+    id: str
+    voice: Voice
+    text: dict[str, str]
+
+
+def split_sentences(grammar: Grammar, sizes: dict[str, int], seed: int) -> dict[str, list[dict[str, str]]]:
+    """Return disjoint sets of sentences: distinct in every language, hence unseen across sets."""
+    sentences = iter(grammar.sample_distinct(sum(sizes.values()), random.Random(seed)))
+    return {name: [next(sentences) for _ in range(size)] for name, size in sizes.items()}
+
+
+def write_text(folder: Path, languages: list[str], lines: list[tuple[str, dict[str, str]]]) -> None:
+    for lang in languages:
+        with atomic_write(folder / f"text.{lang}") as stream:
+            stream.writelines(f"{key} {text[lang]}\n" for key, text in lines)
+
+
+def speak_shard(job: tuple[Path, list[str], list[Utterance]]) -> int:
+    """Speak some utterances to `<folder>/wav.<lang>/<id>.wav`; return how many."""
+    folder, languages, utterances = job
+    for utterance in utterances:
+        for lang in languages:
+            wav_T = speak(utterance.text[lang], ESPEAK_LANGUAGE[lang], utterance.voice, SAMPLE_RATE_HZ)
+            soundfile.write(folder / f"wav.{lang}" / f"{utterance.id}.wav", wav_T, SAMPLE_RATE_HZ, subtype="PCM_16")
+    return len(utterances)
+
+
+def write_spoken(folder: Path, languages: list[str], utterances: list[Utterance], jobs: int) -> None:
+    utterances = sorted(utterances, key=lambda u: u.id)
+    for lang in languages:
+        (folder / f"wav.{lang}").mkdir(parents=True, exist_ok=True)
+    shards = [(folder, languages, utterances[i : i + SHARD]) for i in range(0, len(utterances), SHARD)]
+    start, done = time.monotonic(), 0
+    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
+        for count in pool.imap_unordered(speak_shard, shards):
+            done += count
+            left_sec = (time.monotonic() - start) / done * (len(utterances) - done)
+            print(f"\r{folder.name}: {done}/{len(utterances)} utterances spoken, {left_sec:.0f} s left ", end="", flush=True)
+    print()
+    write_text(folder, languages, [(u.id, u.text) for u in utterances])
+    for lang in languages:
+        with atomic_write(folder / f"wav.scp.{lang}") as stream:
+            stream.writelines(f"{u.id} {folder}/wav.{lang}/{u.id}.wav\n" for u in utterances)
+    with atomic_write(folder / "utt2spk") as stream:
+        stream.writelines(f"{u.id} {u.voice.name}\n" for u in utterances)
+    with atomic_write(folder / "spk2utt") as stream:
+        for name in sorted({u.voice.name for u in utterances}):
+            stream.write(" ".join([name, *(u.id for u in utterances if u.voice.name == name)]) + "\n")
+
+
+def cast(name: str, sentences: list[dict[str, str]], voices: list[Voice]) -> list[Utterance]:
+    """Give the sentences to the voices in turn."""
+    pairs = ((voices[i % len(voices)], i, text) for i, text in enumerate(sentences))
+    return [Utterance(f"{voice.name}-{name}-{i:05d}", voice, text) for voice, i, text in pairs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("data"))
+    parser.add_argument("--languages", default="es,en", help="source,target")
+    parser.add_argument("--pairs", type=int, default=5000, help="spoken training pairs")
+    parser.add_argument("--text_pairs", type=int, default=20000, help="training pairs of text only")
+    parser.add_argument("--eval_pairs", type=int, default=200, help="pairs in dev and in each test set")
+    parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
+    parser.add_argument("--voices", type=Path, default=HERE / "voices.yaml")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--nj", type=int, default=2)
+    args = parser.parse_args()
+
+    languages = args.languages.split(",")
+    settings = {k: str(v) for k, v in vars(args).items() if k not in ("nj", "grammar", "voices")}
+    with stage(args.out, "mini_cvss", settings, [args.grammar, args.voices]) as todo:
+        if todo:
+            make(args, languages)
+
+
+def make(args: argparse.Namespace, languages: list[str]) -> None:
+    grammar = Grammar(args.grammar)
+    unknown = set(languages) - set(grammar.languages)
+    if unknown:
+        raise ValueError(f"--languages {args.languages}: {args.grammar} has {grammar.languages}, not {sorted(unknown)}")
+    voices = {k: [Voice(**v) for v in vs] for k, vs in yaml.safe_load(args.voices.read_text(encoding="utf-8")).items()}
+    sizes = {"dev": args.eval_pairs, "test": args.eval_pairs, "test_unheard": args.eval_pairs, "text_test": args.eval_pairs}
+    sets = split_sentences(grammar, sizes | {"train": args.pairs, "text_train": args.text_pairs}, args.seed)
+    for name in ("text_train", "text_test"):
+        lines = [(f"{name}-{i:06d}", text) for i, text in enumerate(sets[name])]
+        write_text(args.out / name, languages, lines)
+    for name in ("train", "dev", "test", "test_unheard"):
+        group = voices["unheard" if name == "test_unheard" else "train"]
+        write_spoken(args.out / name, languages, cast(name, sets[name], group), args.nj)
+
+
+if __name__ == "__main__":
+    main()
