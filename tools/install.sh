@@ -51,7 +51,7 @@ install() {
     mkdir -p "$venv"
     touch "$owner"
     echo "1/3 uv, the installer (with pip of $python)"
-    "$python" -m pip install --quiet --disable-pip-version-check --target "$venv/uv" 'uv>=0.5'
+    "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$venv/uv" 'uv>=0.5'
     local uv=$venv/uv/bin/uv
     echo "2/3 $(grep -c '^[a-z]' tools/requirements.lock) packages: about 5 GB on disk, a minute with a fast network"
     "$uv" venv --quiet --allow-existing --python "$python" "$venv"
@@ -65,7 +65,7 @@ install() {
 if is_done; then exit 0; fi
 mkdir -p "$(dirname "$venv")"
 if command -v flock >/dev/null; then      # a second installation waits for the first
-    exec 9>"$venv.lock"
+    exec 9>"$(dirname "$venv")/.$(basename "$venv").lock"
     flock 9
     if is_done; then exit 0; fi
 fi

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# @NAME@: one line about the corpus, its address and its licence.
+# Every option of egs/TEMPLATE/speechlm.sh may follow: ./run.sh --help, ./run.sh --stage 6 --stop_stage 7
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+../TEMPLATE/speechlm.sh \
+    --langs "@LANGS@" --src_lang @SRC_LANG@ --tgt_lang @TGT_LANG@ \
+    --train_sets train --dev_set dev --test_sets test \
+    --tasks "@TASKS@" \
+    "$@"

@@ -1,0 +1,214 @@
+#!/usr/bin/env bash
+# The whole recipe, from corpus to results. Called by egs/<corpus>/run.sh, in its folder.
+#
+#   1 data        local/data.sh writes Kaldi directories            data/<set>/
+#   2 codes       check them; codec tokens of every recording       dump/<codec>/<set>/codes.*
+#   3 text        manifests; text tokenizer                         dump/<codec>/<set>/manifest.jsonl, exp/text_tokenizer/
+#   4 llm         a small textual LLM (none with --llm)             exp/llm/
+#   5 preflight   initial loss, overfit one batch, decode it        exp/preflight/
+#   6 cpt         continual pre-training on speech and text         exp/cpt/
+#   7 sft         fine-tuning for each task                         exp/sft_<task>/
+#   8 decode      hypotheses for each task, test set, language      exp/sft_<task>/decode_<task>_<set>_<lang>/
+#   9 score       metrics, codec ceiling, text perplexity           score.json beside what is scored
+#  10 results     one table                                         exp/results.json, exp/RESULTS.md
+#
+# Every stage can be run again: what is finished is skipped, what was interrupted is resumed.
+set -euo pipefail
+
+## Stages and machine
+stage=1                     # first stage
+stop_stage=10               # last stage
+ngpu=0                      # number of GPUs (0: CPU)
+nj=2                        # number of parallel jobs of data and codes
+seed=1                      # seed of every training and of decoding
+python=                     # Python to use (default: the one that tools/install.sh installs)
+## Folders (relative to the recipe)
+preset=                     # smaller settings: conf/<preset>/ is looked into first, and data/, dump/, exp/ get this subfolder
+datadir=                    # Kaldi directories (default: data)
+dumpdir=                    # codec tokens (default: dump)
+expdir=                     # models and results (default: exp)
+## Corpus
+local_data_opts=            # options passed to local/data.sh
+langs="en"                  # languages of the corpus
+src_lang=en                 # language translated from
+tgt_lang=en                 # language translated into
+train_sets="train"          # training sets with speech
+text_train_set=             # training set of text only, for the LLM and CPT
+dev_set=dev                 # development set
+test_sets="test"            # test sets with speech
+text_test_set=              # test set of text only, for perplexity
+## Models
+codec=codec_16k             # codec_16k (shipped), encodec_24khz[:kbps], or a folder
+llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
+vocab_size=200              # text tokenizer's size, for the small LLM
+cpt_exp=                    # fine-tune this CPT model instead of training one
+skip_cpt=false              # true: fine-tune the LLM itself (the arm without CPT)
+tag=                        # suffix of the CPT and SFT folders, so that several arms stand side by side
+llm_config=                 # default: llm.yaml in conf/<preset>, conf or egs/TEMPLATE/conf; likewise below
+cpt_config=                 # default: cpt.yaml
+sft_config=                 # of all tasks; default: sft_<task>.yaml
+decode_config=              # default: decode.yaml
+## Tasks and scores
+tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt s2st
+zero_shot_tasks=            # tasks that the CPT model itself is also scored on, as it is
+asr_langs=                  # languages of asr (default: langs)
+tts_langs=                  # languages of tts (default: tgt_lang, which the judge understands)
+judge=judge_en              # recogniser that transcribes generated speech
+
+driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$driver/../../utils/parse_options.sh"
+[ $# -eq 0 ] || { echo "speechlm.sh: '$1' is no option: options are --name value. --help lists them." >&2; exit 2; }
+. "$driver/../../utils/stages.sh"
+. "$driver/path.sh"
+. "$driver/cmd.sh"
+
+datadir=${datadir:-data${preset:+/$preset}}
+dumpdir=${dumpdir:-dump${preset:+/$preset}}
+expdir=${expdir:-exp${preset:+/$preset}}
+dump=$dumpdir/$(basename "${codec//:/_}")
+llm_model=${llm:-$expdir/llm}
+cpt_model=${cpt_exp:-$expdir/cpt${tag:+_$tag}}
+start_model=$cpt_model
+if $skip_cpt; then start_model=; fi
+sft_name=sft${tag:+_$tag}
+asr_langs=${asr_langs:-$langs}
+tts_langs=${tts_langs:-$tgt_lang}
+
+if [ -z "$python" ]; then
+    "$root/tools/install.sh"
+    python=$venv/bin/python
+fi
+mkdir -p "$expdir"
+exec > >(tee -ia "$expdir/run.log") 2>&1
+
+on_cpu() { $cpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
+on_gpu() { $gpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
+
+conf() {            # conf NAME: the first NAME.yaml of the preset, the recipe and the template
+    local folder
+    for folder in ${preset:+"conf/$preset"} conf "$driver/conf"; do
+        if [ -f "$folder/$1.yaml" ]; then echo "$folder/$1.yaml"; return; fi
+    done
+    echo "speechlm.sh: no $1.yaml in ${preset:+conf/$preset, }conf or $driver/conf. Write one, or name it with --${1%%_*}_config." >&2
+    return 1
+}
+
+langs_of() {        # langs_of TASK: the languages to test it in (a translation is named by its source)
+    case $1 in
+        asr) echo "$asr_langs" ;;
+        tts) echo "$tts_langs" ;;
+        *) echo "$src_lang" ;;
+    esac
+}
+
+lm_options=(--dump "$dump" --dev_set "$dev_set" --codec "$codec" --llm "$llm_model" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
+    --ngpu "$ngpu" --seed "$seed")
+[ "$ngpu" -le 1 ] || lm_options+=(--multiprocessing_distributed true)
+
+decode_task() {     # decode_task EXP TASK
+    local set lang
+    decode_config=${decode_config:-$(conf decode)}
+    for set in $test_sets; do
+        for lang in $(langs_of "$2"); do
+            on_gpu decode --exp "$1" --task "$2" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --codec "$codec" \
+                --config "$decode_config" --out "$1/decode_$2_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+        done
+    done
+}
+
+score_task() {      # score_task EXP TASK NAME
+    local set lang hyp source target
+    for set in $test_sets; do
+        for lang in $(langs_of "$2"); do
+            hyp=$1/decode_$2_${set}_$lang source=$lang target=$lang
+            case $2 in s2tt | s2st) target=$tgt_lang ;; esac
+            on_cpu score --task "$2" --hyp "$hyp" --ref "$datadir/$set" --src_lang "$source" --tgt_lang "$target" \
+                --model "$3" --test_set "$set.$lang" --judge "$judge" --codec "$codec" --out "$hyp/score.json"
+        done
+    done
+}
+
+if want 1 "data"; then
+    if [ -z "$local_data_opts" ] && [ -n "$preset" ] && [ -f "conf/$preset/data_opts" ]; then
+        local_data_opts=$(cat "conf/$preset/data_opts")
+    fi
+    # shellcheck disable=SC2086  # several words
+    PATH=$(dirname "$python"):$PATH local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
+fi
+
+if want 2 "codes"; then
+    for set in $train_sets $dev_set $test_sets $text_train_set $text_test_set; do
+        on_cpu validate_data "$datadir/$set" --lang "$src_lang"
+    done
+    for set in $train_sets $dev_set $test_sets; do
+        on_cpu extract_codes --data "$datadir/$set" --out "$dump/$set" --codec "$codec" --lang "$src_lang" --nj "$nj"
+    done
+fi
+
+if want 3 "text"; then
+    manifests=()
+    for set in $train_sets $text_train_set $dev_set $test_sets $text_test_set; do
+        on_cpu manifest --data "$datadir/$set" --codes "$dump/$set" --lang "$src_lang"
+    done
+    for set in $train_sets $text_train_set; do manifests+=("$dump/$set/manifest.jsonl"); done
+    if [ -z "$llm" ]; then
+        on_cpu text_tokenizer --manifests "${manifests[@]}" --vocab_size "$vocab_size" --out "$expdir/text_tokenizer"
+    fi
+fi
+
+if want 4 "llm"; then
+    if [ -z "$llm" ]; then
+        llm_config=${llm_config:-$(conf llm)}
+        on_gpu train --config "$llm_config" --output_dir "$llm_model" --train_sets "$train_sets $text_train_set" \
+            "${lm_options[@]}"
+    else
+        echo "The textual LLM is $llm: none is trained."
+    fi
+fi
+
+if want 5 "preflight"; then
+    cpt_config=${cpt_config:-$(conf cpt)}
+    on_gpu preflight --config "$cpt_config" --output_dir "$expdir/preflight${tag:+_$tag}" \
+        --train_sets "$train_sets $text_train_set" "${lm_options[@]}"
+fi
+
+if want 6 "cpt"; then
+    if $skip_cpt || [ -n "$cpt_exp" ]; then
+        echo "No CPT here: fine-tuning starts from ${start_model:-the textual LLM}."
+    else
+        cpt_config=${cpt_config:-$(conf cpt)}
+        on_gpu train --config "$cpt_config" --output_dir "$cpt_model" --train_sets "$train_sets $text_train_set" \
+            "${lm_options[@]}"
+    fi
+fi
+
+if want 7 "sft"; then
+    for task in $tasks; do
+        config=${sft_config:-$(conf "sft_$task")}
+        on_gpu train --config "$config" --output_dir "$expdir/${sft_name}_$task" --task "$task" \
+            --train_sets "$train_sets" ${start_model:+--init_from "$start_model"} "${lm_options[@]}"
+    done
+fi
+
+if want 8 "decode"; then
+    for task in $tasks; do decode_task "$expdir/${sft_name}_$task" "$task"; done
+    for task in $zero_shot_tasks; do decode_task "$cpt_model" "$task"; done
+fi
+
+if want 9 "score"; then
+    for set in $test_sets; do
+        on_cpu ceiling --data "$datadir/$set" --lang "$tgt_lang" --codec "$codec" --judge "$judge" --out "$expdir/ceiling/$set"
+    done
+    for task in $tasks; do score_task "$expdir/${sft_name}_$task" "$task" "$sft_name"; done
+    for task in $zero_shot_tasks; do score_task "$cpt_model" "$task" "$(basename "$cpt_model")"; done
+    for model in "$llm_model" $start_model; do
+        [ -n "$text_test_set" ] || break
+        on_cpu perplexity --exp "$model" --manifest "$dump/$text_test_set/manifest.jsonl" --out "$expdir/perplexity/$(basename "$model").json"
+    done
+fi
+
+if want 10 "results"; then
+    shopt -s globstar nullglob
+    on_cpu results "$expdir"/**/score.json "$expdir"/perplexity/*.json --out "$expdir"
+fi
+end_stage

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# mini_cvss: Spanish to English, both sides spoken by the same synthetic speaker; made on this machine, no download.
+# Every option of egs/TEMPLATE/speechlm.sh may follow: ./run.sh --help, ./run.sh --stage 6 --stop_stage 7
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+../TEMPLATE/speechlm.sh \
+    --langs "es en" --src_lang es --tgt_lang en \
+    --train_sets train --text_train_set text_train --dev_set dev \
+    --test_sets "test test_unheard" --text_test_set text_test \
+    --tasks "asr tts s2tt s2st" --zero_shot_tasks s2st \
+    "$@"

@@ -1,0 +1,76 @@
+"""Write a Kaldi data directory from one tab-separated table with a header line.
+
+`python -m speechlm.bin.table_to_data --table train.tsv --out data/train`
+
+    id      speaker  wav.es        text.es        wav.en        text.en
+    utt001  ana      es/001.wav    hola           en/001.wav    hello
+
+Columns: `id`; `speaker` if there is audio; `wav` and `text`, with a language suffix in a parallel corpus.
+Audio paths are relative to the table.
+"""
+
+import argparse
+import csv
+import re
+from pathlib import Path
+
+from speechlm.bin.command import run_main
+from speechlm.data.kaldi import require_valid, write_data_dir
+
+COLUMN = re.compile(r"(wav|text)(\.[a-z]{2,3})?")
+FILE_NAMES = {"wav": "wav.scp", "text": "text"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--no_open_audio", action="store_true", help="do not read the recordings' headers")
+    args = parser.parse_args()
+    rows = read_rows(args.table)
+    write_data_dir(args.out, rows_to_tables(rows, args.table))
+    require_valid(args.out, lang="und", open_audio=not args.no_open_audio)
+    print(f"{args.out}: {len(rows)} utterances from {args.table}")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table as {column: value}; raise ValueError for a bad header, row or repeated id."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such table. Write one line per utterance under a header line `id speaker wav text` (tabs).")
+    with open(path, encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        columns = list(reader.fieldnames or [])
+        _check_header(path, columns)
+        rows = list(reader)
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise ValueError(f"{path}:{number}: expected {len(columns)} tab-separated fields ({' '.join(columns)}), found another number")
+    ids = [row["id"] for row in rows]
+    if len(set(ids)) < len(ids):
+        twice = next(key for key in ids if ids.count(key) > 1)
+        raise ValueError(f"{path}: the id {twice} occurs twice. Give every utterance an id of its own.")
+    return rows
+
+
+def _check_header(path: Path, columns: list[str]) -> None:
+    unknown = [c for c in columns if c not in ("id", "speaker") and not COLUMN.fullmatch(c)]
+    if unknown or "id" not in columns or not any(COLUMN.fullmatch(c) for c in columns):
+        raise ValueError(f"{path}: found the columns {columns}; expected id, speaker, wav[.<lang>], text[.<lang>], separated by tabs")
+    if "speaker" not in columns and any(c.startswith("wav") for c in columns):
+        raise ValueError(f"{path}: found audio without a speaker column. Add one (the id itself if speakers are unknown).")
+
+
+def rows_to_tables(rows: list[dict[str, str]], table: Path) -> dict[str, dict[str, str]]:
+    """Return {Kaldi file name: {id: value}}, audio paths resolved against the table's folder."""
+    tables = {}
+    for column in rows[0] if rows else ():
+        if match := COLUMN.fullmatch(column):
+            name = FILE_NAMES[match[1]] + (match[2] or "")
+            tables[name] = {r["id"]: str(table.parent / r[column]) if match[1] == "wav" else r[column] for r in rows}
+        elif column == "speaker":
+            tables["utt2spk"] = {row["id"]: row["speaker"] for row in rows}
+    return tables
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,175 @@
+"""egs/TEMPLATE/speechlm.sh: its options, and the commands that its stages run."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+from shell import ROOT, run, write_script
+
+DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
+RECIPES = sorted(path.parent.name for path in ROOT.glob("egs/*/run.sh"))
+RECORD = """{ printf '%q ' "$@"; echo; } >> calls
+[ "${3-}" != "$FAIL" ]
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe folder whose Python only writes down how it is called; FAIL names an argument that makes it fail."""
+    write_script(tmp_path / "bin/python", RECORD)
+    write_script(tmp_path / "local/data.sh", 'echo "data $*" >> calls\n')
+    (tmp_path / "conf/tiny").mkdir(parents=True)
+    for name in ("llm", "cpt", "sft_asr", "sft_tts", "sft_s2tt", "sft_s2st", "decode"):
+        (tmp_path / f"conf/{name}.yaml").touch()
+    return tmp_path
+
+
+def drive(recipe, *options, fail="nothing"):
+    done = run([DRIVER, "--python", recipe / "bin/python", *options], recipe, FAIL=fail)
+    path = recipe / "calls"
+    calls = [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
+    path.unlink(missing_ok=True)
+    return done, calls
+
+
+def names(calls):
+    return [call[1].removeprefix("speechlm.bin.") if call[0] == "-m" else call[0] for call in calls]
+
+
+def option(call, name):
+    return call[call.index(name) + 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--expdr", "x"], "there is no option --expdr. Nearest: --expdir."),
+        (["--stage", "one"], "--stage takes a whole number"),
+        (["--skip_cpt", "1"], "--skip_cpt takes true or false"),
+        (["--stage", "4", "--stop_stage", "3"], "--stage 4 comes after --stop_stage 3"),
+        (["train"], "'train' is no option"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_runs(recipe, options, message):
+    done, calls = drive(recipe, *options)
+    assert done.returncode == 2 and message in done.stderr
+    assert not calls and not (recipe / "exp").exists()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_pass_valid_options_and_let_the_user_override(name, tmp_path):
+    done = run([ROOT / f"egs/{name}/run.sh", "--tasks", "mine", "--help"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[mine]" in done.stdout
+
+
+def test_stages_run_in_order_and_tell_their_time(recipe):
+    done, calls = drive(recipe, "--tasks", "asr")
+    assert done.returncode == 0, done.stdout
+    assert [line.split(" ", 2)[2] for line in done.stdout.splitlines() if ": start" in line] == [
+        f"stage {i} ({name}): start"
+        for i, name in enumerate("data codes text llm preflight cpt sft decode score results".split(), start=1)
+    ]
+    assert done.stdout.count(": done in ") == 10
+    in_order = list(dict.fromkeys(names(calls)))
+    assert in_order == (
+        "data validate_data extract_codes manifest text_tokenizer train preflight decode ceiling score results".split()
+    )
+    assert "stage 10 (results): done" in (recipe / "exp/run.log").read_text()
+
+
+def test_only_the_stages_asked_for_run(recipe):
+    _, calls = drive(recipe, "--stage", "5", "--stop_stage", "6")
+    assert names(calls) == ["preflight", "train"]
+
+
+def test_a_failing_stage_stops_and_says_how_to_go_on(recipe):
+    done, calls = drive(recipe, "--stage", "5", "--tasks", "asr", fail="--config")
+    assert done.returncode == 1 and names(calls) == ["preflight"]
+    assert "stage 5 (preflight): failed after 0 s" in done.stdout
+    assert "go on with --stage 5" in done.stdout
+
+
+def test_a_missing_config_is_named_and_nothing_runs(recipe):
+    (recipe / "conf/sft_asr.yaml").unlink()
+    done, calls = drive(recipe, "--stage", "7", "--tasks", "asr", "--tag", "no_such")
+    if not (DRIVER.parent / "conf/sft_asr.yaml").exists():
+        assert done.returncode == 1 and not calls
+        assert "no sft_asr.yaml in conf or " in done.stdout and "--sft_config" in done.stdout
+
+
+def test_preset_prefers_its_own_settings_and_folders(recipe):
+    (recipe / "conf/tiny/cpt.yaml").touch()
+    (recipe / "conf/tiny/data_opts").write_text("--pairs 3\n")
+    _, calls = drive(recipe, "--preset", "tiny", "--stage", "1", "--stop_stage", "1")
+    assert calls == [["data", "--datadir", "data/tiny", "--nj", "2", "--pairs", "3"]]
+    _, calls = drive(recipe, "--preset", "tiny", "--stage", "6", "--stop_stage", "7", "--tasks", "asr")
+    assert [option(call, "--config") for call in calls] == ["conf/tiny/cpt.yaml", "conf/sft_asr.yaml"]
+    assert option(calls[0], "--output_dir") == "exp/tiny/cpt"
+
+
+def test_fine_tuning_starts_from_cpt_or_from_a_given_model_or_from_the_llm(recipe):
+    stages = ["--stage", "6", "--stop_stage", "7", "--tasks", "asr"]
+    _, calls = drive(recipe, *stages)
+    assert option(calls[1], "--init_from") == option(calls[0], "--output_dir") == "exp/cpt"
+    _, calls = drive(recipe, *stages, "--cpt_exp", "given")
+    assert names(calls) == ["train"] and option(calls[0], "--init_from") == "given"
+    _, calls = drive(recipe, *stages, "--skip_cpt", "true", "--tag", "no_cpt")
+    assert names(calls) == ["train"] and "--init_from" not in calls[0]
+    assert option(calls[0], "--output_dir") == "exp/sft_no_cpt_asr"
+
+
+def test_a_given_llm_is_not_trained_and_brings_its_tokenizer(recipe):
+    _, calls = drive(recipe, "--stage", "3", "--stop_stage", "6", "--llm", "hub/name")
+    assert "text_tokenizer" not in names(calls)
+    assert [option(c, "--llm") for c in calls if "--llm" in c] == ["hub/name", "hub/name"]
+
+
+def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
+    corpus = ["--langs", "es en", "--src_lang", "es", "--tgt_lang", "en", "--test_sets", "test test_unheard"]
+    done, calls = drive(recipe, *corpus, "--stage", "8", "--stop_stage", "9", "--tasks", "asr tts s2st", "--zero_shot_tasks", "s2st")
+    assert done.returncode == 0, done.stdout
+    decoded = [option(c, "--out") for c in calls if "speechlm.bin.decode" in c]
+    assert decoded == [
+        f"exp/{exp}/decode_{task}_{name}_{lang}"
+        for exp, task, langs in [
+            ("sft_asr", "asr", ("es", "en")), ("sft_tts", "tts", ("en",)), ("sft_s2st", "s2st", ("es",)), ("cpt", "s2st", ("es",)),
+        ]
+        for name in ("test", "test_unheard")
+        for lang in langs
+    ]  # fmt: skip
+    scored = [c for c in calls if "speechlm.bin.score" in c]
+    assert [option(c, "--hyp") for c in scored] == decoded
+    assert {(option(c, "--task"), option(c, "--src_lang"), option(c, "--tgt_lang")) for c in scored} == {
+        ("asr", "es", "es"), ("asr", "en", "en"), ("tts", "en", "en"), ("s2st", "es", "en"),
+    }  # fmt: skip
+    assert option(scored[-1], "--model") == "cpt"
+
+
+def test_several_gpus_are_asked_for(recipe):
+    _, calls = drive(recipe, "--stage", "6", "--stop_stage", "6", "--ngpu", "4")
+    assert option(calls[0], "--ngpu") == "4" and option(calls[0], "--multiprocessing_distributed") == "true"
+
+
+def test_jobs_can_go_to_slurm(recipe):
+    write_script(recipe / "bin/srun", 'echo "srun $*" >> calls\n')
+    environment = {"FAIL": "", "SPEECHLM_CMD": "slurm", "SPEECHLM_SLURM": "--partition=a", "PATH": f"{recipe}/bin:/usr/bin:/bin"}
+    done = run([DRIVER, "--python", recipe / "bin/python", "--stage", "6", "--stop_stage", "6", "--ngpu", "1"], recipe, **environment)
+    assert done.returncode == 0, done.stdout
+    assert (recipe / "calls").read_text().startswith("srun --ntasks=1 --gpus=1 --cpus-per-task=4 --partition=a")
+
+
+def test_every_option_that_the_driver_passes_exists_in_the_program(recipe):
+    corpus = ["--langs", "es en", "--src_lang", "es", "--text_train_set", "text_train", "--text_test_set", "text_test", "--ngpu", "2"]
+    _, calls = drive(recipe, *corpus, "--tasks", "asr tts s2tt s2st", "--zero_shot_tasks", "s2st")
+    passed = {}
+    for call in calls:
+        if call[0] == "-m":
+            passed.setdefault(call[1], set()).update(word for word in call[2:] if word.startswith("--"))
+    programs = {m: subprocess.Popen([sys.executable, "-m", m, "--help"], cwd=ROOT, stdout=-1, stderr=-2, text=True) for m in passed}
+    drifted = {}
+    for module, program in programs.items():
+        text, _ = program.communicate(timeout=300)
+        drifted[module] = sorted(o for o in passed[module] if f"{o} " not in text.replace("\n", " ").replace(",", " ").replace("]", " "))
+    assert drifted == {module: [] for module in passed}

@@ -1,0 +1,76 @@
+"""tools/install.sh: done once, redone when interrupted or outdated, never over somebody's folder. No network: pip and uv are played."""
+
+import shutil
+
+import pytest
+from shell import ROOT, run, write_script
+
+UV = """#!/usr/bin/env bash
+echo "uv $1" >> "$CALLS"
+case $1 in
+    venv) mkdir -p "${@: -1}/bin"; cp "$FAKE_PYTHON" "${@: -1}/bin/python" ;;
+    pip) [ -z "${INTERRUPT-}" ] || exit 130 ;;
+esac
+"""
+PYTHON = f"""
+if [ "$1 $2 ${{3-}}" = "-m pip install" ]; then
+    while [ "$1" != --target ]; do shift; done
+    mkdir -p "$2/bin"
+    cat > "$2/bin/uv" <<'UV'
+{UV}UV
+    chmod +x "$2/bin/uv"
+fi
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    (tmp_path / "tools").mkdir()
+    for name in ("setup.py", "tools/install.sh", "tools/requirements.lock"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    write_script(tmp_path / "fake/python3.11", PYTHON)
+    return tmp_path
+
+
+def install(clone, **environment):
+    python = str(clone / "fake/python3.11")
+    calls = clone / "calls"
+    calls.unlink(missing_ok=True)
+    done = run([clone / "tools/install.sh"], clone, **({"PYTHON": python} | environment), FAKE_PYTHON=python, CALLS=str(calls))
+    return done, calls.read_text().splitlines() if calls.exists() else []
+
+
+def test_installs_once(clone):
+    done, calls = install(clone)
+    assert done.returncode == 0, done.stderr
+    assert calls == ["uv venv", "uv pip", "uv pip"] and "Installed in" in done.stdout
+    done, calls = install(clone)
+    assert (done.returncode, done.stdout, calls) == (0, "", [])
+
+
+@pytest.mark.parametrize("name", ["setup.py", "tools/requirements.lock"])
+def test_a_changed_requirement_is_installed(clone, name):
+    install(clone)
+    (clone / name).write_text((clone / name).read_text() + "# changed\n")
+    done, calls = install(clone)
+    assert done.returncode == 0 and calls and "Removing" in done.stdout
+
+
+def test_an_interrupted_installation_is_made_again(clone):
+    done, _ = install(clone, INTERRUPT="1")
+    assert done.returncode != 0
+    done, calls = install(clone)
+    assert done.returncode == 0 and calls == ["uv venv", "uv pip", "uv pip"] and "unfinished" in done.stdout
+
+
+def test_somebody_elses_folder_is_kept(clone):
+    (clone / "mine").mkdir()
+    (clone / "mine/thesis.tex").touch()
+    done, calls = install(clone, SPEECHLM_VENV=str(clone / "mine"))
+    assert done.returncode == 1 and "was not made by this script" in done.stderr
+    assert (clone / "mine/thesis.tex").exists() and not calls
+
+
+def test_a_missing_python_is_named(clone):
+    done, _ = install(clone, PYTHON="python9.9")
+    assert done.returncode == 1 and "found no Python 3.11 with pip (looked for: python9.9)" in done.stderr
