@@ -59,6 +59,10 @@ driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$driver/../../utils/parse_options.sh"
 [ $# -eq 0 ] || { echo "speechlm.sh: '$1' is no option: options are --name value. --help lists them." >&2; exit 2; }
 . "$driver/../../utils/stages.sh"
+if [ -n "$python" ]; then
+    python=$(command -v "$python") || { echo "speechlm.sh: --python: found no such program. Name a Python that has the packages." >&2; exit 2; }
+    SPEECHLM_BIN=$(dirname "$python") && export SPEECHLM_BIN
+fi
 . "$driver/path.sh"
 . "$driver/cmd.sh"
 
@@ -133,7 +137,7 @@ if want 1 "data"; then
         local_data_opts=$(cat "conf/$preset/data_opts")
     fi
     # shellcheck disable=SC2086  # several words
-    PATH=$(dirname "$python"):$PATH local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
+    local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
 fi
 
 if want 2 "codes"; then

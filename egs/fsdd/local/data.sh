@@ -4,6 +4,8 @@
 set -euo pipefail
 fsdd=               # folder with recordings/ or recordings.tar.gz, if you have the corpus already
 address=https://github.com/Jakobovski/free-spoken-digit-dataset   # where it is cloned from
+datadir=data        # where train, dev and test go
+nj=2                # number of parallel jobs (one suffices)
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
@@ -20,5 +22,5 @@ if [ -z "$fsdd" ]; then
     fi
 fi
 
-python "$root/egs/fsdd/local/make_data.py" --fsdd "$fsdd" --unpack downloads/fsdd --out data
-python -m speechlm.bin.validate_data data/train data/dev data/test --lang en
+python "$root/egs/fsdd/local/make_data.py" --fsdd "$fsdd" --unpack downloads/fsdd --out "$datadir"
+python -m speechlm.bin.validate_data "$datadir/train" "$datadir/dev" "$datadir/test" --lang en
