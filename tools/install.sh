@@ -66,7 +66,7 @@ if is_done; then exit 0; fi
 mkdir -p "$(dirname "$venv")"
 if command -v flock >/dev/null; then      # a second installation waits for the first
     exec 9>"$(dirname "$venv")/.$(basename "$venv").lock"
-    flock 9
+    flock --nonblock 9 || { echo "Another installation into $venv is running: waiting for it."; flock 9; }
     if is_done; then exit 0; fi
 fi
 python=$(find_python)

@@ -141,9 +141,9 @@ if want 1 "data"; then
 fi
 
 if want 2 "codes"; then
-    for set in $train_sets $dev_set $test_sets $text_train_set $text_test_set; do
-        on_cpu validate_data "$datadir/$set" --lang "$src_lang"
-    done
+    folders=()
+    for set in $train_sets $dev_set $test_sets $text_train_set $text_test_set; do folders+=("$datadir/$set"); done
+    on_cpu validate_data "${folders[@]}" --lang "$src_lang"
     for set in $train_sets $dev_set $test_sets; do
         on_cpu extract_codes --data "$datadir/$set" --out "$dump/$set" --codec "$codec" --lang "$src_lang" --nj "$nj"
     done

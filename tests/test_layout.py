@@ -1,0 +1,50 @@
+"""The package's layout: imports run one way, and every script is sound."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ALLOWED = {  # folder of speechlm -> the folders that it may import
+    "data": set(),
+    "codecs": {"data"},
+    "metrics": {"data"},
+    "tokens": {"data", "codecs"},
+    "tasks": {"data", "codecs", "tokens"},
+    "model": {"data", "codecs", "tokens", "tasks"},
+    "espnet": {"data", "codecs", "tokens", "tasks", "model"},
+    "bin": {"data", "codecs", "metrics", "tokens", "tasks", "model", "espnet"},
+}
+SCRIPTS = sorted(p for pattern in ("egs/**/*.sh", "tools/*.sh", "utils/*.sh", "tests/*.sh", ".ci/run") for p in ROOT.glob(pattern))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the names of all modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_imports_run_one_way(folder):
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sorted((ROOT / "speechlm" / folder).rglob("*.py"))
+        for module in sorted(imported_modules(path))
+        if module.startswith("speechlm.") and module.split(".")[1] not in ALLOWED[folder] | {folder}
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_scripts_parse_and_can_be_run(path):
+    done = subprocess.run(["bash", "-n", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    runnable = path.read_text(encoding="utf-8").startswith("#!")
+    assert runnable == bool(path.stat().st_mode & 0o111), "a script that is run has #! and its execute bit; one that is sourced neither"
