@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tools/install.sh
 . egs/TEMPLATE/path.sh
-export OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-}
+export OMP_NUM_THREADS=1
 exec "$venv/bin/python" -m pytest -n "${TEST_JOBS:-2}" "$@"
