@@ -57,8 +57,11 @@ class Table:
 # ---------------------------------------------------------------- one file
 
 
-def scan_table(path: str | Path) -> Table:
-    """Read an `id value` file, collecting every problem instead of stopping at the first."""
+def scan_table(path: str | Path, may_be_empty: bool = False) -> Table:
+    """Read an `id value` file, collecting every problem instead of stopping at the first.
+
+    With `may_be_empty`, an id alone has the value "" (a recogniser that heard nothing).
+    """
     path, table = Path(path), Table()
     if not path.is_file():
         table.problems.append(
@@ -68,7 +71,7 @@ def scan_table(path: str | Path) -> Table:
     bad = defaultdict(list)
     for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
         if raw:
-            _scan_line(number, raw, table.entries, bad)
+            _scan_line(number, raw, may_be_empty, table.entries, bad)
     table.problems += [
         Problem(str(path), f"{len(where)} x {what} ({_shorten(where)})", *_LINE_ADVICE[what]) for what, where in bad.items()
     ]
@@ -77,7 +80,7 @@ def scan_table(path: str | Path) -> Table:
     return table
 
 
-def _scan_line(number: int, raw: bytes, entries: dict[str, str], bad: dict[str, list[str]]) -> None:
+def _scan_line(number: int, raw: bytes, may_be_empty: bool, entries: dict[str, str], bad: dict[str, list[str]]) -> None:
     try:
         line = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -90,7 +93,7 @@ def _scan_line(number: int, raw: bytes, entries: dict[str, str], bad: dict[str, 
         bad["an id that cannot name a file"].append(f"line {number}: {key!r}")
     elif key in entries:
         bad["a duplicate id"].append(f"line {number}: {key}")
-    elif not value.strip():
+    elif not value.strip() and not may_be_empty:
         bad["an id with nothing after it"].append(f"line {number}: {key}")
     else:
         entries[key] = value.strip()
@@ -108,9 +111,9 @@ _LINE_ADVICE = {  # what is wrong -> (expected, how to mend it)
 }
 
 
-def read_table(path: str | Path) -> dict[str, str]:
+def read_table(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
     """Return {id: value} of a Kaldi file in file order; raise ValueError naming every bad line."""
-    table = scan_table(path)
+    table = scan_table(path, may_be_empty)
     if table.problems:
         raise ValueError("\n".join(str(p) for p in table.problems))
     return table.entries

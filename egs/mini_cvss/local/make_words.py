@@ -1,0 +1,43 @@
+"""Write spoken English word lists in random order, to train the judge on: data of `make_corpus.py` has few sentences
+and few words, and a recogniser trained on it alone would complete them instead of reporting what it hears.
+
+One to seven words a line, half of them words of the grammar, half of `words.txt`; by all voices of voices_many.yaml.
+"""
+
+import argparse
+import random
+from pathlib import Path
+
+import yaml
+from make_corpus import HERE, cast, write_spoken
+
+from speechlm.data.espeak import Voice
+from speechlm.data.files import stage
+from speechlm.data.grammar import Grammar
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="Kaldi directory to write")
+    parser.add_argument("--lines", type=int, default=2400)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--nj", type=int, default=2)
+    args = parser.parse_args()
+    files = [HERE / "grammar.yaml", HERE / "voices_many.yaml", HERE / "words.txt"]
+    with stage(args.out, "words", {"lines": args.lines, "seed": args.seed}, files) as todo:
+        if todo:
+            voices = [Voice(**v) for v in yaml.safe_load(files[1].read_text(encoding="utf-8"))["train"]]
+            lines = [{"en": line} for line in draw(args.lines, random.Random(args.seed))]
+            write_spoken(args.out, ["en"], cast("words", lines, voices), args.nj)
+
+
+def draw(count: int, rng: random.Random) -> list[str]:
+    """Return `count` random word lists."""
+    known = {word for pair in Grammar(HERE / "grammar.yaml").sample_distinct(2000, random.Random(0)) for word in pair["en"].split()}
+    other = (HERE / "words.txt").read_text(encoding="utf-8").split()
+    groups = [sorted(known), other]
+    return [" ".join(rng.choice(rng.choice(groups)) for _ in range(rng.randint(1, 7))) for _ in range(count)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Train the judge (a small ESPnet CTC recogniser) on original recordings, never on a codec's or a model's output.
+
+`python -m speechlm.bin.train_judge --data data/train ../fsdd/data/train --dev data/dev --lang en --out exp/judge`
+
+Writes `<out>/dump` (varied copies at 8 kHz), `<out>/espnet` (ESPnet's own training folder: log, checkpoints; an
+interrupted training goes on from there) and, at the end, the judge: `<out>/{config.json,model.safetensors}`.
+"""
+
+import argparse
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from speechlm.bin.command import run_main
+from speechlm.data.audio import load_span, save_wav
+from speechlm.data.files import stage
+from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, write_table
+from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
+from speechlm.metrics.judge.network import JudgeConfig, token_list
+from speechlm.metrics.judge.recogniser import save_judge
+from speechlm.metrics.text import normalise
+
+CORPUS_RATE_HZ = 16000
+DEFAULT_CONFIG = Path(__file__).parents[1] / "metrics" / "judge" / "train.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", required=True, help="Kaldi directories to learn from")
+    parser.add_argument("--dev", nargs="+", required=True, help="Kaldi directories to choose the best epoch by")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--lang", default="en")
+    parser.add_argument("--copies", type=int, default=3, help="varied copies of each training utterance")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="ESPnet training configuration")
+    parser.add_argument("--ngpu", type=int, default=0)
+    args = parser.parse_args()
+    settings = {"lang": args.lang, "data": args.data, "dev": args.dev, "copies": args.copies}
+    inputs = [path for folder in args.data + args.dev for path in sorted(Path(folder).glob("wav.scp*")) + sorted(Path(folder).glob("text*"))]
+    with stage(args.out / "dump", "judge_dump", settings, inputs) as todo:
+        if todo:
+            dump(args.data, args.out / "dump" / "train", args.lang, args.copies)
+            dump(args.dev, args.out / "dump" / "dev", args.lang, copies=0)
+    train(args.config, args.out, args.lang, args.ngpu)
+    export(args.out, args.lang)
+
+
+def dump(data_dirs: list[str], out: Path, lang: str, copies: int) -> None:
+    """Write wav.scp, text and speech_shape of the judge's 8 kHz audio: varied copies, or as heard if `copies` is 0."""
+    tables = {"wav.scp": {}, "text": {}, "speech_shape": {}}
+    for number, data_dir in enumerate(data_dirs):
+        require_valid(data_dir, lang)
+        texts = read_text(data_dir, lang)
+        for key, span in read_audio(data_dir, lang).items():
+            for copy in range(max(1, copies)):
+                name = f"{number}-{key}-{copy}"
+                wav_T = _hear(span, name if copies else "")
+                path = out / "wav" / f"{name}.wav"
+                save_wav(path, wav_T, RATE_HZ)
+                tables["wav.scp"][name], tables["text"][name] = str(path), normalise(texts[key], lang)
+                tables["speech_shape"][name] = str(len(wav_T))
+        print(f"{data_dir}: {len(texts)} utterances x {max(1, copies)}", flush=True)
+    for name, table in tables.items():
+        write_table(out / name, table)
+
+
+def _hear(span: Span, seed: str) -> np.ndarray:
+    wav_T = load_span(span, CORPUS_RATE_HZ)
+    if not seed:
+        return prepare(wav_T, CORPUS_RATE_HZ)
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
+    return vary(wav_T, CORPUS_RATE_HZ, np.random.default_rng(number))
+
+
+def train(config: Path, out: Path, lang: str, ngpu: int) -> None:
+    """Run ESPnet's ASR training; it goes on from `<out>/espnet/checkpoint.pth` if that is there."""
+    from espnet2.tasks.asr import ASRTask
+
+    out.joinpath("tokens.txt").write_text("\n".join(token_list(lang)) + "\n", encoding="utf-8")
+    command = ["--config", str(config), "--output_dir", str(out / "espnet"), "--ngpu", str(ngpu), "--resume", "true"]
+    command += ["--token_type", "char", "--token_list", str(out / "tokens.txt"), "--use_tensorboard", "false"]
+    for flag, name in (("train", "train"), ("valid", "dev")):
+        for file, kind, form in (("wav.scp", "speech", "sound"), ("text", "text", "text")):
+            command += [f"--{flag}_data_path_and_name_and_type", f"{out / 'dump' / name / file},{kind},{form}"]
+        command += [f"--{flag}_shape_file", str(out / "dump" / name / "speech_shape")]
+    ASRTask.main(cmd=command)
+
+
+def export(out: Path, lang: str) -> None:
+    """Write config.json and model.safetensors from ESPnet's best epoch."""
+    espnet = yaml.safe_load((out / "espnet" / "config.yaml").read_text(encoding="utf-8"))
+    config = JudgeConfig(lang, RATE_HZ, token_list(lang), espnet["frontend_conf"], espnet["encoder"], espnet["encoder_conf"])
+    checkpoint = out / "espnet" / f"{espnet['best_model_criterion'][0][0]}.{espnet['best_model_criterion'][0][1]}.best.pth"
+    if not os.path.exists(checkpoint):
+        raise ValueError(f"{checkpoint}: no best epoch yet. Run the same command again to go on with the training.")
+    save_judge(out, config, torch.load(checkpoint, map_location="cpu", weights_only=True))
+    print(f"{out}/model.safetensors: the judge, from {checkpoint.resolve().name}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,81 @@
+"""Scoring commands: rows with signatures, combined languages, and a table with the ceilings first."""
+
+import json
+import sys
+
+import pytest
+
+from speechlm.bin import results, score
+from speechlm.data.kaldi import write_data_dir, write_table
+from speechlm.metrics.rows import Row, read_rows, write_rows
+
+
+@pytest.fixture
+def decoded(tmp_path):
+    """A parallel test set, and recognised text of both its sides with one error in es."""
+    texts = {"es": {"a": "el perro", "b": "la casa"}, "en": {"a": "the dog", "b": "the house"}}
+    write_data_dir(tmp_path / "ref", {f"text.{side}": text for side, text in texts.items()})
+    for side, text in texts.items():
+        write_table(tmp_path / f"hyp_{side}" / "text", text | ({"b": ""} if side == "es" else {}))
+        (tmp_path / f"hyp_{side}" / "decode.json").write_text(json.dumps({"temperature": 0.5, "model": "/some/path"}))
+    return tmp_path
+
+
+def run(monkeypatch, command, *arguments):
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    command.main()
+
+
+def score_rows(monkeypatch, folder, *arguments):
+    common = ["--ref", folder / "ref", "--model", "m", "--test_set", "test", "--out", folder / "score.json"]
+    run(monkeypatch, score, *common, *arguments)
+    return {(r.test_set, r.metric): r for r in read_rows(folder / "score.json")}
+
+
+def test_recognition_in_two_languages_has_a_combined_row(decoded, monkeypatch):
+    hyps = [decoded / "hyp_es", decoded / "hyp_en"]
+    rows = score_rows(monkeypatch, decoded, "--task", "asr", "--src_lang", "es+en", "--hyp", *hyps)
+    assert {key: (row.value, row.n) for key, row in rows.items()} == {
+        ("test.es", "WER"): (50, 2), ("test.en", "WER"): (0, 2), ("test.es+en", "WER"): (25, 4)
+    }  # fmt: skip
+    assert "decode:temperature=0.5" in rows["test.es", "WER"].signature and "path" not in rows["test.es", "WER"].signature
+
+
+def test_translated_text_has_bleu_and_chrf(decoded, monkeypatch):
+    rows = score_rows(monkeypatch, decoded, "--task", "s2tt", "--tgt_lang", "en", "--hyp", decoded / "hyp_en", "--codec", "codec_16k")
+    assert set(rows) == {("test", "BLEU"), ("test", "chrF")}
+    assert "codec:codec_16k" in rows["test", "BLEU"].signature
+
+
+def test_wrong_options_are_explained(decoded, monkeypatch):
+    hyp = ["--hyp", decoded / "hyp_en"]
+    for arguments, message in (
+        (["--task", "tts", "--src_lang", "en"], "Give --tgt_lang"),
+        (["--task", "asr", "--src_lang", "es+en"], "one folder for each language"),
+        (["--task", "tts", "--tgt_lang", "en"], "Give --judge"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score_rows(monkeypatch, decoded, *arguments, *hyp)
+
+
+def test_the_table_puts_ceilings_first_and_numbers_signatures(tmp_path, monkeypatch, capsys):
+    rows = [Row(name, "tts", "test", "WER", value, 2, sign) for name, value, sign in (("a", 9.0, "x|y"), ("originals", 1.0, "z"))]
+    write_rows(tmp_path / "exp/one/score.json", rows[:1])
+    write_rows(tmp_path / "exp/two/score.json", rows[1:])
+    run(monkeypatch, results, tmp_path / "exp", "--out", tmp_path)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert lines[1] == ["tts", "test", "WER", "originals", "1.00", "2", "[1]"]
+    assert "| tts | test | WER | a | 9.00 | 2 | [2] |" in (tmp_path / "RESULTS.md").read_text()
+    assert read_rows(tmp_path / "results.json") == rows[::-1]
+
+
+def test_conflicting_or_damaged_rows_are_refused(tmp_path):
+    write_rows(tmp_path / "a/score.json", [Row("m", "asr", "t", "WER", 1.0, 1, "s")])
+    write_rows(tmp_path / "b/score.json", [Row("m", "asr", "t", "WER", 2.0, 1, "s")])
+    with pytest.raises(ValueError, match="differ on asr / t / WER / m"):
+        results.collect([tmp_path])
+    (tmp_path / "b/score.json").write_text('[{"model": "m"}]')
+    with pytest.raises(ValueError, match="not a list of result rows"):
+        results.collect([tmp_path])
+    with pytest.raises(ValueError, match="no score.json"):
+        results.collect([tmp_path / "a" / "nothing.d"] if (tmp_path / "a" / "nothing.d").mkdir() else [tmp_path / "a" / "nothing.d"])
