@@ -40,13 +40,15 @@ text_test_set=              # test set of text only, for perplexity
 ## Models
 codec=codec_16k             # codec_16k (shipped), encodec_24khz[:kbps], or a folder
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
-vocab_size=200              # text tokenizer's size, for the small LLM
+random_init=false           # true: take only the architecture of the LLM (the arm without pre-training)
 cpt_exp=                    # fine-tune this CPT model instead of training one
 skip_cpt=false              # true: fine-tune the LLM itself (the arm without CPT)
 tag=                        # suffix of the CPT and SFT folders, so that several arms stand side by side
-llm_config=                 # default: llm.yaml in conf/<preset>, conf or egs/TEMPLATE/conf; likewise below
-cpt_config=                 # default: cpt.yaml
-sft_config=                 # of all tasks; default: sft_<task>.yaml
+## Settings: yaml files (searched in conf/<preset>, conf, egs/TEMPLATE/conf)
+llm_model_config=           # small LLM: architecture and vocabulary size (default: llm_model.yaml)
+llm_config=                 # its training (default: llm.yaml)
+cpt_config=                 # continual pre-training (default: cpt.yaml)
+sft_config=                 # fine-tuning, for all tasks (default: sft_<task>.yaml)
 decode_config=              # default: decode.yaml
 ## Tasks and scores
 tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt s2st
@@ -70,10 +72,7 @@ datadir=${datadir:-data${preset:+/$preset}}
 dumpdir=${dumpdir:-dump${preset:+/$preset}}
 expdir=${expdir:-exp${preset:+/$preset}}
 dump=$dumpdir/$(basename "${codec//:/_}")
-llm_model=${llm:-$expdir/llm}
 cpt_model=${cpt_exp:-$expdir/cpt${tag:+_$tag}}
-start_model=$cpt_model
-if $skip_cpt; then start_model=; fi
 sft_name=sft${tag:+_$tag}
 asr_langs=${asr_langs:-$langs}
 tts_langs=${tts_langs:-$tgt_lang}
@@ -105,9 +104,15 @@ langs_of() {        # langs_of TASK: the languages to test it in (a translation 
     esac
 }
 
-lm_options=(--dump "$dump" --dev_set "$dev_set" --codec "$codec" --llm "$llm_model" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
-    --ngpu "$ngpu" --seed "$seed")
+lm_options=(--dump "$dump" --dev_set "$dev_set" --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
+    --langs $langs --ngpu "$ngpu" --seed "$seed")
 [ "$ngpu" -le 1 ] || lm_options+=(--multiprocessing_distributed true)
+
+llm_start=(--init_from "$expdir/llm")                       # what CPT starts from
+if [ -n "$llm" ]; then llm_start=(--llm "$llm"); fi
+if $random_init; then llm_start=(--llm "${llm:-$expdir/text_tokenizer}" --llm_random true); fi
+sft_start=(--init_from "$cpt_model")                        # what fine-tuning starts from
+if $skip_cpt; then sft_start=("${llm_start[@]}"); fi
 
 decode_task() {     # decode_task EXP TASK
     local set lang
@@ -156,41 +161,42 @@ if want 3 "text"; then
     done
     for set in $train_sets $text_train_set; do manifests+=("$dump/$set/manifest.jsonl"); done
     if [ -z "$llm" ]; then
-        on_cpu text_tokenizer --manifests "${manifests[@]}" --vocab_size "$vocab_size" --out "$expdir/text_tokenizer"
+        llm_model_config=${llm_model_config:-$(conf llm_model)}
+        on_cpu text_tokenizer --manifests "${manifests[@]}" --config "$llm_model_config" --out "$expdir/text_tokenizer"
     fi
 fi
 
 if want 4 "llm"; then
-    if [ -z "$llm" ]; then
-        llm_config=${llm_config:-$(conf llm)}
-        on_gpu train --config "$llm_config" --output_dir "$llm_model" --train_sets "$train_sets $text_train_set" \
-            "${lm_options[@]}"
+    if [ -n "$llm" ] || $random_init; then
+        echo "No LLM is trained: the models start from ${llm_start[*]}"
     else
-        echo "The textual LLM is $llm: none is trained."
+        llm_config=${llm_config:-$(conf llm)}
+        on_gpu train --config "$llm_config" --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true \
+            --train_sets $train_sets $text_train_set "${lm_options[@]}"
     fi
 fi
 
 if want 5 "preflight"; then
     cpt_config=${cpt_config:-$(conf cpt)}
-    on_gpu preflight --config "$cpt_config" --output_dir "$expdir/preflight${tag:+_$tag}" \
-        --train_sets "$train_sets $text_train_set" "${lm_options[@]}"
+    on_gpu preflight --config "$cpt_config" --output_dir "$expdir/preflight${tag:+_$tag}" "${llm_start[@]}" \
+        --train_sets $train_sets $text_train_set "${lm_options[@]}"
 fi
 
 if want 6 "cpt"; then
     if $skip_cpt || [ -n "$cpt_exp" ]; then
-        echo "No CPT here: fine-tuning starts from ${start_model:-the textual LLM}."
+        echo "No CPT here: fine-tuning starts from ${sft_start[*]}"
     else
         cpt_config=${cpt_config:-$(conf cpt)}
-        on_gpu train --config "$cpt_config" --output_dir "$cpt_model" --train_sets "$train_sets $text_train_set" \
-            "${lm_options[@]}"
+        on_gpu train --config "$cpt_config" --output_dir "$cpt_model" "${llm_start[@]}" \
+            --train_sets $train_sets $text_train_set "${lm_options[@]}"
     fi
 fi
 
 if want 7 "sft"; then
     for task in $tasks; do
         config=${sft_config:-$(conf "sft_$task")}
-        on_gpu train --config "$config" --output_dir "$expdir/${sft_name}_$task" --task "$task" \
-            --train_sets "$train_sets" ${start_model:+--init_from "$start_model"} "${lm_options[@]}"
+        on_gpu train --config "$config" --output_dir "$expdir/${sft_name}_$task" "${sft_start[@]}" \
+            --train_sets $train_sets "${lm_options[@]}"
     done
 fi
 
@@ -205,8 +211,10 @@ if want 9 "score"; then
     done
     for task in $tasks; do score_task "$expdir/${sft_name}_$task" "$task" "$sft_name"; done
     for task in $zero_shot_tasks; do score_task "$cpt_model" "$task" "$(basename "$cpt_model")"; done
-    for model in "$llm_model" $start_model; do
-        [ -n "$text_test_set" ] || break
+    scored_models=()                # text ability before and after CPT
+    if [ -z "$llm" ] && ! $random_init; then scored_models+=("$expdir/llm"); fi
+    if ! $skip_cpt; then scored_models+=("$cpt_model"); fi
+    for model in ${text_test_set:+"${scored_models[@]}"}; do
         on_cpu perplexity --exp "$model" --manifest "$dump/$text_test_set/manifest.jsonl" --out "$expdir/perplexity/$(basename "$model").json"
     done
 fi

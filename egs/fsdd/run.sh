@@ -7,5 +7,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 ../TEMPLATE/speechlm.sh \
     --langs en --src_lang en --tgt_lang en \
     --train_sets train --dev_set dev --test_sets test \
-    --tasks "asr tts" --vocab_size 40 \
+    --tasks "asr tts" \
     "$@"

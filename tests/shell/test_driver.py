@@ -35,7 +35,7 @@ def recipe(tmp_path):
     write_script(tmp_path / "bin/python", RECORD)
     write_script(tmp_path / "local/data.sh", 'echo "data $*" >> calls\n')
     (tmp_path / "conf/tiny").mkdir(parents=True)
-    for name in ("llm", "cpt", "sft_asr", "sft_tts", "sft_s2tt", "sft_s2st", "decode"):
+    for name in ("llm_model", "llm", "cpt", "sft_asr", "sft_tts", "sft_s2tt", "sft_s2st", "decode"):
         (tmp_path / f"conf/{name}.yaml").touch()
     return tmp_path
 
@@ -131,14 +131,25 @@ def test_fine_tuning_starts_from_cpt_or_from_a_given_model_or_from_the_llm(recip
     _, calls = drive(recipe, *stages, "--cpt_exp", "given")
     assert names(calls) == ["train"] and option(calls[0], "--init_from") == "given"
     _, calls = drive(recipe, *stages, "--skip_cpt", "true", "--tag", "no_cpt")
-    assert names(calls) == ["train"] and "--init_from" not in calls[0]
+    assert names(calls) == ["train"] and option(calls[0], "--init_from") == "exp/llm"
     assert option(calls[0], "--output_dir") == "exp/sft_no_cpt_asr"
 
 
 def test_a_given_llm_is_not_trained_and_brings_its_tokenizer(recipe):
     _, calls = drive(recipe, "--stage", "3", "--stop_stage", "6", "--llm", "hub/name")
-    assert "text_tokenizer" not in names(calls)
-    assert [option(c, "--llm") for c in calls if "--llm" in c] == ["hub/name", "hub/name"]
+    assert names(calls) == ["manifest"] * 3 + ["preflight", "train"]
+    assert [option(c, "--llm") for c in calls if "--dump" in c] == ["hub/name", "hub/name"]
+
+
+def test_the_small_llm_is_trained_from_its_architecture_unless_random_init(recipe):
+    _, calls = drive(recipe, "--stage", "4", "--stop_stage", "6")
+    assert [option(c, "--output_dir") for c in calls] == ["exp/llm", "exp/preflight", "exp/cpt"]
+    assert option(calls[0], "--llm") == "exp/text_tokenizer" and option(calls[0], "--llm_random") == "true"
+    assert option(calls[2], "--init_from") == "exp/llm" and "--llm" not in calls[2]
+    arm = ["--random_init", "true", "--skip_cpt", "true", "--tag", "no_init", "--tasks", "asr"]
+    _, calls = drive(recipe, "--stage", "6", "--stop_stage", "7", *arm)
+    assert names(calls) == ["train"] and option(calls[0], "--output_dir") == "exp/sft_no_init_asr"
+    assert option(calls[0], "--llm") == "exp/text_tokenizer" and option(calls[0], "--llm_random") == "true"
 
 
 def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
