@@ -9,7 +9,7 @@
 #   6 cpt         continual pre-training on speech and text         exp/cpt/
 #   7 sft         fine-tuning for each task                         exp/sft_<task>/
 #   8 decode      hypotheses for each task, test set, language      exp/sft_<task>/decode_<task>_<set>_<lang>/
-#   9 score       metrics, codec ceiling, text perplexity           score.json beside what is scored
+#   9 score       metrics, codec ceiling, text perplexity           exp/**/score.json
 #  10 results     one table                                         exp/results.json, exp/RESULTS.md
 #
 # Every stage can be run again: what is finished is skipped, what was interrupted is resumed.
@@ -125,14 +125,18 @@ decode_task() {     # decode_task EXP TASK
     done
 }
 
-score_task() {      # score_task EXP TASK NAME
-    local set lang hyp source target
+score_task() {      # score_task EXP TASK NAME: asr in all its languages at once (es+en), other tasks one by one
+    local set group groups lang hyps target name
+    groups=$(langs_of "$2")
+    if [ "$2" = asr ]; then groups=${groups// /+}; fi
     for set in $test_sets; do
-        for lang in $(langs_of "$2"); do
-            hyp=$1/decode_$2_${set}_$lang source=$lang target=$lang
+        for group in $groups; do
+            hyps=() target=$group name=$set
+            for lang in ${group//+/ }; do hyps+=("$1/decode_$2_${set}_$lang"); done
             case $2 in s2tt | s2st) target=$tgt_lang ;; esac
-            on_cpu score --task "$2" --hyp "$hyp" --ref "$datadir/$set" --src_lang "$source" --tgt_lang "$target" \
-                --model "$3" --test_set "$set.$lang" --judge "$judge" --codec "$codec" --out "$hyp/score.json"
+            if [ "$2" = tts ] && [ "$group" != "$tgt_lang" ]; then name=$set.$group; fi
+            on_cpu score --task "$2" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
+                --model "$3" --test_set "$name" --judge "$judge" --codec "$codec" --out "$1/score_$2_${set}_$group/score.json"
         done
     done
 }
@@ -215,12 +219,11 @@ if want 9 "score"; then
     if [ -z "$llm" ] && ! $random_init; then scored_models+=("$expdir/llm"); fi
     if ! $skip_cpt; then scored_models+=("$cpt_model"); fi
     for model in ${text_test_set:+"${scored_models[@]}"}; do
-        on_cpu perplexity --exp "$model" --manifest "$dump/$text_test_set/manifest.jsonl" --out "$expdir/perplexity/$(basename "$model").json"
+        on_cpu perplexity --exp "$model" --manifest "$dump/$text_test_set/manifest.jsonl" --out "$expdir/perplexity/$(basename "$model")/score.json"
     done
 fi
 
 if want 10 "results"; then
-    shopt -s globstar nullglob
-    on_cpu results "$expdir"/**/score.json "$expdir"/perplexity/*.json --out "$expdir"
+    on_cpu results "$expdir" --out "$expdir"
 fi
 end_stage

@@ -166,11 +166,12 @@ def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
         for lang in langs
     ]  # fmt: skip
     scored = [c for c in calls if "speechlm.bin.score" in c]
-    assert [option(c, "--hyp") for c in scored] == decoded
+    assert [c[c.index("--hyp") + 1 : c.index("--ref")] for c in scored[:2]] == [decoded[0:2], decoded[2:4]]
+    assert [option(c, "--hyp") for c in scored[2:]] == decoded[4:]
     assert {(option(c, "--task"), option(c, "--src_lang"), option(c, "--tgt_lang")) for c in scored} == {
-        ("asr", "es", "es"), ("asr", "en", "en"), ("tts", "en", "en"), ("s2st", "es", "en"),
+        ("asr", "es+en", "es+en"), ("tts", "en", "en"), ("s2st", "es", "en"),
     }  # fmt: skip
-    assert option(scored[-1], "--model") == "cpt"
+    assert option(scored[-1], "--model") == "cpt" and option(scored[0], "--test_set") == "test"
 
 
 def test_several_gpus_are_asked_for(recipe):
