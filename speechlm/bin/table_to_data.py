@@ -42,6 +42,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         columns = list(reader.fieldnames or [])
         _check_header(path, columns)
         rows = list(reader)
+    if not rows:
+        raise ValueError(f"{path}: found a header line only. Write one line per utterance under it.")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise ValueError(f"{path}:{number}: expected {len(columns)} tab-separated fields ({' '.join(columns)}), found another number")
@@ -63,7 +65,7 @@ def _check_header(path: Path, columns: list[str]) -> None:
 def rows_to_tables(rows: list[dict[str, str]], table: Path) -> dict[str, dict[str, str]]:
     """Return {Kaldi file name: {id: value}}, audio paths resolved against the table's folder."""
     tables = {}
-    for column in rows[0] if rows else ():
+    for column in rows[0]:
         if match := COLUMN.fullmatch(column):
             name = FILE_NAMES[match[1]] + (match[2] or "")
             tables[name] = {r["id"]: str(table.parent / r[column]) if match[1] == "wav" else r[column] for r in rows}
