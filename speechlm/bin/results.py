@@ -37,7 +37,9 @@ def collect(paths: list[Path]) -> list[Row]:
         for row in read_rows(file):
             other, where = found.setdefault(row.key, (row, file))
             if other != row:
-                raise ValueError(f"{file} and {where} differ on {' / '.join(row.key)} ({row.value} and {other.value}). Delete the outdated one.")
+                raise ValueError(
+                    f"{file} and {where} differ on {' / '.join(row.key)} ({row.value} and {other.value}). Delete the outdated one."
+                )
     if not found:
         raise ValueError(f"no score.json in {', '.join(map(str, paths))}. Score first: python -m speechlm.bin.score")
     return sorted((row for row, _ in found.values()), key=_order)

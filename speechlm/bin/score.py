@@ -51,7 +51,8 @@ def languages(task: str, src_lang: str | None, tgt_lang: str | None, folders: in
         raise ValueError(f"--task {task}: the language to score is not known. Give {option}, e.g. {option} en")
     langs = named.split("+")
     if len(langs) != folders or (task != "asr" and folders > 1):
-        raise ValueError(f"--task {task}: {folders} folder(s) in --hyp for {option} {named}; expected one folder for each language, and only asr takes several")
+        rule = "expected one folder for each language, and only asr takes several"
+        raise ValueError(f"--task {task}: {folders} folder(s) in --hyp for {option} {named}; {rule}")
     return langs
 
 
@@ -88,7 +89,7 @@ def score_speech(args: argparse.Namespace, folder: Path, refs: dict[str, str], l
     from speechlm.metrics.speech import asr_bleu, intelligibility, transcribe
 
     if not args.judge:
-        raise ValueError(f"--task {args.task}: spoken outputs need a judge. Give --judge judge_en, or a folder from speechlm.bin.train_judge")
+        raise ValueError(f"--task {args.task}: spoken outputs need a judge. Give --judge judge_en, or one you trained")
     wavs = read_table(folder / "wav.scp")
     pair_up(wavs, refs)
     judge = Judge.load(args.judge)

@@ -18,7 +18,7 @@ import yaml
 from speechlm.bin.command import run_main
 from speechlm.data.audio import load_span, save_wav
 from speechlm.data.files import stage
-from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, write_table
+from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, side_path, write_table
 from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, token_list
 from speechlm.metrics.judge.recogniser import save_judge
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--ngpu", type=int, default=0)
     args = parser.parse_args()
     settings = {"lang": args.lang, "data": args.data, "dev": args.dev, "copies": args.copies}
-    inputs = [path for folder in args.data + args.dev for path in sorted(Path(folder).glob("wav.scp*")) + sorted(Path(folder).glob("text*"))]
+    inputs = [side_path(folder, stem, args.lang) for folder in args.data + args.dev for stem in ("wav.scp", "text")]
     with stage(args.out / "dump", "judge_dump", settings, inputs) as todo:
         if todo:
             dump(args.data, args.out / "dump" / "train", args.lang, args.copies)
@@ -80,7 +80,7 @@ def train(config: Path, out: Path, lang: str, ngpu: int) -> None:
     from espnet2.tasks.asr import ASRTask
 
     out.joinpath("tokens.txt").write_text("\n".join(token_list(lang)) + "\n", encoding="utf-8")
-    command = ["--config", str(config), "--output_dir", str(out / "espnet"), "--ngpu", str(ngpu), "--resume", "true"]
+    command = ["--config", str(config), "--output_dir", str(out / "espnet"), "--ngpu", str(ngpu), "--resume", "true", "--num_att_plot", "0"]
     command += ["--token_type", "char", "--token_list", str(out / "tokens.txt"), "--use_tensorboard", "false"]
     for flag, name in (("train", "train"), ("valid", "dev")):
         for file, kind, form in (("wav.scp", "speech", "sound"), ("text", "text", "text")):

@@ -72,9 +72,7 @@ def scan_table(path: str | Path, may_be_empty: bool = False) -> Table:
     for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
         if raw:
             _scan_line(number, raw, may_be_empty, table.entries, bad)
-    table.problems += [
-        Problem(str(path), f"{len(where)} x {what} ({_shorten(where)})", *_LINE_ADVICE[what]) for what, where in bad.items()
-    ]
+    table.problems += [Problem(str(path), f"{len(where)} x {what} ({_shorten(where)})", *_LINE_ADVICE[what]) for what, where in bad.items()]
     if not table.entries and not bad:
         table.problems.append(Problem(str(path), "an empty file", "at least one utterance", "run the data stage again: ./run.sh --stage 1"))
     return table
@@ -107,7 +105,10 @@ _LINE_ADVICE = {  # what is wrong -> (expected, how to mend it)
         "change the id in every file of the directory, in local/data.sh",
     ),
     "a duplicate id": ("each id once", "sort -u FILE to remove equal lines; give different utterances different ids"),
-    "an id with nothing after it": ("`id value`", "write the value, or remove the utterance: python -m speechlm.bin.validate_data DIR --drop"),
+    "an id with nothing after it": (
+        "`id value`",
+        "write the value, or remove the utterance: python -m speechlm.bin.validate_data DIR --drop",
+    ),
 }
 
 
@@ -283,7 +284,9 @@ def _check_recordings(path: Path, entries: dict[str, str], open_audio: bool) -> 
         bad = [f"{key}: {value}" for key, value in entries.items() if Path(value).is_file() and not _is_audio(value)]
         if bad:
             mend = "make the files again: delete them and run local/data.sh"
-            problems.append(Problem(str(path), f"{len(bad)} x empty or not audio ({_shorten(bad)})", "wav or flac files with samples", mend))
+            problems.append(
+                Problem(str(path), f"{len(bad)} x empty or not audio ({_shorten(bad)})", "wav or flac files with samples", mend)
+            )
     return problems
 
 

@@ -70,7 +70,9 @@ def read_codes(ref: CodesRef) -> np.ndarray:
     """Return codes_TK (int32 [T frames, K codebooks]); raise ValueError if they are not what the manifest says."""
     codes_TK = read_matrix(ref.ark, ref.offset)
     if len(codes_TK) != ref.frames:
-        raise ValueError(f"{ref.ark}:{ref.offset}: {len(codes_TK)} frames, the manifest says {ref.frames}. Run: python -m speechlm.bin.manifest")
+        raise ValueError(
+            f"{ref.ark}:{ref.offset}: {len(codes_TK)} frames, the manifest says {ref.frames}. Run: python -m speechlm.bin.manifest"
+        )
     return codes_TK
 
 
@@ -130,7 +132,9 @@ def _require_codes(data_dir: str | Path, codes_dir: str | Path, sides: list[str]
     without = [side for side in sides if side_path(data_dir, "wav.scp", side).is_file() and side not in codes]
     if without:
         names = ", ".join(f"codes.{side}.scp" for side in without)
-        raise ValueError(f"{codes_dir}: no {names}. Run: python -m speechlm.bin.extract_codes --data {data_dir} --out {codes_dir} --codec CODEC")
+        raise ValueError(
+            f"{codes_dir}: no {names}. Run: python -m speechlm.bin.extract_codes --data {data_dir} --out {codes_dir} --codec CODEC"
+        )
 
 
 def _locate(codes_dir: Path, place: str) -> list:

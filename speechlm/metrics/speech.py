@@ -15,7 +15,9 @@ from speechlm.metrics.text import NORMALISER, Score, bleu, chrf, error_rate, nor
 def transcribe(judge: Judge, wavs: Mapping[str, str | Path], lang: str, keep: str | Path) -> dict[str, str]:
     """Return {utterance id: what the judge heard}, also written to the Kaldi file `keep` for a person to read."""
     if judge.config.language != lang:
-        raise ValueError(f"the speech is in {lang!r}, the judge understands {judge.config.language!r}. Give --judge for {lang}, or train one.")
+        raise ValueError(
+            f"the speech is in {lang!r}, the judge understands {judge.config.language!r}. Give --judge for {lang}, or train one."
+        )
     heard = dict(zip(wavs, judge.transcribe(list(wavs.values()))))
     write_table(keep, heard)
     return heard

@@ -36,7 +36,7 @@ def find_recordings(fsdd: Path, unpack_dir: Path) -> Path:
     if (fsdd / "recordings").is_dir():
         return fsdd / "recordings"
     if not (fsdd / "recordings.tar.gz").is_file():
-        raise ValueError(f"{fsdd}: found neither recordings/ nor recordings.tar.gz; expected a copy of the corpus. Without --fsdd it is cloned.")
+        raise ValueError(f"{fsdd}: found neither recordings/ nor recordings.tar.gz. Without --fsdd, the corpus is cloned.")
     return unpack(fsdd / "recordings.tar.gz", unpack_dir / "recordings")
 
 
@@ -72,9 +72,11 @@ def make_tables(recordings: Path) -> dict[str, dict[str, dict[str, str]]]:
         entry = tables[set_of(int(index))]
         key = f"{speaker}-{digit}-{int(index):02d}"
         entry["wav.scp"][key], entry["text"][key], entry["utt2spk"][key] = str(path.resolve()), WORDS[int(digit)], speaker
-    missing = [f"{d}_{s}_{i}.wav" for s in sorted({s for s, _ in indices}) for d in "0123456789" for i in sorted(set(range(50)) - indices[s, d])]
+    expected = [(s, d, i) for s in sorted({s for s, _ in indices}) for d in "0123456789" for i in range(50)]
+    missing = [f"{d}_{s}_{i}.wav" for s, d, i in expected if i not in indices[s, d]]
     if missing or not indices:
-        raise ValueError(f"{recordings}: {len(missing) or 'all'} recordings missing (first: {', '.join(missing[:5])}). Copy or clone the corpus again.")
+        found = f"{len(missing) or 'all'} recordings missing (first: {', '.join(missing[:5])})"
+        raise ValueError(f"{recordings}: {found}. Copy or clone the corpus again.")
     return tables
 
 

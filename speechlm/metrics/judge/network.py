@@ -25,7 +25,7 @@ class JudgeConfig:
 def token_list(language: str) -> list[str]:
     """Return the judge's tokens: blank first, as ESPnet's CTC wants it."""
     if language not in LETTERS:
-        raise ValueError(f"--lang {language}: no judge alphabet for it; expected one of {', '.join(LETTERS)} (speechlm/metrics/judge/network.py)")
+        raise ValueError(f"--lang {language}: no alphabet; expected one of {', '.join(LETTERS)} (add it to {__name__})")
     return [BLANK, UNKNOWN, *LETTERS[language], SPACE, END]
 
 

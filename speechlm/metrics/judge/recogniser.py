@@ -41,7 +41,8 @@ class Judge:
         try:
             network.load_state_dict(load_file(folder / "model.safetensors"))
         except Exception as error:  # safetensors and torch raise several kinds for a damaged or foreign file
-            raise ValueError(f"{folder}/model.safetensors: not this judge's weights ({str(error)[:200]}). Train: python -m speechlm.bin.train_judge") from None
+            found = f"{folder}/model.safetensors: not this judge's weights ({str(error)[:200]})"
+            raise ValueError(f"{found}. Train it: python -m speechlm.bin.train_judge") from None
         return cls(config, network, fingerprint(folder))
 
     @property
@@ -55,8 +56,8 @@ class Judge:
         Raises ValueError naming a file that is missing or not audio.
         """
         heard = [""] * len(paths)
-        waves = sorted(((len(wav_T), i, wav_T) for i, path in enumerate(paths) if (wav_T := self._hear(path)) is not None), key=lambda w: w[:2])
-        for _, group in groupby(waves, key=lambda w: w[0]):
+        waves = [(len(wav_T), i, wav_T) for i, path in enumerate(paths) if (wav_T := self._hear(path)) is not None]
+        for _, group in groupby(sorted(waves, key=lambda w: w[:2]), key=lambda w: w[0]):
             same_length = list(group)
             for start in range(0, len(same_length), batch_size):
                 batch = same_length[start : start + batch_size]

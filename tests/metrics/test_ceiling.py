@@ -1,0 +1,56 @@
+"""The ceilings: originals and reconstructions are scored by the same code, once."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from speechlm.bin import ceiling
+from speechlm.data.audio import save_wav
+from speechlm.data.kaldi import write_data_dir
+from speechlm.metrics.rows import read_rows
+
+
+class Whisperer:
+    """A codec whose reconstructions are a hundred times too quiet."""
+
+    name, fingerprint, sample_rate_hz = "whisperer", "c0de" * 16, 16000
+    encode = staticmethod(lambda wav_T: wav_T)
+    decode = staticmethod(lambda wav_T: wav_T / 100)
+
+
+class LoudnessJudge:
+    """A judge that understands only loud speech."""
+
+    signature, fingerprint = "judge:loud", "0" * 64
+    config = type("Config", (), {"language": "en"})
+
+    def transcribe(self, paths):
+        return ["the dog" if np.abs(ceiling.load_span(ceiling.Span(str(path)), 16000)).max() > 0.1 else "" for path in paths]
+
+
+@pytest.fixture
+def parallel_set(tmp_path):
+    tables = {"utt2spk": {"v1-a": "v1", "v1-b": "v1"}, "text.en": {"v1-a": "the dog", "v1-b": "the dog"}}
+    tables["text.es"] = tables["text.en"]
+    tables["wav.scp.en"] = {key: str(tmp_path / f"{key}.wav") for key in tables["utt2spk"]}
+    for path in tables["wav.scp.en"].values():
+        save_wav(path, np.full(1600, 0.5, np.float32), 16000)
+    write_data_dir(tmp_path / "test", tables)
+    return tmp_path / "test"
+
+
+def test_rows_for_originals_and_reconstructions(parallel_set, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ceiling, "load_codec", lambda spec: Whisperer)
+    monkeypatch.setattr(ceiling.Judge, "load", lambda spec: LoudnessJudge())
+    arguments = ["--data", str(parallel_set), "--lang", "en", "--codec", "c", "--judge", "j", "--out", str(tmp_path / "ceiling")]
+    monkeypatch.setattr(sys, "argv", ["ceiling", *arguments])
+    ceiling.main()
+    rows = {(row.model, row.task, row.metric): row for row in read_rows(tmp_path / "ceiling/score.json")}
+    assert rows["originals", "tts", "WER"].value == 0
+    assert rows["codec reconstruction", "tts", "WER"].value == 100
+    assert rows["codec reconstruction", "s2st", "ASR-BLEU"].value == 0
+    assert "whisperer@c0dec0de" in rows["codec reconstruction", "tts", "WER"].signature
+    assert (tmp_path / "ceiling/reconstruction/wav/v1-a.wav").is_file()
+    ceiling.main()
+    assert "already complete" in capsys.readouterr().out
