@@ -5,3 +5,4 @@ export PATH=${SPEECHLM_BIN:-$venv/bin}:$PATH    # SPEECHLM_BIN: where the Python
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}   # this clone's own code, even in a shared environment
 export PYTHONUTF8=1 PYTHONUNBUFFERED=1
 export TOKENIZERS_PARALLELISM=false
+export PYTHONWARNINGS=ignore::FutureWarning,ignore::DeprecationWarning      # of the packages; none concerns a user
