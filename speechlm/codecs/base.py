@@ -1,0 +1,77 @@
+"""What every codec offers: waveforms to integer codes and back.
+
+Shapes: T frames, K codebooks, N samples. A new codec is one file that satisfies `Codec`, and one line in
+`speechlm.codecs.LOADERS`.
+"""
+
+import hashlib
+import json
+from typing import Protocol
+
+import numpy as np
+
+
+class Codec(Protocol):
+    """A deterministic neural codec of one channel.
+
+    `fingerprint` is the sha256 (hex) of the settings and weights: codes may be mixed only between equal ones.
+    """
+
+    name: str
+    sample_rate_hz: int
+    frame_rate_hz: float
+    num_codebooks: int
+    codebook_size: int
+    fingerprint: str
+
+    def encode(self, wav_N: np.ndarray) -> np.ndarray:
+        """Return int32 codes_TK of one waveform (float32 in [-1, 1], at `sample_rate_hz`).
+
+        The codes depend on this waveform alone. Raises ValueError if it is not one finite channel of at
+        least one frame.
+        """
+        ...
+
+    def decode(self, codes_TK: np.ndarray) -> np.ndarray:
+        """Return float32 wav_N of codes; the first k <= K codebooks alone give a coarser waveform.
+
+        Raises ValueError if the codes are not integers of shape [T >= 1, 1..K] inside the codebooks.
+        """
+        ...
+
+
+def check_wav(wav_N: np.ndarray, min_samples: int) -> np.ndarray:
+    """Return `wav_N` as float32 numpy, or raise ValueError saying what is wrong with it."""
+    wav_N = np.asarray(wav_N, dtype=np.float32)
+    if wav_N.ndim != 1:
+        raise ValueError(f"expected one channel of shape [N], found shape {list(wav_N.shape)}; average the channels first")
+    if len(wav_N) == 0:
+        raise ValueError("the waveform is empty")
+    if not np.isfinite(wav_N).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(wav_N))} of {len(wav_N)} samples are NaN or infinite")
+    if len(wav_N) < min_samples:
+        raise ValueError(f"{len(wav_N)} samples are shorter than one frame of {min_samples} samples")
+    return wav_N
+
+
+def check_codes(codes_TK: np.ndarray, num_codebooks: int, codebook_size: int) -> np.ndarray:
+    """Return `codes_TK` as int64 numpy, or raise ValueError saying what is wrong with them."""
+    codes_TK = np.asarray(codes_TK)
+    if codes_TK.ndim != 2 or codes_TK.shape[0] < 1 or not 1 <= codes_TK.shape[1] <= num_codebooks:
+        raise ValueError(f"expected codes of shape [T >= 1, 1..{num_codebooks}], found {list(codes_TK.shape)}")
+    if not np.issubdtype(codes_TK.dtype, np.integer):
+        raise ValueError(f"expected integer codes, found {codes_TK.dtype}")
+    low, high = int(codes_TK.min()), int(codes_TK.max())
+    if low < 0 or high >= codebook_size:
+        raise ValueError(f"expected codes in 0..{codebook_size - 1}, found {low}..{high}")
+    return codes_TK.astype(np.int64)
+
+
+def fingerprint(settings: dict, weights: dict[str, np.ndarray]) -> str:
+    """Return the sha256 (hex) of settings and weights, whatever the order of their keys."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for key in sorted(weights):
+        array = np.ascontiguousarray(weights[key])
+        digest.update(f"{key} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
