@@ -1,0 +1,124 @@
+"""Decode a test set with a trained model: text to `text`, speech to `codes.ark/scp`, `wav/` and `wav.scp`.
+
+Batches of similar length; finished batches are kept, so an interrupted decoding goes on where it was.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import yaml
+
+from speechlm.bin.command import run_main
+from speechlm.codecs import load_codec
+from speechlm.codecs.base import Codec
+from speechlm.data.codes import write_codes
+from speechlm.data.files import atomic_write, settings_digest, stage
+from speechlm.data.manifest import load_manifest
+from speechlm.model.folder import TrainedModel, load_model
+from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.tasks import Task, get_task
+from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, list_items
+
+
+def prepare(trained: TrainedModel, task: Task, args: argparse.Namespace, prompt_frames: int) -> dict[str, np.ndarray]:
+    """Return {utterance id: prefix ids_TK} of the whole test set; ValueError if an utterance lacks a part."""
+    records = load_manifest(args.manifest)
+    items = list_items(task, records, [(args.lang, args.tgt_lang if task.languages == "pair" else args.lang)])
+    lacking = sorted({r.id for r in records} - {item.record.id for item in items})
+    if lacking:
+        raise ValueError(
+            f"{args.manifest}: {len(lacking)} of {len(records)} utterances lack a part that {task.name} ({args.lang}) needs: {', '.join(lacking[:5])}. "
+            "A test set never shrinks silently: complete the data, or name another --lang."
+        )
+    prompts, builder = PromptIndex(records), ExampleBuilder(trained.vocab, trained.text, prompt_frames)
+    return {item.record.id: builder.prefix(item, voice_prompt(item, prompts)) for item in items}
+
+
+def voice_prompt(item: Item, prompts: PromptIndex):
+    """The voice's first other utterance in the language that is spoken; None for tasks without a prompt."""
+    lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
+    return prompts.find(item.record, lang, 0) if lang else None
+
+
+def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path) -> dict:
+    """Decode in batches of similar length, each kept in `parts`; return {id: list of text ids, or codes_TK}."""
+    order = sorted(prefixes, key=lambda key: (len(prefixes[key]), key))
+    batches = [order[i : i + options.batch_size] for i in range(0, len(order), options.batch_size)]
+    run, found, start = generate_speech if task.speaks else generate_text, {}, time.monotonic()
+    for number, keys in enumerate(batches):
+        path = parts / f"{number}.json"
+        if not path.exists():
+            outputs = run(trained.model, [prefixes[key] for key in keys], options)
+            with atomic_write(path) as stream:
+                json.dump({key: np.asarray(out).tolist() for key, out in zip(keys, outputs, strict=True)}, stream)
+        found |= json.loads(path.read_text(encoding="utf-8"))
+        left_sec = (time.monotonic() - start) / (number + 1) * (len(batches) - number - 1)
+        print(f"{task.name}: batch {number + 1}/{len(batches)} decoded, {left_sec:.0f} s left", flush=True)
+    return {key: found[key] for key in sorted(found)}
+
+
+def write_text(out: Path, trained: TrainedModel, found: dict[str, list[int]]) -> None:
+    with atomic_write(out / "text") as stream:
+        for key, ids in found.items():
+            stream.write(f"{key} {' '.join(trained.text.decode(ids).split())}".rstrip() + "\n")
+
+
+def write_speech(out: Path, codec: Codec, found: dict[str, list]) -> None:
+    """Write codes and waveforms; an empty output is a tenth of a second of silence, so that it stays in the test set."""
+    (out / "wav").mkdir(exist_ok=True)
+    codes = {key: np.asarray(rows, dtype=np.int32).reshape(-1, codec.num_codebooks) for key, rows in found.items()}
+    write_codes(out, codes)
+    for key, codes_TK in codes.items():
+        wav = codec.decode(codes_TK) if len(codes_TK) else np.zeros(codec.sample_rate_hz // 10, dtype=np.float32)
+        soundfile.write(out / "wav" / f"{key}.wav", np.clip(wav, -1, 1), codec.sample_rate_hz, subtype="PCM_16")
+    with atomic_write(out / "wav.scp") as stream:
+        stream.writelines(f"{key} {out}/wav/{key}.wav\n" for key in codes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exp", type=Path, required=True, help="trained model folder")
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--lang", required=True, help="source language (of a task of one language: the language)")
+    parser.add_argument("--tgt_lang", default="en", help="target language of a translation")
+    parser.add_argument("--codec", required=True)
+    parser.add_argument("--config", type=Path, required=True, help="YAML: options of text and of speech decoding, prompt_frames")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--ngpu", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    task = get_task(args.task)
+    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    kind = "speech" if task.speaks else "text"
+    options = DecodeOptions.from_dict({"seed": args.seed} | config[kind], f"{args.config}: {kind}")
+    settings = {"task": args.task, "lang": args.lang, "tgt_lang": args.tgt_lang, "codec": args.codec, kind: vars(options), "prompt_frames": config["prompt_frames"]}
+    with stage(args.out, "decode", settings, [args.manifest, args.exp / "model.safetensors"]) as todo:
+        if not todo:
+            return
+        codec = load_codec(args.codec)
+        trained = load_model(args.exp, codec.fingerprint)
+        trained.model.to("cuda" if args.ngpu else "cpu")
+        torch.manual_seed(options.seed)
+        prefixes = prepare(trained, task, args, config["prompt_frames"])
+        weights = (args.exp / "model.safetensors").stat()
+        parts = args.out / f".parts.{settings_digest(settings | {'weights': [weights.st_mtime_ns, weights.st_size]})}"
+        found = decode(trained, task, prefixes, options, parts)
+        if task.speaks:
+            write_speech(args.out, codec, found)
+        else:
+            write_text(args.out, trained, found)
+        with atomic_write(args.out / "decode.json") as stream:
+            json.dump(settings, stream, indent=1)
+        shutil.rmtree(parts)
+
+
+if __name__ == "__main__":
+    run_main(main)

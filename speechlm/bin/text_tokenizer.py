@@ -1,0 +1,66 @@
+"""Train the embedded LLM's sentencepiece tokenizer and write the LLM's folder: tokenizer and architecture, no weights.
+
+The folder has the layout of a Hugging Face model, so that the next stage treats it like any other LLM.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import sentencepiece
+import yaml
+
+from speechlm.bin.command import run_main
+from speechlm.data.files import atomic_write, stage
+from speechlm.data.manifest import load_manifest
+
+PIECES = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": 3}
+
+
+def train_tokenizer(sentences: list[str], vocab_size: int, path: Path) -> None:
+    """Train a unigram model with byte fallback (any text can be written) and write it to `path`.
+
+    ValueError if the sentences are too few for `vocab_size`.
+    """
+    prefix = path.with_name(f".{path.name}.part")
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences), model_prefix=str(prefix), vocab_size=vocab_size, byte_fallback=True,
+            character_coverage=0.9999, hard_vocab_limit=False, shuffle_input_sentence=False, num_threads=1, minloglevel=2, **PIECES,
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise ValueError(f"--vocab_size {vocab_size}: sentencepiece cannot make it from {len(sentences)} sentences ({error})") from None
+    Path(f"{prefix}.vocab").unlink(missing_ok=True)
+    os.replace(f"{prefix}.model", path)
+
+
+def write_llm_folder(out: Path, sentences: list[str], config: dict) -> None:
+    """Write tokenizer.model, tokenizer_config.json and config.json. `config` is a conf/llm_model.yaml."""
+    out.mkdir(parents=True, exist_ok=True)
+    train_tokenizer(sentences, config["vocab_size"], out / "tokenizer.model")
+    size = sentencepiece.SentencePieceProcessor(model_file=str(out / "tokenizer.model")).get_piece_size()
+    model = config["model"] | {"vocab_size": size, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
+    with atomic_write(out / "config.json") as stream:
+        json.dump(model, stream, indent=1)
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    with atomic_write(out / "tokenizer_config.json") as stream:
+        json.dump({"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True} | names, stream, indent=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifests", type=Path, nargs="+", required=True, help="training sets whose text to learn from")
+    parser.add_argument("--config", type=Path, required=True, help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config)")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests]) as todo:
+        if todo:
+            records = [record for path in args.manifests for record in load_manifest(path)]
+            sentences = sorted({text for record in records for text in record.text.values()})
+            write_llm_folder(args.out, sentences, yaml.safe_load(args.config.read_text(encoding="utf-8")))
+            print(f"text_tokenizer: {len(sentences)} sentences -> {args.out}", flush=True)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,131 @@
+"""Batches for the trainer, built from plans by loader workers.
+
+Letters in shapes: B rows, L positions of a row, K codebooks.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from speechlm.espnet.mixture import Draw, Mixture, Packer, Plan
+from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex
+from speechlm.tokens.sequence import Sequence
+
+Batch = dict[str, torch.Tensor]
+
+
+class Corpus:
+    """The examples of all tasks, by task name and index."""
+
+    def __init__(self, items: dict[str, list[Item]], prompts: PromptIndex, builder: ExampleBuilder, target_only: bool):
+        self._items, self._prompts, self._builder, self._target_only = items, prompts, builder, target_only
+
+    def sizes(self) -> dict[str, int]:
+        return {task: len(items) for task, items in self._items.items()}
+
+    def length(self, draw: Draw) -> int:
+        item = self._items[draw.task][draw.index]
+        return self._builder.length(item, self._prompt(item, draw.number))
+
+    def sequence(self, draw: Draw) -> Sequence:
+        item = self._items[draw.task][draw.index]
+        return self._builder.sequence(item, self._prompt(item, draw.number), draw.number, self._target_only)
+
+    def name(self, draw: Draw) -> str:
+        item = self._items[draw.task][draw.index]
+        return f"{draw.task}:{item.record.id}:{item.src}-{item.tgt}"
+
+    def _prompt(self, item: Item, number: int):
+        lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
+        return self._prompts.find(item.record, lang, number * 7919) if lang else None
+
+
+def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_codebooks: int) -> Batch:
+    """Lay sequences side by side in rows of one length.
+
+    Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
+    row (-1: padding), so that attention stays inside an example; loss_BL bool.
+    """
+    B, L = len(rows), row_length
+    ids_BLK = np.full((B, L, num_codebooks), pad_id, dtype=np.int64)
+    position_BL, segment_BL = np.zeros((B, L), dtype=np.int64), np.full((B, L), -1, dtype=np.int64)
+    loss_BL = np.zeros((B, L), dtype=bool)
+    for b, sequences in enumerate(rows):
+        start = 0
+        for number, sequence in enumerate(sequences):
+            end = start + len(sequence)
+            assert end <= L, f"row {b} overflows: {end} > {L}"
+            ids_BLK[b, start:end], loss_BL[b, start:end] = sequence.ids_TK, sequence.loss_T
+            position_BL[b, start:end], segment_BL[b, start:end] = np.arange(len(sequence)), number
+            start = end
+    arrays = {"ids_BLK": ids_BLK, "position_BL": position_BL, "segment_BL": segment_BL, "loss_BL": loss_BL}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+class PlannedBatches(Dataset):
+    """A map-style dataset whose index is a plan: the sampler decides, the workers only build."""
+
+    def __init__(self, corpus: Corpus, row_length: int, pad_id: int, num_codebooks: int):
+        self._corpus, self._layout = corpus, (row_length, pad_id, num_codebooks)
+
+    def __getitem__(self, planned: tuple[Plan, dict]) -> tuple[list[str], Batch, dict]:
+        plan, state = planned
+        batch = pack([[self._corpus.sequence(draw) for draw in row] for row in plan], *self._layout)
+        return [self._corpus.name(draw) for row in plan for draw in row], batch, state
+
+
+class TrainingIterator:
+    """Endless (utterance names, batch) pairs of one process; `state` is the position after the last batch taken.
+
+    With several processes, each plans the whole stream and takes every world-size-th batch.
+    """
+
+    def __init__(self, corpus: Corpus, packer: Packer, batches: PlannedBatches, rank: int, world: int, num_workers: int):
+        self._packer, self._batches = packer, batches
+        self._rank, self._world, self._num_workers = rank, world, num_workers
+        self.state = packer.state()
+
+    def restore(self, state: dict) -> None:
+        self._packer.restore(state)
+        self.state = state
+
+    def __iter__(self) -> Iterator[tuple[list[str], Batch]]:
+        loader = DataLoader(self._batches, batch_size=None, sampler=self._plans(), num_workers=self._num_workers)
+        for names, batch, state in loader:
+            self.state = state
+            yield names, batch
+
+    def _plans(self) -> Iterator[tuple[Plan, dict]]:
+        while True:
+            plans = [self._packer.next_plan() for _ in range(self._world)]
+            yield plans[self._rank], self._packer.state()
+
+
+def fixed_batches(corpus: Corpus, batches: PlannedBatches, rows: int, row_length: int, per_task: int) -> list[Plan]:
+    """Return plans over the first `per_task` examples of every task: the same validation batches every time."""
+    draws = [Draw(task, i, i) for task, size in sorted(corpus.sizes().items()) for i in range(min(size, per_task))]
+    plans: list[Plan] = []
+    rows_now: Plan = [[]]
+    room = row_length
+    for draw in draws:
+        length = corpus.length(draw)
+        if length > row_length:
+            continue
+        if length > room:
+            rows_now.append([])
+            room = row_length
+        rows_now[-1].append(draw)
+        room -= length
+    for start in range(0, len(rows_now), rows):
+        plans.append(rows_now[start : start + rows])
+    return plans
+
+
+def make_training_iterator(corpus: Corpus, weights: dict[str, float], layout: dict, seed: int, process: tuple[int, int], num_workers: int) -> TrainingIterator:
+    """`layout`: rows, row_length, pad_id, num_codebooks; `process`: (rank, world size)."""
+    mixture = Mixture(corpus.sizes(), weights, seed)
+    packer = Packer(mixture, corpus.length, layout["rows"], layout["row_length"])
+    batches = PlannedBatches(corpus, layout["row_length"], layout["pad_id"], layout["num_codebooks"])
+    return TrainingIterator(corpus, packer, batches, *process, num_workers)

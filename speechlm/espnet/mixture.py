@@ -1,0 +1,110 @@
+"""The order of training: tasks mixed by weight, each in shuffled passes over its items, packed to batches.
+
+Everything follows from a seed and a few counters, so the position in the data is restored at once, however far the
+run is, and does not depend on the number of loader workers or of processes.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechlm.tasks.examples import stable_hash
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One example of the stream: item `index` of `task`, drawn as that task's `number`-th."""
+
+    task: str
+    index: int
+    number: int
+
+
+class Mixture:
+    """An endless stream of draws in which each task has exactly its share (weights need not sum to 1)."""
+
+    def __init__(self, sizes: dict[str, int], weights: dict[str, float], seed: int):
+        self._tasks = sorted(name for name, weight in weights.items() if weight > 0)
+        empty = [name for name in self._tasks if not sizes.get(name)]
+        if not self._tasks or empty:
+            raise ValueError(
+                f"mixture {weights}: no training examples for {', '.join(empty) or 'any task'}. Expected utterances that have all "
+                "parts of each task: see the sets and languages given, or take the task out of the config's mixture."
+            )
+        total = sum(weights[name] for name in self._tasks)
+        self._shares = {name: weights[name] / total for name in self._tasks}
+        self._sizes, self._seed = sizes, seed
+        self._orders: dict[str, tuple[int, np.ndarray]] = {}
+        self.drawn: Counter[str] = Counter()
+
+    def draw(self) -> Draw:
+        """Return the next draw: the task that is furthest behind its share."""
+        total = sum(self.drawn.values()) + 1
+        task = max(self._tasks, key=lambda name: self._shares[name] * total - self.drawn[name])
+        number = self.drawn[task]
+        self.drawn[task] += 1
+        cycle, position = divmod(number, self._sizes[task])
+        return Draw(task, int(self._order(task, cycle)[position]), number)
+
+    def _order(self, task: str, cycle: int) -> np.ndarray:
+        if self._orders.get(task, (None,))[0] != cycle:
+            rng = np.random.default_rng(stable_hash(self._seed, task, cycle))
+            self._orders[task] = cycle, rng.permutation(self._sizes[task])
+        return self._orders[task][1]
+
+
+Plan = list[list[Draw]]  # the draws of each row of a batch
+
+
+class Packer:
+    """Fills batches of `rows` rows of `row_length` positions, first fit; a draw that does not fit waits for the next batch.
+
+    `length(draw)` gives an example's number of positions. An example longer than a row is left out, and counted.
+    """
+
+    MAX_WAITING = 16
+
+    def __init__(self, mixture: Mixture, length: Callable[[Draw], int], rows: int, row_length: int):
+        self._mixture, self._length = mixture, length
+        self._rows, self._row_length = rows, row_length
+        self._waiting: list[Draw] = []
+        self.too_long: Counter[str] = Counter()
+
+    def state(self) -> dict:
+        """Return the position in the data, as plain values."""
+        waiting = [(d.task, d.index, d.number) for d in self._waiting]
+        return {"drawn": dict(self._mixture.drawn), "waiting": waiting, "too_long": dict(self.too_long)}
+
+    def restore(self, state: dict) -> None:
+        self._mixture.drawn = Counter(state["drawn"])
+        self._waiting = [Draw(*fields) for fields in state["waiting"]]
+        self.too_long = Counter(state["too_long"])
+
+    def next_plan(self) -> Plan:
+        plan: Plan = [[] for _ in range(self._rows)]
+        room = [self._row_length] * self._rows
+        waiting, self._waiting = self._waiting, []
+        while len(self._waiting) < self.MAX_WAITING:
+            draw = waiting.pop(0) if waiting else self._mixture.draw()
+            length = self._length(draw)
+            if length > self._row_length:
+                self._leave_out(draw, length)
+                continue
+            row = next((r for r in range(self._rows) if room[r] >= length), None)
+            if row is None:
+                self._waiting.append(draw)
+            else:
+                plan[row].append(draw)
+                room[row] -= length
+        self._waiting += waiting
+        return plan
+
+    def _leave_out(self, draw: Draw, length: int) -> None:
+        self.too_long[draw.task] += 1
+        if sum(self.too_long.values()) > 100 and not any(self._mixture.drawn[t] > self.too_long[t] for t in self.too_long):
+            raise ValueError(
+                f"row_length {self._row_length}: every example of {', '.join(self.too_long)} is longer, the last has {length} positions. "
+                "Raise row_length in the config."
+            )

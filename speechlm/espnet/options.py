@@ -1,0 +1,58 @@
+"""The options of training, as ESPnet command-line arguments and as the trainer's dataclass."""
+
+import argparse
+from dataclasses import dataclass
+
+from espnet2.train.trainer import TrainerOptions
+from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import str2bool, str_or_none
+
+
+@dataclass
+class SpeechLMTrainerOptions(TrainerOptions):
+    """ESPnet's options and ours. Steps are optimizer steps; `dtype` is the autocast type of the forward pass."""
+
+    max_steps: int
+    warmup_steps: int
+    final_lr_ratio: float
+    save_interval: int
+    eval_interval: int
+    dtype: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("Data")
+    data.add_argument("--dump", default=None, help="folder with <set>/manifest.jsonl")
+    data.add_argument("--train_sets", nargs="+", default=[], help="sets to train on")
+    data.add_argument("--dev_set", default=None, help="set for the validation loss")
+    data.add_argument("--src_lang", default="en", help="source language of translation")
+    data.add_argument("--tgt_lang", default="en", help="target language of translation")
+    data.add_argument("--langs", nargs="+", default=[], help="languages that get a token (default: source and target)")
+    data.add_argument("--mixture", action=NestedDictAction, default={}, help="task -> share of the examples")
+    data.add_argument("--task_langs", action=NestedDictAction, default={}, help="task -> its languages (default: all)")
+    data.add_argument("--target_only", type=str2bool, default=False, help="loss on the target only (SFT) or on all (CPT)")
+    data.add_argument("--prompt_frames", type=int, default=16, help="length of a voice prompt, in codec frames")
+    data.add_argument("--rows", type=int, default=8, help="rows of a packed batch")
+    data.add_argument("--row_length", type=int, default=256, help="positions of a row")
+    data.add_argument("--eval_examples", type=int, default=50, help="validation examples per task")
+
+    model = parser.add_argument_group("Model")
+    model.add_argument("--codec", default=None, help="codec of the codes: its name or folder")
+    model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
+    model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture")
+    model.add_argument("--init_from", type=str_or_none, default=None, help="trained model folder to start from")
+    model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel or delay")
+    model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
+    model.add_argument("--stream_weights", type=float, nargs="+", default=[1.0], help="loss weight of each codebook; the last is repeated")
+    model.add_argument("--text_weight", type=float, default=1.0, help="loss weight of text and special tokens")
+
+    steps = parser.add_argument_group("Steps")
+    steps.add_argument("--max_steps", type=int, default=1000)
+    steps.add_argument("--warmup_steps", type=int, default=50)
+    steps.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW")
+    steps.add_argument("--muon_lr", type=float, default=0.0, help="peak learning rate of Muon for the backbone's matrices; 0: AdamW for all")
+    steps.add_argument("--weight_decay", type=float, default=0.01)
+    steps.add_argument("--final_lr_ratio", type=float, default=0.1, help="last learning rate / peak")
+    steps.add_argument("--save_interval", type=int, default=200, help="steps between checkpoints")
+    steps.add_argument("--eval_interval", type=int, default=500, help="steps between validations")
+    steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")

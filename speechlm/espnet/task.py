@@ -1,0 +1,122 @@
+"""The ESPnet task: builds model, optimizers and iterators from the options."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.collate_fn import CommonCollateFn
+
+from speechlm.codecs import load_codec
+from speechlm.data.manifest import Record, load_manifest
+from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
+from speechlm.espnet.model import SpeechLMTrainingModel
+from speechlm.espnet.options import add_arguments
+from speechlm.espnet.trainer import SpeechLMTrainer
+from speechlm.model.folder import copy_llm_files, load_llm, load_model
+from speechlm.model.speechlm import SpeechLM
+from speechlm.tasks import get_task
+from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
+from speechlm.tokens.text import load_text_tokenizer
+from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
+
+
+class SpeechLMTask(AbsTask):
+    """Training of a codec-based speech LLM: LLM pre-training, CPT and SFT differ by their config only."""
+
+    num_optimizers = 2  # AdamW, and Muon where asked for
+    class_choices_list: list = []
+    trainer = SpeechLMTrainer
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        add_arguments(parser)
+        parser.set_defaults(required=["output_dir", "dump", "codec", "dev_set"], iterator_type="task", num_att_plot=0, num_workers=0)
+
+    @classmethod
+    def build_collate_fn(cls, args, train):
+        return CommonCollateFn(int_pad_value=0)
+
+    @classmethod
+    def build_preprocess_fn(cls, args, train):
+        return None
+
+    @classmethod
+    def required_data_names(cls, train=True, inference=False):
+        return ()
+
+    @classmethod
+    def optional_data_names(cls, train=True, inference=False):
+        return ()
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> SpeechLMTrainingModel:
+        speechlm = start_from_model(args) if args.init_from else start_from_llm(args)
+        folder = Path(args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        source = str(Path(args.init_from) / "llm") if args.init_from else args.llm
+        copy_llm_files(source, speechlm.llm.config, folder / "llm")
+        speechlm.vocab.save(folder / "vocab.json")
+        spare = speechlm.vocab.num_codebooks - len(args.stream_weights)
+        weights = [*args.stream_weights, *args.stream_weights[-1:] * spare]
+        return SpeechLMTrainingModel(speechlm, weights, args.text_weight)
+
+    @classmethod
+    def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
+        """AdamW; with --muon_lr, Muon (torch.optim) for the matrices of the backbone's layers."""
+        matrices, others = [], []
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                (matrices if args.muon_lr and ".layers." in name and parameter.ndim == 2 else others).append(parameter)
+        optimizers = [torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True)]
+        if matrices:
+            optimizers.append(torch.optim.Muon(matrices, lr=args.muon_lr, weight_decay=args.weight_decay, adjust_lr_fn="match_rms_adamw"))
+        return optimizers
+
+    @classmethod
+    def build_iter_factory(cls, args, distributed_option, mode, kwargs=None):
+        """Return the trainer's data: an endless TrainingIterator, or for validation a list of (names, batch)."""
+        vocab = Vocabulary.load(Path(args.output_dir) / "vocab.json")
+        process = (distributed_option.dist_rank or 0, distributed_option.dist_world_size or 1)
+        corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else [args.dev_set])
+        layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_codebooks": vocab.num_codebooks}
+        logging.info(f"{mode} examples: {corpus.sizes()}")
+        if mode == "train":
+            return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
+        batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_codebooks)
+        plans = fixed_batches(corpus, batches, args.rows, args.row_length, args.eval_examples)
+        return [batches[plan, {}][:2] for plan in plans]
+
+
+def start_from_model(args: argparse.Namespace) -> SpeechLM:
+    """Start from a trained model folder (CPT to SFT)."""
+    trained = load_model(args.init_from, load_codec(args.codec).fingerprint)
+    for name in [f"<{task}>" for task in args.mixture if not get_task(task).plain]:
+        trained.vocab.special_id(name)
+    return trained.model.train()
+
+
+def start_from_llm(args: argparse.Namespace) -> SpeechLM:
+    """Start from a textual LLM: its vocabulary is extended by special tokens and codes."""
+    if not args.llm:
+        raise ValueError("no model to start from. Expected --llm (a textual LLM) or --init_from (a trained model folder).")
+    text = load_text_tokenizer(args.llm)
+    llm = load_llm(args.llm, args.llm_random)
+    text.size = llm.get_input_embeddings().weight.shape[0]  # padding rows of the table are text ids too
+    langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
+    return SpeechLM(llm, make_vocabulary(text, load_codec(args.codec), args.tasks, langs, args.pattern))
+
+
+def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str]) -> Corpus:
+    """Collect the examples of the mixture's tasks from the sets' manifests."""
+    records: list[Record] = [r for name in sets for r in load_manifest(Path(args.dump) / name / "manifest.jsonl")]
+    langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
+    items = {}
+    for name in args.mixture:
+        task = get_task(name)
+        chosen = args.task_langs.get(name, langs)
+        pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else [(args.src_lang, args.tgt_lang)]
+        items[name] = list_items(task, records, pairs)
+    text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
+    return Corpus(items, PromptIndex(records), ExampleBuilder(vocab, text, args.prompt_frames), args.target_only)

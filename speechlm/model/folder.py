@@ -1,0 +1,121 @@
+"""A trained model is a folder: `model.safetensors`, `vocab.json`, `llm/` (architecture and tokenizer).
+
+Loading checks names, shapes and fingerprints: a checkpoint that does not fit is refused, not half-loaded.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from speechlm.data.files import atomic_write
+from speechlm.model.speechlm import SpeechLM
+from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
+from speechlm.tokens.vocabulary import Vocabulary
+
+TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "added_tokens.json")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a model folder holds."""
+
+    model: SpeechLM
+    vocab: Vocabulary
+    text: TextTokenizer
+    folder: Path
+
+
+def load_llm(name: str, random_init: bool) -> torch.nn.Module:
+    """Load a Hugging Face causal LM in float32, by hub name or folder; with `random_init` only its architecture.
+
+    ValueError says how to get the files if it can't be had.
+    """
+    try:
+        if random_init:
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name)).float()
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    except OSError as error:
+        raise ValueError(
+            f"--llm {name}: cannot be loaded ({str(error).splitlines()[0]}). Expected a folder with config.json and weights, or a hub name "
+            f"and a network. On a machine without one, copy the folder that `huggingface-cli download {name}` makes elsewhere, and give its path."
+        ) from None
+
+
+def copy_llm_files(source: str, config, target: Path) -> None:
+    """Write the LLM's config and tokenizer files to `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(target)
+    folder = Path(source)
+    if folder.is_dir():
+        for name in TOKENIZER_FILES:
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, target / name)
+    else:
+        from transformers import AutoTokenizer
+
+        AutoTokenizer.from_pretrained(source).save_pretrained(target)
+
+
+def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """Write a state dict as safetensors, atomically; tied tensors are stored once."""
+    seen: dict[int, str] = {}
+    unique = {}
+    for name, tensor in state.items():
+        if seen.setdefault(tensor.data_ptr(), name) == name:
+            unique[name] = tensor.detach().contiguous().cpu()
+    temporary = path.with_name(f".{path.name}.part")
+    save_file(unique, temporary)
+    temporary.rename(path)
+
+
+def load_weights(model: SpeechLM, path: Path) -> None:
+    """Load a state dict written by `save_weights`; ValueError names every tensor that does not fit."""
+    try:
+        state = load_file(path)
+    except Exception as error:  # safetensors raises its own type for a truncated file, OSError for a missing one
+        raise ValueError(f"{path}: cannot be read ({error}). Expected a trained model's weights; run the training stage again.") from None
+    own = model.state_dict()
+    pointers = {own[name].data_ptr() for name in state if name in own}
+    missing = [name for name, tensor in own.items() if name not in state and tensor.data_ptr() not in pointers]
+    wrong = [f"{n} {tuple(t.shape)}" for n, t in state.items() if n not in own or own[n].shape != t.shape]
+    if missing or wrong:
+        raise ValueError(f"{path}: does not fit the model. Missing: {missing[:5]}; unexpected: {wrong[:5]}. Train it again with this config.")
+    model.load_state_dict(state, strict=False)
+
+
+def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> TrainedModel:
+    """Load a trained model folder; with `codec_fingerprint` given, refuse a model of another codec."""
+    folder = Path(folder)
+    if not (folder / "vocab.json").exists():
+        raise ValueError(f"{folder}: no vocab.json, so no trained model. Expected the --output_dir of a training stage; run that stage first.")
+    vocab = Vocabulary.load(folder / "vocab.json")
+    text = load_text_tokenizer(str(folder / "llm"))
+    if text.fingerprint != vocab.text_fingerprint:
+        raise ValueError(
+            f"{folder}/llm: the text tokenizer has the fingerprint {text.fingerprint}, {folder}/vocab.json says {vocab.text_fingerprint}. "
+            "Restore the tokenizer files that the model was trained with, or train again."
+        )
+    if codec_fingerprint is not None and codec_fingerprint != vocab.codec_fingerprint:
+        raise ValueError(
+            f"{folder}/vocab.json: the model speaks codec {vocab.codec_fingerprint[:16]}, the one given is {codec_fingerprint[:16]}. "
+            "Give the --codec that the model was trained with, or train again."
+        )
+    model = SpeechLM(load_llm(str(folder / "llm"), random_init=True), vocab)
+    load_weights(model, folder / "model.safetensors")
+    return TrainedModel(model.eval(), vocab, text, folder)
+
+
+def export_llm(trained: TrainedModel, target: Path) -> None:
+    """Write the text-only LLM as a Hugging Face folder, to be used without this package."""
+    copy_llm_files(str(trained.folder / "llm"), trained.model.llm.config, target)
+    trained.model.llm.save_pretrained(target)
+
+
+def write_json(path: Path, content: dict) -> None:
+    with atomic_write(path) as stream:
+        json.dump(content, stream, indent=1, ensure_ascii=False)

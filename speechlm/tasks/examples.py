@@ -1,0 +1,133 @@
+"""From utterances to examples: which utterances a task can use, and the sequence of each."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechlm.data.manifest import Record, read_codes
+from speechlm.tasks import Task
+from speechlm.tokens.patterns import get_pattern
+from speechlm.tokens.sequence import (
+    Segment,
+    Sequence,
+    join,
+    plain_text_segment,
+    special_segment,
+    speech_segment,
+    text_segment,
+)
+from speechlm.tokens.text import TextTokenizer
+from speechlm.tokens.vocabulary import SPEECH_START, TEXT_START, Vocabulary
+
+
+@dataclass(frozen=True)
+class Item:
+    """One utterance used for one task, from language `src` to language `tgt` (equal for tasks of one language)."""
+
+    task: Task
+    record: Record
+    src: str
+    tgt: str
+
+    def side(self, part: str) -> tuple[str, str]:
+        """Return (kind, language) of a part such as `speech:src`."""
+        kind, side = part.split(":")
+        return kind, self.src if side == "src" else self.tgt
+
+    def is_complete(self) -> bool:
+        """Does the utterance have every part that the task needs?"""
+        sides = map(self.side, self.task.parts)
+        return all(lang in (self.record.text if kind == "text" else self.record.codes) for kind, lang in sides)
+
+
+def list_items(task: Task, records: list[Record], pairs: list[tuple[str, str]]) -> list[Item]:
+    """Return an item per record and language (task of one language) or translation pair, where it is complete."""
+    items = (Item(task, record, src, tgt) for src, tgt in pairs for record in records)
+    return [item for item in items if item.is_complete()]
+
+
+class PromptIndex:
+    """Finds another utterance by the same speaker, to show the voice."""
+
+    def __init__(self, records: list[Record]):
+        self._by_voice: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in records:
+            for lang in record.codes:
+                self._by_voice[record.speaker, lang].append(record)
+
+    def find(self, record: Record, lang: str, number: int) -> Record:
+        """Return the `number`-th utterance (modulo) of the voice in `lang`, never `record` unless it is alone."""
+        others = self._by_voice[record.speaker, lang]
+        start = number % len(others)
+        chosen = others[start]
+        return others[(start + 1) % len(others)] if chosen.id == record.id else chosen
+
+
+@dataclass
+class ExampleBuilder:
+    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames."""
+
+    vocab: Vocabulary
+    text: TextTokenizer
+    prompt_frames: int
+
+    def length(self, item: Item, prompt: Record | None) -> int:
+        """Return the number of rows of the example, without reading its codes."""
+        if item.task.plain:
+            return len(self._plain_ids(item))
+        return 2 + sum(2 + self._inner_rows(*item.side(part), item.record, prompt) for part in item.task.parts)
+
+    def sequence(self, item: Item, prompt: Record | None, number: int, target_only: bool) -> Sequence:
+        """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
+        if item.task.plain:
+            return join([plain_text_segment(self._plain_ids(item), self.vocab)], target_only)
+        segments = self._condition(item, prompt, number)
+        kind, lang = item.side(item.task.target)
+        return join(segments + self._segment(kind, lang, item.record, target=True), target_only)
+
+    def prefix(self, item: Item, prompt: Record | None) -> np.ndarray:
+        """Build ids_TK up to and including the start token of the target: what decoding is given."""
+        start = SPEECH_START if item.task.speaks else TEXT_START
+        segments = [*self._condition(item, prompt, number=0), special_segment([start], self.vocab)]
+        return join(segments, target_only=True).ids_TK
+
+    def _condition(self, item: Item, prompt: Record | None, number: int) -> list[Segment]:
+        segments = [special_segment([f"<{item.task.name}>", f"<{item.tgt}>"], self.vocab)]
+        for part in item.task.condition:
+            kind, lang = item.side(part)
+            if kind == "prompt":
+                segments += speech_segment(self._cut(read_codes(prompt.codes[lang]), number), self.vocab)
+            else:
+                segments += self._segment(kind, lang, item.record)
+        return segments
+
+    def _segment(self, kind: str, lang: str, record: Record, target: bool = False) -> list[Segment]:
+        if kind == "text":
+            return text_segment(self.text.encode(record.text[lang]), self.vocab, target)
+        return speech_segment(read_codes(record.codes[lang]), self.vocab, target)
+
+    def _cut(self, codes_TK: np.ndarray, number: int) -> np.ndarray:
+        spare = len(codes_TK) - self.prompt_frames
+        start = stable_hash(number, "cut") % (spare + 1) if spare > 0 and number else 0
+        return codes_TK[start : start + self.prompt_frames]
+
+    def _inner_rows(self, kind: str, lang: str, record: Record, prompt: Record | None) -> int:
+        if kind == "text":
+            return len(self.text.encode(record.text[lang]))
+        frames = record.codes[lang].frames if kind == "speech" else min(prompt.codes[lang].frames, self.prompt_frames)
+        return get_pattern(self.vocab.pattern).rows(frames, self.vocab.num_codebooks)
+
+    def _plain_ids(self, item: Item) -> list[int]:
+        """<bos> text <eos>, and for a pair the translation and <eos> once more: the LLM's own tokens only."""
+        ids = [] if self.text.bos_id is None else [self.text.bos_id]
+        for part in item.task.parts:
+            _, lang = item.side(part)
+            ids += [*self.text.encode(item.record.text[lang]), self.text.eos_id]
+        return ids
+
+
+def stable_hash(*parts) -> int:
+    """Return a 63-bit number that depends on the parts alone, not on the process or the Python version."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1

@@ -1,0 +1,87 @@
+"""From segments to the grid of ids that the model reads, and back.
+
+An ASR example with K = 3 codebooks (pad is '.', codes written as c0 c1 c2):
+
+    column 0     <asr> <en> <speech> c0 c0 c0 </speech> <text> the dog </text>
+    column 1       .    .      .     c1 c1 c1     .       .     .   .     .
+    column 2       .    .      .     c2 c2 c2     .       .     .   .     .
+    loss (SFT)     0    0      0     0  0  0      0       0     1   1     1
+
+`loss` is 1 where the token of that row is to be predicted. In CPT every row but the first counts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechlm.tokens.patterns import get_pattern
+from speechlm.tokens.vocabulary import SPEECH_END, SPEECH_START, TEXT_END, TEXT_START, Vocabulary
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of rows. `target` says whether SFT's loss counts it."""
+
+    ids_TK: np.ndarray
+    target: bool = False
+
+
+def special_segment(names: list[str], vocab: Vocabulary) -> Segment:
+    """Special tokens, one a row."""
+    return Segment(_column([vocab.special_id(name) for name in names], vocab))
+
+
+def plain_text_segment(ids: list[int], vocab: Vocabulary, target: bool = True) -> Segment:
+    """Text as the LLM itself reads it, without our boundary tokens."""
+    return Segment(_column(ids, vocab), target)
+
+
+def text_segment(ids: list[int], vocab: Vocabulary, target: bool = False) -> list[Segment]:
+    """<text> ids </text>; the start token is given, the rest is the target."""
+    return _bounded(TEXT_START, _column(ids, vocab), TEXT_END, vocab, target)
+
+
+def speech_segment(codes_TK: np.ndarray, vocab: Vocabulary, target: bool = False) -> list[Segment]:
+    """<speech> frames </speech>, the frames laid out by the vocabulary's pattern."""
+    if codes_TK.ndim != 2 or codes_TK.shape[1] < vocab.num_codebooks:
+        raise ValueError(f"codes have shape {codes_TK.shape}, expected [T, >= {vocab.num_codebooks}]: extract them with this codec")
+    grid_SK = get_pattern(vocab.pattern).apply(codes_TK[:, : vocab.num_codebooks])
+    ids_SK = np.where(grid_SK >= 0, grid_SK + np.asarray(vocab.codebook_starts), vocab.pad_id)
+    return _bounded(SPEECH_START, ids_SK, SPEECH_END, vocab, target)
+
+
+def grid_to_codes(ids_SK: np.ndarray, vocab: Vocabulary) -> np.ndarray:
+    """Undo `speech_segment` for the rows between its boundaries; return int32 codes_TK."""
+    grid_SK = np.where(ids_SK == vocab.pad_id, -1, ids_SK - np.asarray(vocab.codebook_starts))
+    return get_pattern(vocab.pattern).revert(grid_SK).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One example: `ids_TK` int64 and `loss_T` bool (is this row's token predicted?)."""
+
+    ids_TK: np.ndarray
+    loss_T: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids_TK)
+
+
+def join(segments: list[Segment], target_only: bool) -> Sequence:
+    """Concatenate segments to one sequence. The first row is never predicted: nothing comes before it."""
+    ids_TK = np.concatenate([s.ids_TK for s in segments])
+    loss_T = np.concatenate([np.full(len(s.ids_TK), s.target or not target_only) for s in segments])
+    loss_T[0] = False
+    return Sequence(ids_TK, loss_T)
+
+
+def _bounded(start: str, ids_TK: np.ndarray, end: str, vocab: Vocabulary, target: bool) -> list[Segment]:
+    inner = np.concatenate([ids_TK, special_segment([end], vocab).ids_TK])
+    return [special_segment([start], vocab), Segment(inner, target)]
+
+
+def _column(ids: list[int], vocab: Vocabulary) -> np.ndarray:
+    """Put ids into column 0 of [len(ids), K], padding elsewhere."""
+    ids_TK = np.full((len(ids), vocab.num_codebooks), vocab.pad_id, dtype=np.int64)
+    ids_TK[:, 0] = ids
+    return ids_TK

@@ -1,0 +1,110 @@
+"""One id space for text, special tokens and codes, saved beside each model and checked on every load.
+
+    [0, text_size)                    the text tokens of the LLM, exactly its own ids (padding rows included)
+    [text_size, codes_start)          named special tokens
+    [codes_start + offset_k, ...)     codes of codebook k
+
+A row of a sequence has K columns (K codebooks, at least 1). A text or special token stands in column 0, the other
+columns hold `pad_id`. A frame of speech has one code per column.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+
+from speechlm.data.files import atomic_write
+
+PAD, TEXT_START, TEXT_END, SPEECH_START, SPEECH_END = "<pad>", "<text>", "</text>", "<speech>", "</speech>"
+BOUNDARIES = (PAD, TEXT_START, TEXT_END, SPEECH_START, SPEECH_END)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Sizes, names and origins of all ids. `specials` are in id order; languages and tasks are among them."""
+
+    text_size: int
+    specials: tuple[str, ...]
+    codebook_sizes: tuple[int, ...]
+    pattern: str
+    text_fingerprint: str
+    codec_fingerprint: str
+
+    @property
+    def num_codebooks(self) -> int:
+        return len(self.codebook_sizes)
+
+    @cached_property
+    def special_ids(self) -> dict[str, int]:
+        return {name: self.text_size + i for i, name in enumerate(self.specials)}
+
+    def special_id(self, name: str) -> int:
+        """Return a special token's id; ValueError if the model was trained without it."""
+        if name not in self.special_ids:
+            raise ValueError(
+                f"vocabulary: no special token {name}; it has {', '.join(self.specials)}. "
+                "Expected a task and a language that the model was trained with; train with --langs and --tasks that name them."
+            )
+        return self.special_ids[name]
+
+    @property
+    def pad_id(self) -> int:
+        return self.special_ids[PAD]
+
+    @property
+    def codes_start(self) -> int:
+        return self.text_size + len(self.specials)
+
+    @cached_property
+    def codebook_starts(self) -> tuple[int, ...]:
+        """The first id of each codebook."""
+        return tuple(accumulate(self.codebook_sizes[:-1], initial=self.codes_start))
+
+    @property
+    def size(self) -> int:
+        return self.codes_start + sum(self.codebook_sizes)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any id, with the text model or with the codec."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def save(self, path: str | Path) -> None:
+        with atomic_write(path) as stream:
+            json.dump(asdict(self) | {"fingerprint": self.fingerprint}, stream, indent=1, ensure_ascii=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Vocabulary":
+        """Read `vocab.json`; ValueError if it is missing or its content doesn't give its fingerprint."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            stored = content.pop("fingerprint")
+            vocabulary = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a vocabulary ({error}). Expected the vocab.json of a trained model.") from None
+        if stored != vocabulary.fingerprint:
+            raise ValueError(
+                f"{path}: its content gives the fingerprint {vocabulary.fingerprint}, but it states {stored}: "
+                "the file was edited. Restore it, or train the model again."
+            )
+        return vocabulary
+
+    def check_same(self, other: "Vocabulary", mine: str, theirs: str) -> None:
+        """ValueError naming both files and each difference, unless the two are the same id space."""
+        if self.fingerprint == other.fingerprint:
+            return
+        a, b = asdict(self), asdict(other)
+        differences = "; ".join(f"{key}: {a[key]} against {b[key]}" for key in a if a[key] != b[key])
+        raise ValueError(
+            f"{mine} (fingerprint {self.fingerprint}) and {theirs} ({other.fingerprint}) don't belong together: {differences}. "
+            "Use the codec, text model and languages that the checkpoint was trained with, or train again."
+        )
+
+
+def make_vocabulary(text, codec, tasks: list[str], languages: list[str], pattern: str) -> Vocabulary:
+    """Lay out the id space for a text tokenizer, a codec, task names and languages (their order is kept)."""
+    specials = (*BOUNDARIES, *(f"<{task}>" for task in tasks), *(f"<{lang}>" for lang in languages))
+    sizes = (codec.codebook_size,) * codec.num_codebooks
+    return Vocabulary(text.size, specials, sizes, pattern, text.fingerprint, codec.fingerprint)
