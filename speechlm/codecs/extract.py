@@ -134,7 +134,7 @@ def save_shard(shard: Shard, codes: dict, out_dir: Path) -> None:
     with atomic_write(out_dir / f"{shard.stem}.ark", "wb") as stream:
         for key, codes_TK in codes.items():
             offsets[key] = stream.tell() + len(key.encode()) + 1
-            kaldiio.save_ark(stream, {key: codes_TK})
+            kaldiio.save_ark(stream, {key: codes_TK}, write_function="numpy")
     with atomic_write(out_dir / f".{shard.stem}.json") as stream:
         json.dump({"digest": shard.digest, "offsets": offsets}, stream)
 

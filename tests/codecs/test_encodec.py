@@ -1,0 +1,163 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from encodec import EncodecModel
+from safetensors.torch import load_file
+
+from speechlm.codecs import ASSETS, load_codec
+from speechlm.codecs.encodec import build_model, load_folder, load_pretrained_24khz, save_folder
+
+
+@pytest.fixture(scope="module")
+def codec(codec_folder):
+    return load_codec(str(codec_folder))
+
+
+def test_shapes_and_rates(codec, noise):
+    codes_TK = codec.encode(noise(1.0))
+    assert codes_TK.shape == (100, 4) and codes_TK.dtype == np.int32
+    assert (codec.frame_rate_hz, codec.num_codebooks, codec.codebook_size) == (100.0, 4, 16)
+    wav_N = codec.decode(codes_TK)
+    assert wav_N.shape == (8000,) and wav_N.dtype == np.float32
+
+
+@pytest.mark.parametrize("samples", [80, 81, 159, 160, 8001])
+def test_a_last_incomplete_frame_is_coded(codec, samples, noise):
+    codes_TK = codec.encode(noise(samples / 8000))
+    assert len(codes_TK) == -(-samples // codec.hop_samples)
+    assert len(codec.decode(codes_TK)) == len(codes_TK) * codec.hop_samples
+
+
+def test_codes_do_not_depend_on_what_was_coded_before(codec, noise):
+    wav_N = noise(0.7)
+    before = codec.encode(wav_N)
+    codec.encode(noise(1.3, seed=5))
+    assert np.array_equal(codec.encode(wav_N), before)
+
+
+def test_decodes_a_prefix_of_the_codebooks(codec, noise):
+    codes_TK = codec.encode(noise(0.5))
+    assert not np.array_equal(codec.decode(codes_TK[:, :1]), codec.decode(codes_TK))
+
+
+def test_equal_to_the_encodec_package(codec, codec_folder, noise, tiny):
+    model: EncodecModel = build_model(tiny)
+    model.load_state_dict(load_file(codec_folder / "model.safetensors"))
+    wav_N = noise(0.5)
+    with torch.no_grad():
+        [(codes_BKT, scale)] = model.encode(torch.from_numpy(wav_N)[None, None])
+        decoded = model.decode([(codes_BKT, scale)])
+    assert np.array_equal(codec.encode(wav_N), codes_BKT[0].T.numpy())
+    assert np.allclose(codec.decode(codes_BKT[0].T.numpy()), decoded[0, 0].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wav_N", "message"),
+    [
+        (np.zeros(0), "empty"),
+        (np.zeros(79), "79 samples are shorter than one frame of 80"),
+        (np.array([0.0] * 99 + [np.nan]), "1 of 100 samples are NaN"),
+        (np.full(100, np.inf), "NaN or infinite"),
+        (np.zeros((2, 100)), r"one channel.*\[2, 100\]"),
+    ],
+)
+def test_refuses_bad_waveforms(codec, wav_N, message):
+    with pytest.raises(ValueError, match=message):
+        codec.encode(wav_N)
+
+
+@pytest.mark.parametrize(
+    ("codes_TK", "message"),
+    [
+        (np.zeros((0, 4), int), r"found \[0, 4\]"),
+        (np.zeros((3, 5), int), r"1\.\.4\], found \[3, 5\]"),
+        (np.zeros(3, int), r"found \[3\]"),
+        (np.full((3, 4), 16), r"0\.\.15, found 16\.\.16"),
+        (np.full((3, 4), -1), r"found -1"),
+        (np.zeros((3, 4)), "integer codes, found float64"),
+    ],
+)
+def test_refuses_bad_codes(codec, codes_TK, message):
+    with pytest.raises(ValueError, match=message):
+        codec.decode(codes_TK)
+
+
+def test_fingerprint_tells_weights_and_settings(codec, codec_folder, tmp_path, tiny):
+    assert load_codec(str(codec_folder)).fingerprint == codec.fingerprint
+    other = build_model(tiny)
+    save_folder(tmp_path, other, tiny)
+    assert load_folder(tmp_path).fingerprint != codec.fingerprint
+
+
+def test_unknown_spec_names_the_known_ones():
+    with pytest.raises(ValueError, match="nosuch.*codec_16k"):
+        load_codec("nosuch")
+
+
+def test_folder_without_files(tmp_path):
+    with pytest.raises(ValueError, match="config.json and model.safetensors not found.*train_codec"):
+        load_codec(str(tmp_path))
+
+
+def test_foreign_weights(codec_folder, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes((codec_folder / "model.safetensors").read_bytes())
+    config = json.loads((codec_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"dimension": 9}))
+    with pytest.raises(ValueError, match="does not fit config.json"):
+        load_codec(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"dimensoin": 9}))
+    with pytest.raises(ValueError, match="unknown keys.*dimensoin"):
+        load_codec(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def checkpoint_24khz(tmp_path_factory):
+    """A file like the published one, of random weights."""
+    torch.manual_seed(0)
+    model = EncodecModel.encodec_model_24khz(pretrained=False)
+    path = tmp_path_factory.mktemp("hub") / "encodec_24khz-d7cc33bc.th"
+    torch.save(model.state_dict(), path)
+    return path
+
+
+def test_encodec_24khz_from_a_path(checkpoint_24khz, noise):
+    codec = load_codec("encodec_24khz:3", checkpoint_24khz)
+    assert (codec.sample_rate_hz, codec.frame_rate_hz, codec.num_codebooks, codec.codebook_size) == (24000, 75.0, 4, 1024)
+    codes_TK = codec.encode(noise(0.2, 24000))
+    assert codes_TK.shape == (15, 4)
+    assert codec.decode(codes_TK).shape == (4800,)
+
+
+def test_encodec_24khz_bandwidths(checkpoint_24khz):
+    with pytest.raises(ValueError, match="bandwidth 4"):
+        load_codec("encodec_24khz:4", checkpoint_24khz)
+    with pytest.raises(ValueError, match="expected a bandwidth"):
+        load_codec("encodec_24khz:high", checkpoint_24khz)
+
+
+def test_encodec_24khz_wrong_file(tmp_path):
+    with pytest.raises(ValueError, match="not found; expected the file encodec_24khz"):
+        load_pretrained_24khz(6.0, tmp_path / "none.th")
+    (tmp_path / "bad.th").write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match="not the checkpoint"):
+        load_pretrained_24khz(6.0, tmp_path / "bad.th")
+
+
+def test_encodec_24khz_without_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("no route")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    with pytest.raises(ValueError, match="could not be downloaded.*--codec_path"):
+        load_codec("encodec_24khz")
+
+
+@pytest.mark.skipif(not (ASSETS / "codec_16k" / "model.safetensors").is_file(), reason="the asset is not there")
+def test_shipped_codec(noise):
+    codec = load_codec("codec_16k")
+    assert (codec.name, codec.sample_rate_hz, codec.frame_rate_hz) == ("codec_16k", 16000, 12.5)
+    assert (codec.num_codebooks, codec.codebook_size) == (8, 256)
+    assert codec.encode(noise(1.0, 16000)).shape == (13, 8)
+    assert sum(path.stat().st_size for path in (ASSETS / "codec_16k").iterdir()) < 4.5e6
