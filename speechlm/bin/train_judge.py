@@ -9,6 +9,7 @@ interrupted training goes on from there) and, at the end, the judge: `<out>/{con
 import argparse
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,10 @@ def main() -> None:
         if todo:
             dump(args.data, args.out / "dump" / "train", args.lang, args.copies)
             dump(args.dev, args.out / "dump" / "dev", args.lang, copies=0)
+    dumped = [args.out / "dump" / name / file for name in ("train", "dev") for file in ("wav.scp", "text")]
+    with stage(args.out, "new_training", {}, [args.config, *dumped]) as todo:
+        if todo:  # ESPnet would go on from a checkpoint of other data or settings
+            shutil.rmtree(args.out / "espnet", ignore_errors=True)
     train(args.config, args.out, args.lang, args.ngpu)
     export(args.out, args.lang)
 

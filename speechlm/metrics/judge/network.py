@@ -1,7 +1,11 @@
 """The judge's network, from ESPnet's own parts: log-mel frontend, mean normalisation, encoder, CTC over characters."""
 
+import io
+import logging
+import warnings
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Iterator
 
 BLANK, UNKNOWN, SPACE, END = "<blank>", "<unk>", "<space>", "<sos/eos>"
 LETTERS = {"en": "abcdefghijklmnopqrstuvwxyz'", "es": "abcdefghijklmnopqrstuvwxyzáéíóúüñ"}
@@ -34,6 +38,11 @@ def build_network(config: JudgeConfig):
 
     The parts are imported here and not through ESPnet's ASR task, whose import takes half a minute.
     """
+    with quiet():
+        return _build_network(config)
+
+
+def _build_network(config: JudgeConfig):
     from espnet2.asr.ctc import CTC
     from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
     from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
@@ -57,3 +66,16 @@ def build_network(config: JudgeConfig):
         **absent,
     )
     return model.eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep ESPnet's remarks (no flash attention, no decoder, deprecated autocast) out of the scoring commands' output."""
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.getLogger().setLevel(level)

@@ -16,7 +16,7 @@ import torch
 from speechlm.data.audio import load_wav
 from speechlm.data.files import atomic_write
 from speechlm.metrics.judge.hearing import prepare
-from speechlm.metrics.judge.network import BLANK, SPACE, JudgeConfig, build_network
+from speechlm.metrics.judge.network import BLANK, SPACE, JudgeConfig, build_network, quiet
 
 ASSETS = Path(__file__).parents[2] / "assets"
 
@@ -74,7 +74,8 @@ class Judge:
     def spell(self, wav_BT: np.ndarray) -> list[str]:
         """Return the text of each row: the best token of each frame, repeats merged, blanks removed."""
         batch, length = wav_BT.shape
-        encoded_BTD, lengths_B = self.network.encode(torch.from_numpy(wav_BT), torch.full((batch,), length))
+        with quiet():
+            encoded_BTD, lengths_B = self.network.encode(torch.from_numpy(wav_BT), torch.full((batch,), length))
         best_BT = self.network.ctc.argmax(encoded_BTD)
         return [self._collapse(best_T[:n].tolist()) for best_T, n in zip(best_BT, lengths_B.tolist())]
 
