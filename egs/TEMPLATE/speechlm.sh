@@ -119,8 +119,8 @@ decode_task() {     # decode_task EXP TASK
     decode_config=${decode_config:-$(conf decode)}
     for set in $test_sets; do
         for lang in $(langs_of "$2"); do
-            on_gpu decode --exp "$1" --task "$2" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --codec "$codec" \
-                --config "$decode_config" --out "$1/decode_$2_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+            on_gpu decode --exp "$1" --task "$2" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
+                --codec "$codec" --config "$decode_config" --out "$1/decode_$2_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
         done
     done
 }
