@@ -33,6 +33,11 @@ class Corpus:
         item = self._items[draw.task][draw.index]
         return self._builder.sequence(item, self._prompt(item, draw.number), draw.number, self._target_only)
 
+    def prefix(self, draw: Draw) -> np.ndarray:
+        """Return ids_TK of the example up to its target: what decoding is given."""
+        item = self._items[draw.task][draw.index]
+        return self._builder.prefix(item, self._prompt(item, draw.number))
+
     def name(self, draw: Draw) -> str:
         item = self._items[draw.task][draw.index]
         return f"{draw.task}:{item.record.id}:{item.src}-{item.tgt}"

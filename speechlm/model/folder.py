@@ -3,7 +3,6 @@
 Loading checks names, shapes and fingerprints: a checkpoint that does not fit is refused, not half-loaded.
 """
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from speechlm.data.files import atomic_write
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
@@ -110,12 +108,6 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
     return TrainedModel(model.eval(), vocab, text, folder)
 
 
-def export_llm(trained: TrainedModel, target: Path) -> None:
-    """Write the text-only LLM as a Hugging Face folder, to be used without this package."""
-    copy_llm_files(str(trained.folder / "llm"), trained.model.llm.config, target)
-    trained.model.llm.save_pretrained(target)
-
-
-def write_json(path: Path, content: dict) -> None:
-    with atomic_write(path) as stream:
-        json.dump(content, stream, indent=1, ensure_ascii=False)
+def export_llm(trained: TrainedModel) -> None:
+    """Complete `llm/` to a Hugging Face folder of the text-only LLM, to be used without this package."""
+    trained.model.llm.save_pretrained(trained.folder / "llm")

@@ -1,0 +1,118 @@
+"""Before a long run: is the initial loss near ln V, can the model learn one batch by heart, and say it again exactly?
+
+Takes the options of bin/train. A model that fails here would waste the training: a missing projection, a label shift
+or a decoding that differs from training shows up in seconds.
+"""
+
+import json
+import logging
+import math
+import sys
+from pathlib import Path
+
+import torch
+from espnet2.torch_utils.device_funcs import to_device
+from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
+
+from speechlm.bin.command import run_main
+from speechlm.data.files import atomic_write, settings_digest, stage
+from speechlm.espnet.iterator import Corpus, pack
+from speechlm.espnet.mixture import Draw
+from speechlm.espnet.task import SpeechLMTask, load_corpus
+from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.tasks import get_task
+from speechlm.tokens.sequence import grid_to_codes
+
+MAX_STEPS, CHECK_STEPS, LEARNING_RATE = 600, 50, 2e-3
+TOLERANCE = 0.25  # of ln V, for the initial loss of a random head
+
+
+def one_batch(corpus: Corpus, tasks: list[str], vocab, device: str) -> tuple[list, dict]:
+    """Return the first example of each task, and them as a batch of one row each."""
+    draws = [Draw(task, 0, 0) for task in tasks if corpus.sizes()[task]]
+    rows = [[corpus.sequence(draw)] for draw in draws]
+    longest = max(len(row[0]) for row in rows)
+    return draws, to_device(pack(rows, longest, vocab.pad_id, vocab.num_codebooks), device)
+
+
+def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
+    """Return {stream: (loss, ln V)} of the new heads; ValueError if one is off by more than TOLERANCE."""
+    with torch.no_grad():
+        _, stats, _ = model.eval()(**batch)
+    vocab = model.speechlm.vocab
+    sizes = [vocab.codes_start + vocab.codebook_sizes[0], *vocab.codebook_sizes[1:]]
+    found = {f"code{k}": (float(stats[f"code{k}"]), math.log(size)) for k, size in enumerate(sizes)}
+    # An LLM prefers its text tokens: the first stream may start above ln V, so only the later ones are bound on both sides.
+    off = [k for k, (loss, expected) in found.items() if loss < (1 - TOLERANCE) * expected or (k != "code0" and loss > (1 + TOLERANCE) * expected)]
+    if off:
+        raise ValueError(f"preflight: initial loss far from ln V in {off}: {found}. Expected random heads; was a trained model given with --llm?")
+    return found
+
+
+def overfit(model, batch: dict, recovered) -> int:
+    """Train on one batch until `recovered()`; return the steps it took. ValueError if MAX_STEPS are not enough."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
+    for step in range(1, MAX_STEPS + 1):
+        loss, _, _ = model.train()(**batch)
+        optimizer.zero_grad()
+        loss.sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % CHECK_STEPS == 0:
+            wrong = recovered()
+            print(f"preflight: step {step}, loss {loss.item():.4f}, not yet recovered: {', '.join(wrong) or 'none'}", flush=True)
+            if not wrong:
+                return step
+    raise ValueError(f"preflight: one batch cannot be learned by heart in {MAX_STEPS} steps; not recovered: {', '.join(wrong)}. The model or the data is broken.")
+
+
+def not_recovered(model, corpus: Corpus, draws: list[Draw]) -> list[str]:
+    """Decode the learned examples greedily; return those whose target is not exactly their own."""
+    model.eval()
+    return [corpus.name(draw) for draw in draws if not is_recovered(model.speechlm, corpus, draw)]
+
+
+def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
+    sequence, prefix = corpus.sequence(draw), corpus.prefix(draw)
+    target_TK = sequence.ids_TK[len(prefix) : -1]
+    options = DecodeOptions(max_rows=len(target_TK) + 10)
+    if get_task(draw.task).speaks:
+        [codes_TK] = generate_speech(speechlm, [prefix], options)
+        return codes_TK.tolist() == grid_to_codes(target_TK, speechlm.vocab).tolist()
+    [ids] = generate_text(speechlm, [prefix], options)
+    return ids == target_TK[:, 0].tolist()
+
+
+def check(args) -> dict:
+    """Run the checks for parsed options; return what was found."""
+    set_all_random_seed(args.seed)
+    device = "cuda" if args.ngpu else "cpu"
+    model = SpeechLMTask.build_model(args).to(device)
+    args.target_only = True
+    corpus = load_corpus(args, model.speechlm.vocab, [args.dev_set])
+    tasks = [name for name in args.mixture if not get_task(name).plain]
+    draws, batch = one_batch(corpus, tasks, model.speechlm.vocab, device)
+    initial = check_initial_loss(model, batch)
+    for stream, (loss, expected) in initial.items():
+        print(f"preflight: initial loss of {stream} {loss:.2f}, ln V {expected:.2f}", flush=True)
+    steps = overfit(model, batch, lambda: not_recovered(model, corpus, draws))
+    print(f"preflight: {len(draws)} examples ({', '.join(tasks)}) recovered exactly after {steps} steps", flush=True)
+    return {"initial_loss_and_ln_vocabulary": initial, "tasks": tasks, "steps_to_exact_recovery": steps}
+
+
+def main() -> None:
+    logging.basicConfig(level="WARNING")
+    args = SpeechLMTask.get_parser().parse_args()
+    args.train_sets = " ".join(args.train_sets).split()
+    manifest = Path(args.dump) / args.dev_set / "manifest.jsonl"
+    settings = {"options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}), "arguments": sys.argv[1:]}
+    out = Path(args.output_dir)
+    with stage(out, "preflight", settings, [manifest]) as todo:
+        if todo:
+            found = check(args)
+            with atomic_write(out / "preflight.json") as stream:
+                json.dump(found, stream, indent=1)
+
+
+if __name__ == "__main__":
+    run_main(main)
