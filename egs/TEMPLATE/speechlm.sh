@@ -108,7 +108,7 @@ lm_options=(--dump "$dump" --dev_set "$dev_set" --codec "$codec" --src_lang "$sr
     --langs $langs --ngpu "$ngpu" --seed "$seed" --resume true)
 [ "$ngpu" -le 1 ] || lm_options+=(--multiprocessing_distributed true)
 
-llm_start=(--init_from "$expdir/llm")                       # what CPT starts from
+llm_start=(--llm "$expdir/llm/llm")                         # what CPT starts from: the textual LLM
 if [ -n "$llm" ]; then llm_start=(--llm "$llm"); fi
 if $random_init; then llm_start=(--llm "${llm:-$expdir/text_tokenizer}" --llm_random true); fi
 sft_start=(--init_from "$cpt_model")                        # what fine-tuning starts from
