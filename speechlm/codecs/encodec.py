@@ -1,7 +1,7 @@
 """EnCodec, by the `encodec` package: the pretrained 24 kHz model, or our own small one from a folder.
 
-A folder holds `config.json` (an `EncodecConfig`) and `model.safetensors` (the state of
-`encodec.EncodecModel`). Shapes: B batch, D latent dimension, T frames, K codebooks, N samples.
+A folder holds `config.json` (`EncodecConfig`, or `SpectralConfig` if its "kind" says so) and `model.safetensors` (the
+state of the `encodec.EncodecModel`). Shapes: B batch, D latent dimension, T frames, K codebooks, N samples.
 """
 
 import json
@@ -17,6 +17,7 @@ from encodec.quantization import ResidualVectorQuantizer
 from safetensors.torch import load_file, save_file
 
 from speechlm.codecs.base import check_codes, check_wav, fingerprint
+from speechlm.codecs.spectral import SpectralConfig, build_spectral
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 PRETRAINED_BITS_PER_CODE = 10
@@ -27,6 +28,7 @@ ACTIVATIONS = {"ELU": {"alpha": 1.0}, "LeakyReLU": {"negative_slope": 0.1}}
 class EncodecConfig:
     """The architecture of a small EnCodec; `ratios` are in the decoder's order, their product is the hop."""
 
+    kind: str = "encodec"
     sample_rate_hz: int = 16000
     ratios: tuple[int, ...] = (8, 5, 4, 8)
     dimension: int = 64
@@ -101,15 +103,22 @@ class EncodecCodec:
         return wav_BCN[0, 0].numpy()
 
 
-def config_from_dict(values: dict, source: str) -> EncodecConfig:
-    """Return an EncodecConfig, or raise ValueError naming the unknown keys of `source`."""
-    known = {field.name for field in fields(EncodecConfig)}
+KINDS = {"encodec": (EncodecConfig, build_model), "spectral": (SpectralConfig, build_spectral)}
+
+
+def config_from_dict(values: dict, source: str) -> EncodecConfig | SpectralConfig:
+    """Return the config of a codec's "kind", or raise ValueError naming the unknown kind or keys of `source`."""
+    kind = values.get("kind", "encodec")
+    if kind not in KINDS:
+        raise ValueError(f"{source}: kind {kind!r}; expected one of {sorted(KINDS)}")
+    config_class, _ = KINDS[kind]
+    known = {field.name for field in fields(config_class)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{source}: unknown keys {unknown}; expected some of {sorted(known)}")
-    return EncodecConfig(**values)
+    return config_class(**values)
 
 
-def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig) -> None:
+def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig | SpectralConfig) -> None:
     """Write `config.json` and `model.safetensors`; each is replaced whole."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{WEIGHTS_NAME}.tmp"
@@ -132,7 +141,7 @@ def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
     except json.JSONDecodeError as error:
         raise ValueError(f"{folder / CONFIG_NAME}: not JSON ({error})") from None
     config = config_from_dict(values, str(folder / CONFIG_NAME))
-    model = build_model(config)
+    model = KINDS[config.kind][1](config)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS_NAME))
     except Exception as error:  # safetensors and torch raise different types for a broken or a foreign file

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from encodec.quantization.core_vq import EuclideanCodebook, ResidualVectorQuantization, kmeans
+from encodec.quantization.core_vq import EuclideanCodebook, ResidualVectorQuantization
 
 DECAY = 0.99
 DEAD_SHARE = 0.05  # a code used less than this share of the mean use is moved to a random latent
@@ -73,7 +73,7 @@ def init_codebooks(vq: ResidualVectorQuantization, latents_ND: torch.Tensor, fra
     residual_ND = latents_ND
     for layer in vq.layers:
         codebook = layer._codebook
-        embed_CD, _ = kmeans(residual_ND, codebook.codebook_size, KMEANS_ITERATIONS)
+        embed_CD = kmeans(residual_ND, codebook.codebook_size)
         codebook.embed.copy_(embed_CD)
         codebook.inited.fill_(1.0)
         indices_N = codebook.quantize(residual_ND)
@@ -81,3 +81,15 @@ def init_codebooks(vq: ResidualVectorQuantization, latents_ND: torch.Tensor, fra
         codebook.cluster_size.copy_((use_C * frames_per_batch / len(residual_ND)).clamp_min(1e-3))
         codebook.embed_avg.copy_(embed_CD * codebook.cluster_size[:, None])
         residual_ND = residual_ND - F.embedding(indices_N, embed_CD)
+
+
+def kmeans(points_ND: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the centres [size, D] of Lloyd's algorithm, from random points; an empty cluster keeps its centre."""
+    chosen = torch.randperm(len(points_ND))[:size] if len(points_ND) >= size else torch.randint(len(points_ND), (size,))
+    centres_CD = points_ND[chosen].clone()
+    for _ in range(KMEANS_ITERATIONS):
+        nearest_N = (2 * points_ND @ centres_CD.T - centres_CD.square().sum(1)).argmax(1)
+        use_C = torch.bincount(nearest_N, minlength=size).to(points_ND.dtype)
+        sums_CD = torch.zeros_like(centres_CD).index_add_(0, nearest_N, points_ND)
+        centres_CD = torch.where(use_C[:, None] > 0, sums_CD / use_C.clamp_min(1)[:, None], centres_CD)
+    return centres_CD

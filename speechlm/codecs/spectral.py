@@ -1,0 +1,154 @@
+"""A spectral codec in the frame of `encodec.EncodecModel`: same quantiser and interface, but encoder and decoder work on
+log-mel patches, so that it learns on a CPU in minutes what a waveform network needs a day for.
+
+    waveform -> log-mel every 10 ms -> patches of P frames (80 ms) -> principal components -> residual VQ
+    codes -> latents -> small convolutional network -> log-magnitude spectrogram -> Griffin-Lim -> waveform
+
+Every frame is coded from its own 80 ms (and 15 ms around them): no statistics of the utterance, so the same sound
+gives the same codes everywhere. Shapes: B batch, N samples, F spectrogram frames, S frequency bins, M mel bands,
+P = F / T frames in a patch, D latent dimension, T codec frames.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+import torchaudio
+from encodec import EncodecModel
+from encodec.quantization import ResidualVectorQuantizer
+from torch import nn
+
+
+@dataclass(frozen=True)
+class SpectralConfig:
+    """The sizes. `floor` is the amplitude (of a sine) below which everything is silence."""
+
+    kind: str = "spectral"
+    sample_rate_hz: int = 16000
+    fft_samples: int = 640
+    step_samples: int = 160
+    patch_frames: int = 8
+    mel_bands: int = 80
+    floor: float = 1e-4
+    dimension: int = 64
+    decoder_width: int = 256
+    phase_iterations: int = 16
+    num_codebooks: int = 8
+    codebook_size: int = 256
+
+    @property
+    def hop_samples(self) -> int:
+        return self.step_samples * self.patch_frames
+
+    @property
+    def bins(self) -> int:
+        return self.fft_samples // 2 + 1
+
+
+class Spectrogram(nn.Module):
+    """Frames centred in their step: N samples, a multiple of the step, give exactly N / step frames, and back."""
+
+    def __init__(self, config: SpectralConfig):
+        super().__init__()
+        self.fft, self.step = config.fft_samples, config.step_samples
+        self.margin = (self.fft - self.step) // 2
+        self.register_buffer("window", torch.hann_window(self.fft), persistent=False)
+
+    def forward(self, wav_BN: torch.Tensor) -> torch.Tensor:
+        """Return the complex spectrogram_BFS, scaled so that a sine's peak is its amplitude."""
+        frames_BFW = F.pad(wav_BN, (self.margin, self.margin)).unfold(-1, self.fft, self.step)
+        return torch.fft.rfft(frames_BFW * self.window) * (4.0 / self.fft)
+
+    def invert(self, spectrogram_BFS: torch.Tensor) -> torch.Tensor:
+        """Return wav_BN by weighted overlap-add."""
+        frames_BFW = torch.fft.irfft(spectrogram_BFS * (self.fft / 4.0), n=self.fft) * self.window
+        window_FW = self.window.square().expand_as(frames_BFW[:1])
+        return self._overlap_add(frames_BFW) / self._overlap_add(window_FW).clamp_min(1e-3)
+
+    def _overlap_add(self, frames_BFW: torch.Tensor) -> torch.Tensor:
+        samples = frames_BFW.shape[1] * self.step + 2 * self.margin
+        wav_B11N = F.fold(frames_BFW.transpose(1, 2), (1, samples), (1, self.fft), stride=(1, self.step))
+        return wav_B11N[:, 0, 0, self.margin : samples - self.margin]
+
+
+class SpectralEncoder(nn.Module):
+    """Log-mel patches on their principal components; `fit` sets the components."""
+
+    def __init__(self, config: SpectralConfig):
+        super().__init__()
+        self.config = config
+        self.ratios, self.hop_length = [config.hop_samples], config.hop_samples  # what EncodecModel asks for
+        self.spectrogram = Spectrogram(config)
+        bank_SM = torchaudio.functional.melscale_fbanks(config.bins, 0.0, config.sample_rate_hz / 2, config.mel_bands, config.sample_rate_hz)
+        self.register_buffer("bank_SM", bank_SM / bank_SM.sum(0).clamp_min(1e-3), persistent=False)
+        size = config.patch_frames * config.mel_bands
+        self.register_buffer("mean_P", torch.zeros(size))
+        self.register_buffer("components_PD", torch.zeros(size, config.dimension))
+
+    def patches(self, wav_BN: torch.Tensor) -> torch.Tensor:
+        """Return log-mel patches_BTP; the last incomplete frame is filled with silence."""
+        wav_BN = F.pad(wav_BN, (0, -wav_BN.shape[-1] % self.hop_length))
+        mel_BFM = torch.log(self.spectrogram(wav_BN).abs() @ self.bank_SM + self.config.floor)
+        return mel_BFM.unflatten(1, (-1, self.config.patch_frames)).flatten(2)
+
+    def forward(self, wav_B1N: torch.Tensor) -> torch.Tensor:
+        """Return latents_BDT."""
+        return ((self.patches(wav_B1N[:, 0]) - self.mean_P) @ self.components_PD).transpose(1, 2)
+
+    def fit(self, patches_NP: torch.Tensor) -> None:
+        """Take the mean and the principal components of these patches."""
+        self.mean_P.copy_(patches_NP.mean(0))
+        centred_NP = patches_NP - self.mean_P
+        _, vectors_PP = torch.linalg.eigh(centred_NP.T @ centred_NP)
+        self.components_PD.copy_(vectors_PP.flip(1)[:, : self.config.dimension])
+
+
+class SpectralDecoder(nn.Module):
+    """Latents to log magnitudes by convolutions over codec frames, then over spectrogram frames; then phases."""
+
+    def __init__(self, config: SpectralConfig):
+        super().__init__()
+        self.config, width = config, config.decoder_width
+        self.spectrogram = Spectrogram(config)
+        self.inner = nn.Sequential(
+            nn.Conv1d(config.dimension, width, 3, padding=1), nn.GELU(), nn.Conv1d(width, config.patch_frames * width // 2, 1)
+        )
+        self.outer = nn.Sequential(
+            nn.GELU(),
+            nn.Conv1d(width // 2, width // 2, 5, padding=2),
+            nn.GELU(),
+            nn.Conv1d(width // 2, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv1d(width, config.bins, 1),
+        )
+
+    def log_magnitudes(self, latents_BDT: torch.Tensor) -> torch.Tensor:
+        """Return log(magnitude + floor), [B, F, S]."""
+        inner_BCT = self.inner(latents_BDT)
+        frames_BCF = inner_BCT.unflatten(1, (-1, self.config.patch_frames)).transpose(2, 3).flatten(2)
+        return self.outer(frames_BCF).transpose(1, 2)
+
+    def forward(self, latents_BDT: torch.Tensor) -> torch.Tensor:
+        """Return wav_B1N."""
+        magnitudes_BFS = (self.log_magnitudes(latents_BDT).exp() - self.config.floor).clamp_min(0.0)
+        return find_phases(self.spectrogram, magnitudes_BFS, self.config.phase_iterations)[:, None]
+
+
+def find_phases(spectrogram: Spectrogram, magnitudes_BFS: torch.Tensor, iterations: int, momentum: float = 0.99) -> torch.Tensor:
+    """Return wav_BN whose spectrogram is near these magnitudes (fast Griffin-Lim, always from the same start)."""
+    random = torch.Generator().manual_seed(0)
+    angles = torch.rand(magnitudes_BFS.shape, generator=random) * (2 * math.pi)
+    guess_BFS, before_BFS = torch.polar(magnitudes_BFS, angles), torch.zeros(())
+    for _ in range(iterations):
+        rebuilt_BFS = spectrogram(spectrogram.invert(guess_BFS))
+        ahead_BFS = rebuilt_BFS + momentum * (rebuilt_BFS - before_BFS)
+        guess_BFS = ahead_BFS * (magnitudes_BFS / ahead_BFS.abs().clamp_min(1e-9))
+        before_BFS = rebuilt_BFS
+    return spectrogram.invert(guess_BFS)
+
+
+def build_spectral(config: SpectralConfig) -> EncodecModel:
+    """Return an unfitted model."""
+    quantizer = ResidualVectorQuantizer(config.dimension, config.num_codebooks, config.codebook_size)
+    return EncodecModel(SpectralEncoder(config), SpectralDecoder(config), quantizer, [], config.sample_rate_hz, channels=1).eval()
