@@ -4,6 +4,7 @@
 
 Writes `<out>/dump` (varied copies at 8 kHz), `<out>/espnet` (ESPnet's own training folder: log, checkpoints; an
 interrupted training goes on from there) and, at the end, the judge: `<out>/{config.json,model.safetensors}`.
+A directory named twice in --data weighs twice. `--init judge_en --epochs 4 --max_lr 0.0007` adapts a judge to new data.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from speechlm.data.files import stage
 from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, side_path, write_table
 from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, token_list
-from speechlm.metrics.judge.recogniser import save_judge
+from speechlm.metrics.judge.recogniser import Judge, save_judge
 from speechlm.metrics.text import normalise
 
 CORPUS_RATE_HZ = 16000
@@ -37,6 +38,9 @@ def main() -> None:
     parser.add_argument("--lang", default="en")
     parser.add_argument("--copies", type=int, default=3, help="varied copies of each training utterance")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="ESPnet training configuration")
+    parser.add_argument("--init", help="judge to start from (default: random weights)")
+    parser.add_argument("--epochs", type=int, help="in place of the configuration's max_epoch; the learning rate's course follows")
+    parser.add_argument("--max_lr", type=float, help="in place of the configuration's highest learning rate")
     parser.add_argument("--ngpu", type=int, default=0)
     args = parser.parse_args()
     settings = {"lang": args.lang, "data": args.data, "dev": args.dev, "copies": args.copies}
@@ -46,10 +50,11 @@ def main() -> None:
             dump(args.data, args.out / "dump" / "train", args.lang, args.copies)
             dump(args.dev, args.out / "dump" / "dev", args.lang, copies=0)
     dumped = [args.out / "dump" / name / file for name in ("train", "dev") for file in ("wav.scp", "text")]
-    with stage(args.out, "new_training", {}, [args.config, *dumped]) as todo:
+    start = {"init": args.init, "epochs": args.epochs, "max_lr": args.max_lr}
+    with stage(args.out, "new_training", start, [args.config, *dumped]) as todo:
         if todo:  # ESPnet would go on from a checkpoint of other data or settings
             shutil.rmtree(args.out / "espnet", ignore_errors=True)
-    train(args.config, args.out, args.lang, args.ngpu)
+    train(args.out, args.lang, [*overrides(args), "--config", str(args.config), "--ngpu", str(args.ngpu)])
     export(args.out, args.lang)
 
 
@@ -80,12 +85,28 @@ def _hear(span: Span, seed: str) -> np.ndarray:
     return vary(wav_T, CORPUS_RATE_HZ, np.random.default_rng(number))
 
 
-def train(config: Path, out: Path, lang: str, ngpu: int) -> None:
+def overrides(args: argparse.Namespace) -> list[str]:
+    """Return ESPnet's options for what differs from the configuration: start, length, learning rate."""
+    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    epochs = args.epochs or config["max_epoch"]
+    course = config["scheduler_conf"] | {"total_steps": epochs * config["num_iters_per_epoch"]}
+    if args.max_lr:
+        course["max_lr"] = args.max_lr
+    options = ["--max_epoch", str(epochs)]
+    for key, value in course.items():
+        options += ["--scheduler_conf", f"{key}={value}"]
+    if args.init:
+        torch.save(Judge.load(args.init).network.state_dict(), args.out / "init.pth")
+        options += ["--init_param", str(args.out / "init.pth")]
+    return options
+
+
+def train(out: Path, lang: str, options: list[str]) -> None:
     """Run ESPnet's ASR training; it goes on from `<out>/espnet/checkpoint.pth` if that is there."""
     from espnet2.tasks.asr import ASRTask
 
     out.joinpath("tokens.txt").write_text("\n".join(token_list(lang)) + "\n", encoding="utf-8")
-    command = ["--config", str(config), "--output_dir", str(out / "espnet"), "--ngpu", str(ngpu), "--resume", "true", "--num_att_plot", "0"]
+    command = [*options, "--output_dir", str(out / "espnet"), "--resume", "true", "--num_att_plot", "0"]
     command += ["--token_type", "char", "--token_list", str(out / "tokens.txt"), "--use_tensorboard", "false"]
     for flag, name in (("train", "train"), ("valid", "dev")):
         for file, kind, form in (("wav.scp", "speech", "sound"), ("text", "text", "text")):
