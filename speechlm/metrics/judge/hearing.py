@@ -5,6 +5,7 @@ A fixed level and a fixed noise floor make digital silence and a codec's hiss lo
 """
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from speechlm.data.audio import resample
 
@@ -38,15 +39,33 @@ def add_floor(wav_T: np.ndarray, floor_db: float, rng: np.random.Generator) -> n
 
 
 def vary(wav_T: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """Return one training variant of an utterance at RATE_HZ: speed, tone, coding noise, noise, silence around it.
+    """Return one training variant of an utterance at RATE_HZ: speed, tone, coding damage, noise, silence around it.
 
-    Coding noise is noise in proportion to the signal, as the modulated noise reference unit (ITU-T P.810) defines it.
+    The coding damage is no particular codec's: blurred spectra with random phases, as in noise vocoding; and noise
+    in proportion to the signal, as the modulated noise reference unit (ITU-T P.810) defines it.
     """
     speed = rng.uniform(0.88, 1.15)
     wav_T = resample(wav_T, round(rate_hz * speed), RATE_HZ)
     wav_T = wav_T + rng.uniform(-0.4, 0.4) * np.concatenate([[0.0], wav_T[:-1]])
+    if rng.random() < 0.4:
+        wav_T = blur(wav_T, rng)
     if rng.random() < 0.5:
         wav_T = wav_T * (1 + 10 ** (-rng.uniform(6, 30) / 20) * rng.standard_normal(len(wav_T)))
     pads = tuple(round(rng.uniform(0.05, limit) * RATE_HZ) for limit in (0.15, 0.4))
     floor_db = rng.uniform(-40, -12) if rng.random() < 0.5 else FLOOR_DB
     return add_floor(np.pad(set_level(wav_T), pads), floor_db, rng)
+
+
+def blur(wav_T: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return wav_T with its magnitude spectrum smoothed over time and frequency, and its phases partly random."""
+    size, hop = 256, 64  # 32 ms, 8 ms
+    frames = range(0, len(wav_T) + size, hop)
+    window = np.hanning(size + 1)[:-1]
+    padded_T = np.pad(wav_T, (size, 2 * size))
+    spectrum_FB = np.fft.rfft([padded_T[start : start + size] * window for start in frames])
+    magnitude_FB = gaussian_filter(np.abs(spectrum_FB), (rng.uniform(0, 3), rng.uniform(0, 3)))
+    phase_FB = np.angle(spectrum_FB) + rng.uniform(0, np.pi) * rng.uniform(-1, 1, spectrum_FB.shape)
+    out_T = np.zeros(len(padded_T) + size)
+    for start, frame in zip(frames, np.fft.irfft(magnitude_FB * np.exp(1j * phase_FB))):
+        out_T[start : start + size] += frame * window
+    return out_T[size : size + len(wav_T)]
