@@ -51,6 +51,8 @@ def _build_network(config: JudgeConfig):
     from espnet2.asr.frontend.default import DefaultFrontend
     from espnet2.layers.utterance_mvn import UtteranceMVN
 
+    import speechlm.espnet_start  # noqa: F401  before ESPnet
+
     encoders = {"transformer": TransformerEncoder, "conformer": ConformerEncoder, "e_branchformer": EBranchformerEncoder}
     frontend = DefaultFrontend(**config.frontend_conf)
     encoder = encoders[config.encoder](input_size=frontend.output_size(), **config.encoder_conf)
