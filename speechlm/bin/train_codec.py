@@ -1,6 +1,6 @@
-"""Train a small EnCodec: `python -m speechlm.bin.train_codec --config conf/codec.yaml --data data/train --out exp/codec`.
+"""Train a codec: `python -m speechlm.bin.train_codec --config conf/codec.yaml --data data/train --out exp/codec`.
 
-Interrupted, it goes on from the last checkpoint when the same command is given again. The result is a codec folder:
+Interrupted, give the same command again: kind "encodec" goes on from its last checkpoint. The result is a codec folder:
 `speechlm.codecs.load_codec("exp/codec")`.
 """
 
@@ -12,14 +12,16 @@ from pathlib import Path
 import torch
 
 from speechlm.bin.command import run_main
-from speechlm.codecs.train import read_config, train_codec
+from speechlm.codecs.trainers import train_codec
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, type=Path, help="a TrainConfig of speechlm.codecs.train as YAML")
+    parser.add_argument(
+        "--config", required=True, type=Path, help="YAML: a training config; model.kind says which (speechlm/codecs/trainers.py)"
+    )
     parser.add_argument("--data", required=True, nargs="+", help="Kaldi directories; each gets the same share of the clips")
     parser.add_argument("--dev", nargs="*", default=[], help="Kaldi directories for the logged dev_mel")
     parser.add_argument("--out", required=True, type=Path, help="codec folder")
@@ -27,7 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()
-    train_codec(read_config(args.config), args.data, args.dev, args.out)
+    train_codec(args.config, args.data, args.dev, args.out)
 
 
 def keep_freed_memory() -> None:

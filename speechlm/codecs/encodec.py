@@ -55,16 +55,16 @@ class EncodecConfig:
 
 def build_model(config: EncodecConfig) -> EncodecModel:
     """Return an untrained EncodecModel; its codebooks are zero until the training fills them."""
-    shared = dict(
-        dimension=config.dimension,
-        ratios=list(config.ratios),
-        activation=config.activation,
-        activation_params=ACTIVATIONS[config.activation],
-        norm=config.norm,
-        causal=config.causal,
-        lstm=config.lstm_layers,
-        true_skip=True,
-    )
+    shared = {
+        "dimension": config.dimension,
+        "ratios": list(config.ratios),
+        "activation": config.activation,
+        "activation_params": ACTIVATIONS[config.activation],
+        "norm": config.norm,
+        "causal": config.causal,
+        "lstm": config.lstm_layers,
+        "true_skip": True,
+    }
     encoder = SEANetEncoder(n_filters=config.encoder_filters, last_kernel_size=3, **shared)
     decoder = SEANetDecoder(n_filters=config.decoder_filters, kernel_size=3, **shared)
     quantizer = ResidualVectorQuantizer(config.dimension, config.num_codebooks, config.codebook_size)
@@ -133,9 +133,7 @@ def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
     folder = Path(folder)
     missing = [file for file in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / file).is_file()]
     if missing:
-        raise ValueError(
-            f"{folder}: {' and '.join(missing)} not found. Train a codec: python -m speechlm.bin.train_codec --out {folder}"
-        )
+        raise ValueError(f"{folder}: {' and '.join(missing)} not found. Train a codec: python -m speechlm.bin.train_codec --out {folder}")
     try:
         values = json.loads((folder / CONFIG_NAME).read_text())
     except json.JSONDecodeError as error:

@@ -73,6 +73,7 @@ def cut_shards(spans: dict[str, Span], side: str, fingerprint: str) -> list[Shar
 
 
 def make_shard(side: str, number: int, spans: dict[str, Span], fingerprint: str) -> Shard:
+    """Return a shard; its digest covers the codec and the size and time of change of every file."""
     contents = [[key, asdict(span), _stat(span.path)] for key, span in spans.items()]
     return Shard(side, number, spans, settings_digest({"codec": fingerprint, "utterances": contents}))
 

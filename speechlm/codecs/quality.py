@@ -90,6 +90,7 @@ def mel_distance(codec: Codec, wavs: list[np.ndarray], made: list[np.ndarray]) -
 
 
 def perplexity(codes_T: np.ndarray, codebook_size: int) -> float:
+    """Perplexity of how often each code is used; at most `codebook_size`."""
     shares = np.bincount(codes_T, minlength=codebook_size) / len(codes_T)
     shares = shares[shares > 0]
     return float(np.exp(-(shares * np.log(shares)).sum()))
@@ -106,6 +107,7 @@ def next_perplexity(sequences: list[np.ndarray], codebook_size: int) -> float:
 
 
 def consistency(codec: Codec, wavs: list[np.ndarray], codes: list[np.ndarray]) -> list[float]:
+    """Share of equal codes, per codebook, when each recording starts `SHIFT_SEC` later."""
     shift = round(SHIFT_SEC * codec.sample_rate_hz)
     same = []
     for wav_N, codes_TK in zip(wavs, codes):

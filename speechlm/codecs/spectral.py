@@ -80,7 +80,9 @@ class SpectralEncoder(nn.Module):
         self.config = config
         self.ratios, self.hop_length = [config.hop_samples], config.hop_samples  # what EncodecModel asks for
         self.spectrogram = Spectrogram(config)
-        bank_SM = torchaudio.functional.melscale_fbanks(config.bins, 0.0, config.sample_rate_hz / 2, config.mel_bands, config.sample_rate_hz)
+        bank_SM = torchaudio.functional.melscale_fbanks(
+            config.bins, 0.0, config.sample_rate_hz / 2, config.mel_bands, config.sample_rate_hz
+        )
         self.register_buffer("bank_SM", bank_SM / bank_SM.sum(0).clamp_min(1e-3), persistent=False)
         size = config.patch_frames * config.mel_bands
         self.register_buffer("mean_P", torch.zeros(size))

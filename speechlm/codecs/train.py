@@ -1,4 +1,4 @@
-"""Train a small EnCodec.
+"""Train a small waveform EnCodec (kind "encodec").
 
 ESPnet's GAN codec trainer is not used: its EnCodec is another module, whose weights do not load in the `encodec`
 package, and it saves only at epoch ends. This loop saves by step, resumes exactly (everything random in a step is
@@ -12,19 +12,18 @@ seeded by the step's number) and leaves a folder for `speechlm.codecs.load_codec
 """
 
 import os
-import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from encodec import EncodecModel
 from encodec.msstftd import MultiScaleSTFTDiscriminator
 
 from speechlm.codecs.clips import ClipSettings, draw_clips, read_spans
-from speechlm.codecs.encodec import EncodecConfig, build_model, config_from_dict, save_folder
+from speechlm.codecs.encodec import EncodecConfig, build_model, save_folder
 from speechlm.codecs.losses import MelLoss, discriminator_loss, generator_loss
+from speechlm.codecs.progress import Log
 from speechlm.codecs.rvq import Quantized, init_codebooks, quantize_and_learn
 from speechlm.data.kaldi import Span
 
@@ -70,20 +69,7 @@ class TrainConfig:
         return round(self.clip_sec * self.model.sample_rate_hz / hop) * hop
 
 
-def read_config(path: Path) -> TrainConfig:
-    """Read a YAML file; unknown keys are refused with ValueError."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {error}") from None
-    known = {f.name for f in fields(TrainConfig)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"{path}: unknown keys {unknown}; expected some of {sorted(known)}")
-    model = config_from_dict(values.pop("model", {}), f"{path}, model")
-    return TrainConfig(model=model, **values)
-
-
-def train_codec(config: TrainConfig, data_dirs: list[str], dev_dirs: list[str], out_dir: Path) -> None:
+def train_encodec(config: TrainConfig, data_dirs: list[str], dev_dirs: list[str], out_dir: Path) -> None:
     """Train, or go on from `out_dir/checkpoint.pt`; leave config.json, model.safetensors and train.log in `out_dir`."""
     out_dir.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, [read_spans(folder) for folder in data_dirs])
@@ -94,7 +80,7 @@ def train_codec(config: TrainConfig, data_dirs: list[str], dev_dirs: list[str], 
         stats = trainer.run_step()
         log.add(stats)
         if trainer.step % config.log_steps == 0 or trainer.step == config.steps:
-            log.report(trainer.step, dev_loss=trainer.dev_loss(dev_folders))
+            log.report(trainer.step, dev_mel=trainer.dev_loss(dev_folders))
         if trainer.step % config.checkpoint_steps == 0 or trainer.step == config.steps:
             trainer.save(out_dir)
 
@@ -237,26 +223,3 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     rise = (step + 1) / max(1, config.warmup_steps)
     fall = (config.steps - step) / max(1.0, config.steps * config.decay_share)
     return config.learning_rate * min(1.0, rise, fall)
-
-
-class Log:
-    """Mean losses, speed and remaining time, to the screen and to `train.log`."""
-
-    def __init__(self, path: Path, first_step: int, last_step: int):
-        self.path, self.first_step, self.last_step = path, first_step, last_step
-        self.start = time.monotonic()
-        self.rows: list[dict[str, float]] = []
-
-    def add(self, stats: dict[str, float]) -> None:
-        self.rows.append(stats)
-
-    def report(self, step: int, dev_loss: float) -> None:
-        sec_per_step = (time.monotonic() - self.start) / (step - self.first_step)
-        means = {name: np.mean([row[name] for row in self.rows if name in row]) for name in self.rows[-1]}
-        losses = " ".join(f"{name} {value:.4f}" for name, value in means.items())
-        eta_min = (self.last_step - step) * sec_per_step / 60
-        line = f"step {step}/{self.last_step}: {losses} dev_mel {dev_loss:.4f} ({sec_per_step:.3f} s/step, {eta_min:.1f} min left)"
-        print(line, flush=True)
-        with open(self.path, "a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-        self.rows.clear()

@@ -1,21 +1,28 @@
-"""Train a spectral codec: principal components and k-means, then some minutes of gradient steps for the decoder.
+"""Train a spectral codec (kind "spectral"): principal components and k-means, then gradient steps for the decoder.
 
 The encoder is fitted in closed form on fixed random clips and never changes afterwards, so that the codes are final
-before the decoder is trained. Shapes: as in `speechlm.codecs.spectral`.
+before the decoder is trained. All of it takes a minute or two: interrupted, it starts again. Shapes: as in `speechlm.codecs.spectral`.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import torch
+from encodec import EncodecModel
 from torch import nn
 
-from speechlm.codecs.clips import ClipSettings, draw_clips
+from speechlm.codecs.clips import ClipSettings, draw_clips, read_spans
+from speechlm.codecs.encodec import save_folder
+from speechlm.codecs.losses import MelLoss
+from speechlm.codecs.progress import Log
 from speechlm.codecs.rvq import init_codebooks
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
 from speechlm.data.kaldi import Span
 
-CLIPS_PER_DRAW = 16
+CLIPS_PER_DRAW, DEV_CLIPS, DEV_SEED = 16, 16, 1_000_000_007
+Report = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class SpectralTrainConfig:
     learning_rate: float = 2e-3
     full_depth_chance: float = 0.5
     seed: int = 1
+    log_steps: int = 50
 
     @property
     def clip_samples(self) -> int:
@@ -46,7 +54,7 @@ class FitData:
 
 
 @torch.no_grad()
-def fit_encoder(model: nn.Module, config: SpectralTrainConfig, folders: list[list[Span]]) -> FitData:
+def fit_encoder(model: EncodecModel, config: SpectralTrainConfig, folders: list[list[Span]]) -> FitData:
     """Set components and codebooks; return what the decoder is trained on."""
     torch.manual_seed(config.seed)
     settings = ClipSettings(config.model.sample_rate_hz, config.clip_samples, config.gain_db)
@@ -63,8 +71,8 @@ def fit_encoder(model: nn.Module, config: SpectralTrainConfig, folders: list[lis
     return FitData(model.quantizer.vq.encode(latents_BTD.transpose(1, 2)), torch.cat(magnitudes))
 
 
-def train_decoder(model: nn.Module, config: SpectralTrainConfig, data: FitData, report) -> None:
-    """Learn log magnitudes from the first 1..K codebooks; calls report(step, loss) after every step."""
+def train_decoder(model: EncodecModel, config: SpectralTrainConfig, data: FitData, report: Report) -> None:
+    """Learn log magnitudes from the first 1..K codebooks; calls report(steps done, loss) after every step."""
     vq, decoder = model.quantizer.vq, model.decoder
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1)
@@ -85,9 +93,32 @@ def train_decoder(model: nn.Module, config: SpectralTrainConfig, data: FitData, 
         report(step + 1, loss.item())
 
 
-def build_and_fit(config: SpectralTrainConfig, folders: list[list[Span]], report) -> nn.Module:
-    """Return a trained model."""
+def train_spectral(config: SpectralTrainConfig, data_dirs: list[str], dev_dirs: list[str], out_dir: Path) -> None:
+    """Train; leave config.json, model.safetensors and train.log in `out_dir`."""
+    folders, dev_folders = ([read_spans(folder) for folder in dirs] for dirs in (data_dirs, dev_dirs))
+    log_path = out_dir / "train.log"
+    log_path.unlink(missing_ok=True)
     torch.manual_seed(config.seed)
     model = build_spectral(config.model)
-    train_decoder(model, config, fit_encoder(model, config, folders), report)
-    return model
+    print(f"components and codebooks from {config.fit_clips} clips of {config.clip_sec} s ...", flush=True)
+    data = fit_encoder(model, config, folders)
+    log = Log(log_path, 0, config.steps)
+
+    def report(step: int, loss: float) -> None:
+        log.add({"log_magnitude": loss})
+        if step % config.log_steps == 0 or step == config.steps:
+            log.report(step, dev_mel(model, config, dev_folders))
+
+    train_decoder(model, config, data, report)
+    save_folder(out_dir, model, config.model)
+
+
+@torch.no_grad()
+def dev_mel(model: EncodecModel, config: SpectralTrainConfig, folders: list[list[Span]]) -> float:
+    """Return the mel distance of fixed clips, coded and decoded (nan without dev data)."""
+    if not folders:
+        return float("nan")
+    settings = ClipSettings(config.model.sample_rate_hz, config.clip_samples, config.gain_db)
+    clips_BN = torch.from_numpy(draw_clips(folders, settings, DEV_CLIPS, np.random.default_rng(DEV_SEED)))
+    latents_BDT = model.quantizer.decode(model.quantizer.vq.encode(model.encoder(clips_BN[:, None])))
+    return float(MelLoss(config.model.sample_rate_hz)(model.decoder(latents_BDT)[:, 0], clips_BN))

@@ -10,7 +10,9 @@ import torch
 from speechlm.codecs.encodec import EncodecConfig, build_model, save_folder
 from speechlm.codecs.rvq import init_codebooks
 
-TINY = EncodecConfig(sample_rate_hz=8000, ratios=(4, 5, 4), dimension=8, encoder_filters=2, decoder_filters=2, num_codebooks=4, codebook_size=16)
+TINY = EncodecConfig(
+    sample_rate_hz=8000, ratios=(4, 5, 4), dimension=8, encoder_filters=2, decoder_filters=2, num_codebooks=4, codebook_size=16
+)
 
 
 def make_noise(seconds: float, rate_hz: int = 8000, seed: int = 0) -> np.ndarray:

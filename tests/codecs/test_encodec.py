@@ -1,3 +1,5 @@
+"""The EnCodec backend: shapes, agreement with the package, errors, the pretrained and the shipped model."""
+
 import json
 
 import numpy as np

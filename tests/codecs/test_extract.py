@@ -1,3 +1,5 @@
+"""Extraction: bytes whatever the number of processes, restarts, all bad recordings named."""
+
 from pathlib import Path
 
 import kaldiio

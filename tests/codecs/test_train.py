@@ -1,0 +1,165 @@
+"""Training of both kinds of codec: resuming, quantiser, losses, configs."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from speechlm.codecs import load_codec
+from speechlm.codecs.encodec import EncodecConfig
+from speechlm.codecs.losses import MelLoss
+from speechlm.codecs.rvq import init_codebooks, kmeans, quantize_and_learn
+from speechlm.codecs.spectral import SpectralConfig, Spectrogram, build_spectral, find_phases
+from speechlm.codecs.train import TrainConfig, learning_rate, train_encodec
+from speechlm.codecs.trainers import read_config, train_codec
+
+SPECTRAL = {"kind": "spectral", "sample_rate_hz": 8000, "fft_samples": 320, "step_samples": 80, "mel_bands": 20}
+SPECTRAL |= {"dimension": 16, "decoder_width": 8, "num_codebooks": 2, "codebook_size": 16}
+
+
+def tiny_training(tiny: EncodecConfig, **changes) -> TrainConfig:
+    settings = {"model": tiny, "steps": 6, "batch_clips": 2, "clip_sec": 0.2, "kmeans_batches": 2, "log_steps": 3, "checkpoint_steps": 3}
+    settings |= {"unquantized_share": 0.34}
+    return TrainConfig(**settings | changes)
+
+
+def test_interrupted_training_ends_with_the_same_weights(tiny, data_dir, tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    config, data = tiny_training(tiny), [str(data_dir)]
+    train_encodec(config, data, data, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("speechlm.codecs.train.Log.report", lambda self, step, dev_mel: step < 6 or (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train_encodec(config, data, data, tmp_path / "resumed")
+    assert torch.load(tmp_path / "resumed" / "checkpoint.pt")["step"] == 3
+    train_encodec(config, data, data, tmp_path / "resumed")
+    whole, resumed = (load_codec(str(tmp_path / name)) for name in ("whole", "resumed"))
+    assert whole.fingerprint == resumed.fingerprint
+    assert "step 6/6: mel" in (tmp_path / "resumed" / "train.log").read_text()
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tiny, data_dir, tmp_path):
+    train_encodec(tiny_training(tiny, steps=3), [str(data_dir)], [], tmp_path)
+    with pytest.raises(ValueError, match="steps: 3 -> 4.*another --out"):
+        train_encodec(tiny_training(tiny, steps=4), [str(data_dir)], [], tmp_path)
+
+
+def test_adversarial_training(tiny, data_dir, tmp_path):
+    config = tiny_training(tiny, adversarial_weight=0.1, adversarial_share=0.5, discriminator_filters=2, clip_sec=0.4)
+    train_encodec(config, [str(data_dir)], [], tmp_path)
+    log = (tmp_path / "train.log").read_text()
+    assert "discriminator" in log.splitlines()[-1] and "nan" not in log.replace("dev_mel nan", "")
+
+
+def test_learning_rate_rises_stays_and_falls():
+    config = TrainConfig(steps=1000, warmup_steps=100, learning_rate=1.0, decay_share=0.5)
+    assert learning_rate(config, 49) == 0.5 and learning_rate(config, 300) == 1.0
+    assert learning_rate(config, 750) == 0.5 and learning_rate(config, 1000) == 0.0
+
+
+@pytest.fixture
+def clusters_ND():
+    """640 latents around 16 points."""
+    generator = torch.Generator().manual_seed(0)
+    centres_CD = torch.randn(16, 8, generator=generator)
+    return centres_CD.repeat(40, 1) + 0.01 * torch.randn(640, 8, generator=generator)
+
+
+def test_codebooks_find_the_clusters_and_dead_codes_revive(tiny, clusters_ND):
+    from speechlm.codecs.encodec import build_model
+
+    torch.manual_seed(0)
+    vq = build_model(tiny).quantizer.vq
+    init_codebooks(vq, clusters_ND, 640)
+    first = vq.layers[0]._codebook
+    first.embed[3:] = 100.0  # thirteen codes that nothing is near
+    latents_BDT = clusters_ND.view(4, 160, 8).transpose(1, 2)
+    for _ in range(400):
+        quantized = quantize_and_learn(vq, latents_BDT, torch.full((4,), 4))
+    assert len(first.quantize(clusters_ND).unique()) > 10
+    assert (quantized.latents_BDT - latents_BDT).square().mean() < 0.01 * clusters_ND.var()
+
+
+def test_quantiser_dropout_and_straight_through_gradient(tiny, clusters_ND):
+    from speechlm.codecs.encodec import build_model
+
+    vq = build_model(tiny).quantizer.vq
+    init_codebooks(vq, clusters_ND, 640)
+    latents_BDT = clusters_ND.view(2, 320, 8).transpose(1, 2).clone().requires_grad_()
+    first_BDT = torch.nn.functional.embedding(vq.layers[0]._codebook.quantize(latents_BDT[0].T), vq.layers[0]._codebook.embed)
+    quantized = quantize_and_learn(vq, latents_BDT, torch.tensor([1, 4]))
+    assert torch.allclose(quantized.latents_BDT[0].T, first_BDT, atol=1e-5)
+    quantized.latents_BDT.sum().backward()
+    assert torch.allclose(latents_BDT.grad, torch.ones_like(latents_BDT))
+
+
+def test_kmeans_with_fewer_points_than_centres():
+    assert kmeans(torch.randn(3, 2), 8).shape == (8, 2)
+
+
+def test_mel_loss_is_zero_only_for_equal_sound():
+    mel, wav_BN = MelLoss(16000), 0.1 * torch.randn(1, 8000)
+    assert mel(wav_BN, wav_BN) == 0 and mel(0.5 * wav_BN, wav_BN) == pytest.approx(np.log(2), abs=0.05)
+
+
+def test_spectrogram_and_its_inverse():
+    spectrogram = Spectrogram(SpectralConfig())
+    wav_BN = 0.1 * torch.randn(2, 1280 * 3)
+    assert spectrogram(wav_BN).shape == (2, 24, 321)
+    assert torch.allclose(spectrogram.invert(spectrogram(wav_BN)), wav_BN, atol=1e-5)
+
+
+def test_phases_give_back_the_magnitudes():
+    spectrogram = Spectrogram(SpectralConfig())
+    time_N = torch.arange(1280 * 4) / 16000
+    wav_BN = (0.2 * torch.sin(2 * torch.pi * 440 * time_N))[None]
+    made_BN = find_phases(spectrogram, spectrogram(wav_BN).abs(), 32)
+    assert torch.equal(made_BN, find_phases(spectrogram, spectrogram(wav_BN).abs(), 32))
+    assert (spectrogram(made_BN).abs() - spectrogram(wav_BN).abs()).abs().mean() < 0.003
+
+
+def test_a_spectral_frame_depends_on_its_neighbourhood_only():
+    config = SpectralConfig()
+    encoder = build_spectral(config).encoder
+    patches_NP = torch.randn(700, 640, generator=torch.Generator().manual_seed(0))
+    encoder.fit(patches_NP)
+    wav_BN = 0.1 * torch.randn(1, 1280 * 6)
+    louder_BN = wav_BN.clone()
+    louder_BN[:, : 1280 * 2] *= 3
+    assert torch.allclose(encoder(wav_BN[:, None])[..., 3:], encoder(louder_BN[:, None])[..., 3:], atol=1e-4)
+
+
+def write_config(path, **settings):
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_training_a_spectral_codec(data_dir, tmp_path):
+    config_path = write_config(tmp_path / "codec.yaml", model=SPECTRAL, fit_clips=16, clip_sec=0.32, steps=4, batch_clips=4, log_steps=2)
+    for name in ("one", "two"):
+        train_codec(config_path, [str(data_dir)], [str(data_dir)], tmp_path / name)
+    one, two = (load_codec(str(tmp_path / name)) for name in ("one", "two"))
+    assert one.fingerprint == two.fingerprint
+    codes_TK = one.encode(np.zeros(1000, np.float32))
+    assert codes_TK.shape == (2, 2) and one.decode(codes_TK).shape == (1280,)
+    assert "step 4/4: log_magnitude" in (tmp_path / "one" / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stepz": 3}, r"unknown keys \['stepz'\]"),
+        ({"model": {"kind": "magic"}}, "kind 'magic'; expected one of"),
+        ({"model": {"kind": "spectral", "ratios": [2]}}, r"unknown keys \['ratios'\]"),
+    ],
+)
+def test_bad_configs(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        read_config(write_config(tmp_path / "codec.yaml", **settings))
+
+
+def test_the_recipes_configs_can_be_read():
+    from speechlm.codecs import ASSETS
+
+    root = ASSETS.parents[1]
+    assert all(read_config(path).steps for path in (root / "egs/mini_codec/conf").glob("codec*.yaml"))
