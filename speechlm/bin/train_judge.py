@@ -105,8 +105,6 @@ def train(out: Path, lang: str, options: list[str]) -> None:
     """Run ESPnet's ASR training; it goes on from `<out>/espnet/checkpoint.pth` if that is there."""
     from espnet2.tasks.asr import ASRTask
 
-    import speechlm.espnet_start  # noqa: F401  before ESPnet
-
     out.joinpath("tokens.txt").write_text("\n".join(token_list(lang)) + "\n", encoding="utf-8")
     command = [*options, "--output_dir", str(out / "espnet"), "--resume", "true", "--num_att_plot", "0"]
     command += ["--token_type", "char", "--token_list", str(out / "tokens.txt"), "--use_tensorboard", "false"]

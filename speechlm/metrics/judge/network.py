@@ -7,6 +7,8 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from typing import Any, Iterator
 
+import speechlm.espnet_start  # noqa: F401  makes the imports of ESPnet below quick and silent
+
 BLANK, UNKNOWN, SPACE, END = "<blank>", "<unk>", "<space>", "<sos/eos>"
 LETTERS = {"en": "abcdefghijklmnopqrstuvwxyz'", "es": "abcdefghijklmnopqrstuvwxyzáéíóúüñ"}
 
@@ -50,8 +52,6 @@ def _build_network(config: JudgeConfig):
     from espnet2.asr.espnet_model import ESPnetASRModel
     from espnet2.asr.frontend.default import DefaultFrontend
     from espnet2.layers.utterance_mvn import UtteranceMVN
-
-    import speechlm.espnet_start  # noqa: F401  before ESPnet
 
     encoders = {"transformer": TransformerEncoder, "conformer": ConformerEncoder, "e_branchformer": EBranchformerEncoder}
     frontend = DefaultFrontend(**config.frontend_conf)
