@@ -6,6 +6,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 ../TEMPLATE/speechlm.sh \
     --langs en --src_lang en --tgt_lang en \
-    --train_sets train --dev_set dev --test_sets test \
+    --train_sets train_sp --dev_set dev --test_sets test \
     --tasks "asr tts" \
     "$@"

@@ -8,10 +8,10 @@ expdir=exp/codec            # codec folder: give it to any recipe as --codec
 datadir=data                # where the data go
 recordings=downloads/fsdd/recordings    # folder of the digits, if you have them
 pairs=2400                  # sentences of the synthetic voices
-cd "$(dirname "${BASH_SOURCE[0]}")"
-root=$(cd ../.. && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
+cd "$root/egs/mini_codec"
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
     local/data.sh --datadir "$datadir" --recordings "$recordings" --pairs "$pairs"

@@ -1,6 +1,6 @@
 """What every codec offers: waveforms to integer codes and back.
 
-Shapes: T frames, K codebooks, N samples. A new codec is one file that satisfies `Codec`, and one line in
+Shapes: T frames, K codebooks, C codes of a codebook, E latent dimension, N samples. A new codec is one file that satisfies `Codec`, and one line in
 `speechlm.codecs.LOADERS`.
 """
 
@@ -30,6 +30,10 @@ class Codec(Protocol):
         The codes depend on this waveform alone. Raises ValueError if it is not one finite channel of at
         least one frame.
         """
+        ...
+
+    def codebooks(self) -> np.ndarray:
+        """Return float32 vectors_KCE: what each code adds to a frame's latent (the sum over K is the quantised latent)."""
         ...
 
     def decode(self, codes_TK: np.ndarray) -> np.ndarray:

@@ -94,6 +94,11 @@ class EncodecCodec:
         codes_KBT = self.model.quantizer.vq.encode(latents_BDT, n_q=self.num_codebooks)
         return codes_KBT[:, 0].T.to(torch.int32).numpy()
 
+    def codebooks(self) -> np.ndarray:
+        """Return the residual quantiser's vectors_KCE, float32."""
+        layers = self.model.quantizer.vq.layers[: self.num_codebooks]
+        return torch.stack([layer.project_out(layer.codebook) for layer in layers]).detach().numpy()
+
     @torch.inference_mode()
     def decode(self, codes_TK: np.ndarray) -> np.ndarray:
         """See `Codec.decode`; N = T * hop_samples."""

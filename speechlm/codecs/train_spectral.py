@@ -40,6 +40,10 @@ class SpectralTrainConfig:
     seed: int = 1
     log_steps: int = 50
 
+    def __post_init__(self):
+        if self.steps < 4:
+            raise ValueError(f"steps: expected at least 4, found {self.steps}")
+
     @property
     def clip_samples(self) -> int:
         return round(self.clip_sec * self.model.sample_rate_hz / self.model.hop_samples) * self.model.hop_samples
@@ -75,7 +79,8 @@ def train_decoder(model: EncodecModel, config: SpectralTrainConfig, data: FitDat
     """Learn log magnitudes from the first 1..K codebooks; calls report(steps done, loss) after every step."""
     vq, decoder = model.quantizer.vq, model.decoder
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1)
+    rise_share = max(0.1, 2 / config.steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps, pct_start=rise_share)
     K, B, _ = data.codes_KBT.shape
     with torch.no_grad():
         decoder.outer[-1].bias.copy_(data.magnitudes_BFS.float().mean((0, 1)))

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
     model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture")
     model.add_argument("--init_from", type=str_or_none, default=None, help="trained model folder to start from")
+    model.add_argument("--codebook_init", type=str2bool, default=True, help="start code embeddings from the codec's codebooks (false: random, as in the paper)")
     model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel or delay")
     model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
     model.add_argument("--stream_weights", type=float, nargs="+", default=[1.0], help="loss weight of each codebook; the last is repeated")

@@ -105,7 +105,11 @@ def start_from_llm(args: argparse.Namespace) -> SpeechLM:
     llm = load_llm(args.llm, args.llm_random)
     text.size = llm.get_input_embeddings().weight.shape[0]  # padding rows of the table are text ids too
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
-    return SpeechLM(llm, make_vocabulary(text, load_codec(args.codec), args.tasks, langs, args.pattern))
+    codec = load_codec(args.codec)
+    model = SpeechLM(llm, make_vocabulary(text, codec, args.tasks, langs, args.pattern))
+    if args.codebook_init:
+        model.init_codes(torch.from_numpy(codec.codebooks()))
+    return model
 
 
 def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str]) -> Corpus:

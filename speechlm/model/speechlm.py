@@ -35,6 +35,21 @@ class SpeechLM(nn.Module):
         self.new_embedding.weight[self.new_embedding.padding_idx] = 0
         nn.init.normal_(self.new_head.weight, std=0.02)
 
+    @torch.no_grad()
+    def init_codes(self, codebooks_KCE: Tensor) -> None:
+        """Start the code tables as one random projection of the codec's own codebook vectors.
+
+        A frame's embedding is then a projection of its quantised latent: sounds that are alike start alike, and the
+        later codebooks, which add detail, start small. The scale of a frame stays that of a text embedding.
+        """
+        K, C, E = codebooks_KCE.shape
+        vectors_KCE = codebooks_KCE - codebooks_KCE.mean(dim=1, keepdim=True)
+        projected_KCD = vectors_KCE @ torch.randn(E, self.new_embedding.embedding_dim)
+        frame_std = projected_KCD.var(dim=1).sum(dim=0).mean().sqrt()
+        text_std = self.llm.get_input_embeddings().weight.float().std()
+        start = self.vocab.codes_start - self.vocab.text_size
+        self.new_embedding.weight[start : start + K * C] = (projected_KCD * text_std / frame_std).flatten(0, 1)
+
     def embed(self, ids_BLK: Tensor) -> Tensor:
         """Return embeddings_BLD: the sum of the embeddings of each row's ids."""
         first_BL = ids_BLK[..., 0]

@@ -149,6 +149,7 @@ def test_training_a_spectral_codec(data_dir, tmp_path):
     ("settings", "message"),
     [
         ({"stepz": 3}, r"unknown keys \['stepz'\]"),
+        ({"model": {"kind": "spectral"}, "steps": 3}, "steps: expected at least 4"),
         ({"model": {"kind": "magic"}}, "kind 'magic'; expected one of"),
         ({"model": {"kind": "spectral", "ratios": [2]}}, r"unknown keys \['ratios'\]"),
     ],

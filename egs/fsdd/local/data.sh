@@ -6,6 +6,7 @@ fsdd=               # folder with recordings/ or recordings.tar.gz, if you have 
 address=https://github.com/Jakobovski/free-spoken-digit-dataset   # where it is cloned from
 datadir=data        # where train, dev and test go
 nj=2                # number of parallel jobs (one suffices)
+copies=8            # perturbed copies of each training recording
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
@@ -24,3 +25,4 @@ fi
 
 python "$root/egs/fsdd/local/make_data.py" --fsdd "$fsdd" --unpack downloads/fsdd --out "$datadir"
 python -m speechlm.bin.validate_data "$datadir/train" "$datadir/dev" "$datadir/test" --lang en
+python -m speechlm.bin.perturb --data "$datadir/train" --out "$datadir/train_sp" --copies "$copies"

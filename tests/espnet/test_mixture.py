@@ -1,0 +1,58 @@
+"""The order of training: exact shares, whole passes, nothing lost by packing, and a position that can be restored."""
+
+from collections import Counter
+
+import pytest
+
+from speechlm.espnet.mixture import Draw, Mixture, Packer
+
+SIZES = {"asr": 30, "tts": 7}
+WEIGHTS = {"asr": 0.75, "tts": 0.25}
+
+
+def length(draw: Draw) -> int:
+    return 5 + (draw.index * 7) % 13
+
+
+def packer(rows: int = 3, row_length: int = 40) -> Packer:
+    return Packer(Mixture(SIZES, WEIGHTS, seed=1), length, rows, row_length)
+
+
+def test_each_task_has_exactly_its_share():
+    mixture = Mixture(SIZES, WEIGHTS, seed=1)
+    counts = Counter(mixture.draw().task for _ in range(400))
+    assert counts == {"asr": 300, "tts": 100}
+
+
+def test_a_pass_takes_every_item_once_and_the_next_in_another_order():
+    mixture = Mixture(SIZES, {"asr": 1.0}, seed=1)
+    first, second = [[mixture.draw().index for _ in range(30)] for _ in range(2)]
+    assert sorted(first) == sorted(second) == list(range(30))
+    assert first != second
+
+
+def test_rows_are_never_overfull_and_no_draw_is_lost():
+    pack = packer()
+    plans = [pack.next_plan() for _ in range(20)]
+    assert all(sum(map(length, row)) <= 40 for plan in plans for row in plan)
+    used = Counter(draw for plan in plans for row in plan for draw in row)
+    assert max(used.values()) == 1
+    assert sum(used.values()) + len(pack.state()["waiting"]) == sum(pack.state()["drawn"].values())
+
+
+def test_restored_state_goes_on_as_if_never_stopped():
+    undisturbed, stopped, resumed = packer(), packer(), packer()
+    for _ in range(5):
+        undisturbed.next_plan(), stopped.next_plan()
+    resumed.restore(stopped.state())
+    assert [resumed.next_plan() for _ in range(5)] == [undisturbed.next_plan() for _ in range(5)]
+
+
+def test_a_task_without_examples_is_an_error():
+    with pytest.raises(ValueError, match="no training examples for s2st"):
+        Mixture(SIZES, {"s2st": 1.0}, seed=1)
+
+
+def test_rows_shorter_than_every_example_are_an_error():
+    with pytest.raises(ValueError, match="Raise row_length"):
+        packer(row_length=4).next_plan()

@@ -1,0 +1,121 @@
+"""The model: isolation of packed examples, streams that see what they should, text ability untouched, strict loading."""
+
+import numpy as np
+import pytest
+import torch
+
+from speechlm.espnet.iterator import pack
+from speechlm.model.folder import load_weights, save_weights
+from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.model.speechlm import packed_attention_mask, stream_losses
+from speechlm.tokens.sequence import grid_to_codes, join, special_segment, speech_segment, text_segment
+from tests.model.tiny import random_codes, tiny_model
+
+
+def asr_example(vocab, seed: int, frames: int = 6):
+    segments = [special_segment(["<asr>", "<en>"], vocab), *speech_segment(random_codes(frames, seed), vocab)]
+    return join(segments + text_segment([3, 4, 5 + seed], vocab, target=True), target_only=False)
+
+
+def hidden_of(model, rows, length):
+    batch = pack(rows, length, model.vocab.pad_id, 3)
+    with torch.no_grad():
+        return model.hidden(batch["ids_BLK"], packed_attention_mask(batch["segment_BL"]), batch["position_BL"])
+
+
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_no_token_sees_another_example_of_its_row(pattern):
+    model = tiny_model(pattern)
+    one, two, other = (asr_example(model.vocab, seed) for seed in (0, 1, 2))
+    together = hidden_of(model, [[one, two]], 60)[0, len(one) : len(one) + len(two)]
+    alone = hidden_of(model, [[two]], 60)[0, : len(two)]
+    changed = hidden_of(model, [[other, two]], 60)[0, len(other) : len(other) + len(two)]
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together, changed, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_every_code_is_counted_once_in_the_loss(pattern):
+    model = tiny_model(pattern)
+    example = asr_example(model.vocab, 0)
+    batch = pack([[example]], 40, model.vocab.pad_id, 3)
+    hidden = hidden_of(model, [[example]], 40)
+    losses = stream_losses(model, hidden, batch["ids_BLK"], batch["loss_BL"])
+    assert [len(codes) for codes in losses["codes"]] == [6, 6, 6]
+    tail = 2 if pattern == "delay" else 0  # rows in which column 0 has run out
+    assert len(losses["text"]) == len(example) - 1 - 6
+    assert len(example) == 2 + (1 + 6 + tail + 1) + (1 + 3 + 1)
+
+
+def test_plain_text_gives_the_llms_own_logits():
+    model = tiny_model()
+    ids = torch.tensor([[1, 5, 9, 2]])
+    rows = torch.full((1, 4, 3), model.vocab.pad_id)
+    rows[..., 0] = ids
+    with torch.no_grad():
+        expected = model.llm(ids).logits
+        hidden = model.hidden(rows, torch.ones(1, 4, dtype=torch.long), torch.arange(4)[None])
+        torch.testing.assert_close(model.first_logits(hidden)[..., :20], expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_batched_decoding_equals_one_by_one(pattern):
+    model = tiny_model(pattern)
+    prefixes = [join([special_segment(["<tts>", "<en>"], model.vocab), *text_segment(list(range(3, 3 + n)), model.vocab), special_segment(["<speech>"], model.vocab)], True).ids_TK for n in (2, 5, 9)]
+    options = DecodeOptions(max_rows=12)
+    batched = generate_speech(model, prefixes, options)
+    for codes, prefix in zip(batched, prefixes, strict=True):
+        assert np.array_equal(codes, generate_speech(model, [prefix], options)[0])
+        assert codes.shape[1] == 3 and codes.min(initial=0) >= 0 and codes.max(initial=0) < 8
+
+
+def exhaustive_best(model, prefix, length: int) -> float:
+    """Return the best total log-probability of any text of at most `length` tokens (with its end)."""
+    from itertools import product
+
+    end, best = model.vocab.special_id("</text>"), -np.inf
+    for n in range(length):
+        for ids in product(range(20), repeat=n):
+            best = max(best, score(model, prefix, list(ids), end))
+    return best
+
+
+def score(model, prefix, ids, end) -> float:
+    column = torch.full((1, len(prefix) + len(ids) + 1, 3), model.vocab.pad_id)
+    column[0, : len(prefix)] = torch.from_numpy(prefix)
+    column[0, len(prefix) :, 0] = torch.tensor([*ids, end])
+    length = column.shape[1]
+    with torch.no_grad():
+        logits = model.first_logits(model.hidden(column, torch.ones(1, length, dtype=torch.long), torch.arange(length)[None]))[0]
+    allowed = torch.cat([logits[:, :20], logits[:, end : end + 1]], dim=1).log_softmax(dim=1)
+    targets = [*ids, 20]
+    return sum(allowed[len(prefix) - 1 + i, t].item() for i, t in enumerate(targets))
+
+
+def test_a_wide_beam_finds_the_best_text():
+    model = tiny_model()
+    prefix = join([special_segment(["<asr>", "<en>", "<text>"], model.vocab)], True).ids_TK
+    with torch.no_grad():
+        model.new_head.weight[model.vocab.special_id("</text>") - 20] += 3 * model.llm.lm_head.weight[:5].mean(0)
+    [ids] = generate_text(model, [prefix], DecodeOptions(beam=40, length_penalty=0.0, max_rows=6))
+    assert score(model, prefix, ids, model.vocab.special_id("</text>")) >= exhaustive_best(model, prefix, 3) - 1e-4
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_survive_saving_and_a_misfit_is_refused(tmp_path, tied):
+    model, other = tiny_model(tied=tied), tiny_model(tied=tied)
+    with torch.no_grad():
+        other.new_head.weight.zero_()
+    save_weights(tmp_path / "model.safetensors", model.state_dict())
+    load_weights(other, tmp_path / "model.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+    save_weights(tmp_path / "part.safetensors", {k: v for k, v in model.state_dict().items() if "new_head" not in k})
+    with pytest.raises(ValueError, match="new_head"):
+        load_weights(other, tmp_path / "part.safetensors")
+
+
+def test_speech_segment_is_reverted():
+    for pattern in ("parallel", "delay"):
+        vocab = tiny_model(pattern).vocab
+        start, inner = speech_segment(random_codes(5), vocab)
+        assert np.array_equal(grid_to_codes(inner.ids_TK[:-1], vocab), random_codes(5))
