@@ -23,11 +23,11 @@ from speechlm.data.files import stage
 from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, side_path, write_table
 from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, token_list
-from speechlm.metrics.judge.recogniser import Judge, save_judge
+from speechlm.metrics.judge.recogniser import ASSETS, Judge, save_judge
 from speechlm.metrics.text import normalise
 
 CORPUS_RATE_HZ = 16000
-DEFAULT_CONFIG = Path(__file__).parents[1] / "metrics" / "judge" / "train.yaml"
+DEFAULT_CONFIG = ASSETS / "judge_en" / "train.yaml"
 
 
 def main() -> None:

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# mini_judge: trains the shipped judge (judge_en) and measures it. About an hour on one core.
+set -euo pipefail
+stage=1                     # first stage: 1 data, 2 train, 3 adapt, 4 measure
+stop_stage=4                # last stage
+expdir=exp                  # the judge is $expdir/judge: give it to any recipe as --judge
+datadir=data                # where the data go
+fsdd=                       # folder of the Free Spoken Digit Dataset, if you have it
+codec=codec_16k             # codec whose reconstructions are measured
+nj=2                        # number of parallel jobs of the data
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$root/utils/parse_options.sh"
+. "$root/egs/TEMPLATE/path.sh"
+cd "$root/egs/mini_judge"
+
+digits=$datadir/fsdd
+synthetic=("$datadir/many/train" "$datadir/words")
+dev=("$datadir/many/dev" "$digits/dev")
+
+if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
+    local/data.sh --datadir "$datadir" --fsdd "$fsdd" --nj "$nj"
+fi
+if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
+    python -m speechlm.bin.train_judge --data "${synthetic[@]}" "$digits/train" --dev "${dev[@]}" --lang en --out "$expdir/first"
+fi
+if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then      # real digits are rare and hard: four times as often
+    python -m speechlm.bin.train_judge --init "$expdir/first" --epochs 6 --max_lr 0.0015 --lang en --out "$expdir/judge" \
+        --data "${synthetic[@]}" "$digits/train" "$digits/train" "$digits/train" "$digits/train" --dev "${dev[@]}"
+fi
+if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
+    for set in mini_cvss/test mini_cvss/test_unheard fsdd/test; do
+        python -m speechlm.bin.ceiling --data "$datadir/$set" --lang en --codec "$codec" --judge "$expdir/judge" \
+            --test_set "$set" --out "$expdir/ceiling/$set"
+    done
+    python -m speechlm.bin.results "$expdir/ceiling" --out "$expdir"
+fi
