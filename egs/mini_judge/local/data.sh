@@ -13,4 +13,4 @@ python "$cvss/make_corpus.py" --out "$datadir/many" --languages es,en,zh --pairs
 python "$cvss/make_words.py" --out "$datadir/words" --nj "$nj"
 # only the test sets: their voices and sentences are not in the training data
 python "$cvss/make_corpus.py" --out "$datadir/mini_cvss" --languages es,en --pairs 8 --text_pairs 0 --nj "$nj"
-"$root/egs/fsdd/local/data.sh" --datadir "$datadir/fsdd" --fsdd "$fsdd"
+"$root/egs/fsdd/local/data.sh" --datadir "$datadir/fsdd" --fsdd "$fsdd" --copies 0
