@@ -73,11 +73,13 @@ def _build_network(config: JudgeConfig):
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep ESPnet's remarks (no flash attention, no decoder, deprecated autocast) out of the scoring commands' output."""
-    level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    root.setLevel(logging.ERROR)
     try:
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        logging.getLogger().setLevel(level)
+        root.setLevel(level)
+        root.handlers[:] = handlers  # a first warning installs one, and a trainer could no longer install its own
