@@ -88,7 +88,7 @@ def check(args) -> dict:
     set_all_random_seed(args.seed)
     device = "cuda" if args.ngpu else "cpu"
     model = SpeechLMTask.build_model(args).to(device)
-    args.target_only = True
+    args.condition_weight = 0.0
     corpus = load_corpus(args, model.speechlm.vocab, [args.dev_set])
     tasks = [name for name in args.mixture if not get_task(name).plain]
     draws, batch = one_batch(corpus, tasks, model.speechlm.vocab, device)

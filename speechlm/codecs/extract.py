@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import kaldiio
 import torch
 
 from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
 from speechlm.data.audio import load_span
+from speechlm.data.codes import write_archive
 from speechlm.data.files import atomic_write, settings_digest
 from speechlm.data.kaldi import Span, has_audio, list_sides, read_audio
 
@@ -131,11 +131,7 @@ def code_shard(shard: Shard, out_dir: Path) -> list[str]:
 
 def save_shard(shard: Shard, codes: dict, out_dir: Path) -> None:
     """Write the archive, then its record (digest and byte offsets), each whole or not at all."""
-    offsets = {}
-    with atomic_write(out_dir / f"{shard.stem}.ark", "wb") as stream:
-        for key, codes_TK in codes.items():
-            offsets[key] = stream.tell() + len(key.encode()) + 1
-            kaldiio.save_ark(stream, {key: codes_TK}, write_function="numpy")
+    offsets = write_archive(out_dir / f"{shard.stem}.ark", codes)
     with atomic_write(out_dir / f".{shard.stem}.json") as stream:
         json.dump({"digest": shard.digest, "offsets": offsets}, stream)
 

@@ -14,7 +14,7 @@ def write_archive(path: Path, codes: dict[str, np.ndarray]) -> dict[str, int]:
     with atomic_write(path, "wb") as stream:
         for key, codes_TK in codes.items():
             offsets[key] = stream.tell() + len(key.encode()) + 1
-            kaldiio.save_ark(stream, {key: codes_TK})
+            kaldiio.save_ark(stream, {key: codes_TK}, write_function="numpy")  # Kaldi's own format has no integer matrix
     return offsets
 
 

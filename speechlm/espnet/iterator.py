@@ -19,8 +19,8 @@ Batch = dict[str, torch.Tensor]
 class Corpus:
     """The examples of all tasks, by task name and index."""
 
-    def __init__(self, items: dict[str, list[Item]], prompts: PromptIndex, builder: ExampleBuilder, target_only: bool):
-        self._items, self._prompts, self._builder, self._target_only = items, prompts, builder, target_only
+    def __init__(self, items: dict[str, list[Item]], prompts: PromptIndex, builder: ExampleBuilder, condition_weight: float):
+        self._items, self._prompts, self._builder, self._condition_weight = items, prompts, builder, condition_weight
 
     def sizes(self) -> dict[str, int]:
         return {task: len(items) for task, items in self._items.items()}
@@ -31,7 +31,7 @@ class Corpus:
 
     def sequence(self, draw: Draw) -> Sequence:
         item = self._items[draw.task][draw.index]
-        return self._builder.sequence(item, self._prompt(item, draw.number), draw.number, self._target_only)
+        return self._builder.sequence(item, self._prompt(item, draw.number), draw.number, self._condition_weight)
 
     def prefix(self, draw: Draw) -> np.ndarray:
         """Return ids_TK of the example up to its target: what decoding is given."""
@@ -51,12 +51,12 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_codebooks
     """Lay sequences side by side in rows of one length.
 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
-    row (-1: padding), so that attention stays inside an example; loss_BL bool.
+    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each row in the loss.
     """
     B, L = len(rows), row_length
     ids_BLK = np.full((B, L, num_codebooks), pad_id, dtype=np.int64)
     position_BL, segment_BL = np.zeros((B, L), dtype=np.int64), np.full((B, L), -1, dtype=np.int64)
-    loss_BL = np.zeros((B, L), dtype=bool)
+    loss_BL = np.zeros((B, L), dtype=np.float32)
     for b, sequences in enumerate(rows):
         start = 0
         for number, sequence in enumerate(sequences):

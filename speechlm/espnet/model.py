@@ -25,14 +25,13 @@ class SpeechLMTrainingModel(AbsESPnetModel):
     def forward(
         self, ids_BLK: Tensor, position_BL: Tensor, segment_BL: Tensor, loss_BL: Tensor, **_unused
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return (loss per predicted row, stats, number of predicted rows [1]). `stats` are means, in nats."""
+        """Return (loss per weighted row, stats, sum of the rows' weights [1]). `stats` are weighted means, in nats."""
         hidden_BLD = self.speechlm.hidden(ids_BLK, packed_attention_mask(segment_BL), position_BL)
         losses = stream_losses(self.speechlm, hidden_BLD, ids_BLK, loss_BL)
-        rows = loss_BL[:, 1:].sum().clamp(min=1)
-        weighted = zip(self.stream_weights, losses["codes"], strict=True)
-        loss = (self.text_weight * losses["text"].sum() + sum(w * codes.sum() for w, codes in weighted)) / rows
-        stats = {"loss": loss.detach(), "text": _mean(losses["text"])}
-        stats |= {f"code{k}": _mean(codes) for k, codes in enumerate(losses["codes"])}
+        rows = loss_BL[:, 1:].sum().clamp(min=1e-6)
+        scales = {"text": self.text_weight} | {f"code{k}": scale for k, scale in enumerate(self.stream_weights)}
+        loss = sum(scales[name] * (nats * weight).sum() for name, (nats, weight) in losses.items()) / rows
+        stats = {"loss": loss.detach()} | {name: _mean(nats, weight) for name, (nats, weight) in losses.items()}
         return force_gatherable((loss, stats, rows.to(loss.dtype)), loss.device)
 
     def collect_feats(self, **batch) -> dict[str, Tensor]:
@@ -40,5 +39,5 @@ class SpeechLMTrainingModel(AbsESPnetModel):
         return {}
 
 
-def _mean(values: Tensor) -> Tensor | None:
-    return values.detach().mean() if len(values) else None
+def _mean(nats: Tensor, weight: Tensor) -> Tensor | None:
+    return (nats.detach() * weight).sum() / weight.sum() if len(nats) else None

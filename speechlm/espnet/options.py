@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--langs", nargs="+", default=[], help="languages that get a token (default: source and target)")
     data.add_argument("--mixture", action=NestedDictAction, default={}, help="task -> share of the examples")
     data.add_argument("--task_langs", action=NestedDictAction, default={}, help="task -> its languages (default: all)")
-    data.add_argument("--target_only", type=str2bool, default=False, help="loss on the target only (SFT) or on all (CPT)")
+    data.add_argument("--condition_weight", type=float, default=1.0, help="loss weight of the rows before the target (0: SFT)")
     data.add_argument("--prompt_frames", type=int, default=16, help="length of a voice prompt, in codec frames")
     data.add_argument("--rows", type=int, default=8, help="rows of a packed batch")
     data.add_argument("--row_length", type=int, default=256, help="positions of a row")

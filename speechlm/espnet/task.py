@@ -123,4 +123,4 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str]) ->
         pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else [(args.src_lang, args.tgt_lang)]
         items[name] = list_items(task, records, pairs)
     text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
-    return Corpus(items, PromptIndex(records), ExampleBuilder(vocab, text, args.prompt_frames), args.target_only)
+    return Corpus(items, PromptIndex(records), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)

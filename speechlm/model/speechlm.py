@@ -92,19 +92,22 @@ def packed_attention_mask(segment_BL: Tensor) -> Tensor:
     return (same_BLL & torch.ones_like(same_BLL).tril()).unsqueeze(1)
 
 
-def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, Tensor]:
-    """Return the cross-entropies (nats, unreduced) of every token that counts: row t is predicted from row t - 1.
+def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return (cross-entropies in nats, weights) of every token that counts: row t is predicted from row t - 1.
 
-    Keys: `text` [N] (text and special tokens), `codes` a list of K tensors, one per codebook, over the rows that hold it.
+    Keys: `text` (text and special tokens), and `code<k>` over the rows that hold a code of codebook k. `loss_BL` is the
+    weight of each row; rows of weight 0 are left out.
     """
-    counts_BL = loss_BL[:, 1:]
+    counts_BL = loss_BL[:, 1:] > 0
+    weight_N = loss_BL[:, 1:][counts_BL]
     hidden_ND, target_NK = hidden_BLD[:, :-1][counts_BL], ids_BLK[:, 1:][counts_BL]
     is_code_N = target_NK[:, 0] >= model.vocab.codes_start
     first_N = F.cross_entropy(model.first_logits(hidden_ND).float(), target_NK[:, 0], reduction="none")
-    codes = [first_N[is_code_N]]
+    losses = {"text": (first_N[~is_code_N], weight_N[~is_code_N]), "code0": (first_N[is_code_N], weight_N[is_code_N])}
     holds_N = (target_NK[:, 1:] != model.vocab.pad_id).any(dim=1)  # rows that hold a code in a later codebook
     for k, logits_NC in enumerate(model.code_logits(hidden_ND[holds_N]), start=1):
         target_N = target_NK[holds_N, k]
-        target_N = torch.where(target_N == model.vocab.pad_id, -100, target_N - model.vocab.codebook_starts[k])
-        codes.append(F.cross_entropy(logits_NC.float(), target_N, reduction="none")[target_N >= 0])
-    return {"text": first_N[~is_code_N], "codes": codes}
+        here_N = target_N != model.vocab.pad_id
+        loss_N = F.cross_entropy(logits_NC[here_N].float(), target_N[here_N] - model.vocab.codebook_starts[k], reduction="none")
+        losses[f"code{k}"] = loss_N, weight_N[holds_N][here_N]
+    return losses

@@ -79,19 +79,19 @@ class ExampleBuilder:
             return len(self._plain_ids(item))
         return 2 + sum(2 + self._inner_rows(*item.side(part), item.record, prompt) for part in item.task.parts)
 
-    def sequence(self, item: Item, prompt: Record | None, number: int, target_only: bool) -> Sequence:
+    def sequence(self, item: Item, prompt: Record | None, number: int, condition_weight: float) -> Sequence:
         """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
         if item.task.plain:
-            return join([plain_text_segment(self._plain_ids(item), self.vocab)], target_only)
+            return join([plain_text_segment(self._plain_ids(item), self.vocab)], condition_weight)
         segments = self._condition(item, prompt, number)
         kind, lang = item.side(item.task.target)
-        return join(segments + self._segment(kind, lang, item.record, target=True), target_only)
+        return join(segments + self._segment(kind, lang, item.record, target=True), condition_weight)
 
     def prefix(self, item: Item, prompt: Record | None) -> np.ndarray:
         """Build ids_TK up to and including the start token of the target: what decoding is given."""
         start = SPEECH_START if item.task.speaks else TEXT_START
         segments = [*self._condition(item, prompt, number=0), special_segment([start], self.vocab)]
-        return join(segments, target_only=True).ids_TK
+        return join(segments, condition_weight=0).ids_TK
 
     def _condition(self, item: Item, prompt: Record | None, number: int) -> list[Segment]:
         segments = [special_segment([f"<{item.task.name}>", f"<{item.tgt}>"], self.vocab)]

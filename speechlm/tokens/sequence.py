@@ -7,7 +7,8 @@ An ASR example with K = 3 codebooks (pad is '.', codes written as c0 c1 c2):
     column 2       .    .      .     c2 c2 c2     .       .     .   .     .
     loss (SFT)     0    0      0     0  0  0      0       0     1   1     1
 
-`loss` is 1 where the token of that row is to be predicted. In CPT every row but the first counts.
+`loss` is the weight with which predicting that row counts: 1 in the target, `condition_weight` before it (0: SFT as
+drawn, 1: every row counts as in the paper's CPT). The first row never counts: nothing comes before it.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from speechlm.tokens.vocabulary import SPEECH_END, SPEECH_START, TEXT_END, TEXT_
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of rows. `target` says whether SFT's loss counts it."""
+    """A run of rows. `target` says whether it is (part of) what the task produces."""
 
     ids_TK: np.ndarray
     target: bool = False
@@ -58,7 +59,7 @@ def grid_to_codes(ids_SK: np.ndarray, vocab: Vocabulary) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One example: `ids_TK` int64 and `loss_T` bool (is this row's token predicted?)."""
+    """One example: `ids_TK` int64 and `loss_T` float32, the weight of each row in the loss."""
 
     ids_TK: np.ndarray
     loss_T: np.ndarray
@@ -67,11 +68,11 @@ class Sequence:
         return len(self.ids_TK)
 
 
-def join(segments: list[Segment], target_only: bool) -> Sequence:
-    """Concatenate segments to one sequence. The first row is never predicted: nothing comes before it."""
+def join(segments: list[Segment], condition_weight: float) -> Sequence:
+    """Concatenate segments to one sequence; rows outside the target weigh `condition_weight`."""
     ids_TK = np.concatenate([s.ids_TK for s in segments])
-    loss_T = np.concatenate([np.full(len(s.ids_TK), s.target or not target_only) for s in segments])
-    loss_T[0] = False
+    loss_T = np.concatenate([np.full(len(s.ids_TK), 1.0 if s.target else condition_weight, dtype=np.float32) for s in segments])
+    loss_T[0] = 0
     return Sequence(ids_TK, loss_T)
 
 

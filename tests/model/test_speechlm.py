@@ -14,7 +14,7 @@ from tests.model.tiny import random_codes, tiny_model
 
 def asr_example(vocab, seed: int, frames: int = 6):
     segments = [special_segment(["<asr>", "<en>"], vocab), *speech_segment(random_codes(frames, seed), vocab)]
-    return join(segments + text_segment([3, 4, 5 + seed], vocab, target=True), target_only=False)
+    return join(segments + text_segment([3, 4, 5 + seed], vocab, target=True), condition_weight=1.0)
 
 
 def hidden_of(model, rows, length):
@@ -41,9 +41,9 @@ def test_every_code_is_counted_once_in_the_loss(pattern):
     batch = pack([[example]], 40, model.vocab.pad_id, 3)
     hidden = hidden_of(model, [[example]], 40)
     losses = stream_losses(model, hidden, batch["ids_BLK"], batch["loss_BL"])
-    assert [len(codes) for codes in losses["codes"]] == [6, 6, 6]
+    assert [len(losses[f"code{k}"][0]) for k in range(3)] == [6, 6, 6]
     tail = 2 if pattern == "delay" else 0  # rows in which column 0 has run out
-    assert len(losses["text"]) == len(example) - 1 - 6
+    assert len(losses["text"][0]) == len(example) - 1 - 6
     assert len(example) == 2 + (1 + 6 + tail + 1) + (1 + 3 + 1)
 
 
@@ -61,7 +61,7 @@ def test_plain_text_gives_the_llms_own_logits():
 @pytest.mark.parametrize("pattern", ["parallel", "delay"])
 def test_batched_decoding_equals_one_by_one(pattern):
     model = tiny_model(pattern)
-    prefixes = [join([special_segment(["<tts>", "<en>"], model.vocab), *text_segment(list(range(3, 3 + n)), model.vocab), special_segment(["<speech>"], model.vocab)], True).ids_TK for n in (2, 5, 9)]
+    prefixes = [join([special_segment(["<tts>", "<en>"], model.vocab), *text_segment(list(range(3, 3 + n)), model.vocab), special_segment(["<speech>"], model.vocab)], 0).ids_TK for n in (2, 5, 9)]
     options = DecodeOptions(max_rows=12)
     batched = generate_speech(model, prefixes, options)
     for codes, prefix in zip(batched, prefixes, strict=True):
@@ -94,7 +94,7 @@ def score(model, prefix, ids, end) -> float:
 
 def test_a_wide_beam_finds_the_best_text():
     model = tiny_model()
-    prefix = join([special_segment(["<asr>", "<en>", "<text>"], model.vocab)], True).ids_TK
+    prefix = join([special_segment(["<asr>", "<en>", "<text>"], model.vocab)], 0).ids_TK
     with torch.no_grad():
         model.new_head.weight[model.vocab.special_id("</text>") - 20] += 3 * model.llm.lm_head.weight[:5].mean(0)
     [ids] = generate_text(model, [prefix], DecodeOptions(beam=40, length_penalty=0.0, max_rows=6))
