@@ -111,12 +111,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def save_judge(folder: str | Path, config: JudgeConfig, state: dict[str, torch.Tensor]) -> None:
-    """Write a judge's two files; raise if the weights do not fit the configuration."""
+    """Write a judge's two files, the weights in half precision; raise if they do not fit the configuration."""
     from safetensors.torch import save
 
     network = build_network(config)
     network.load_state_dict(state)
-    content = {name: value.contiguous() for name, value in network.state_dict().items()}
+    content = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in network.state_dict().items()}
     with atomic_write(Path(folder) / "model.safetensors", "wb") as stream:
         stream.write(save(content))
     with atomic_write(Path(folder) / "config.json") as stream:
