@@ -65,16 +65,22 @@ def scan_table(path: str | Path, may_be_empty: bool = False) -> Table:
     path, table = Path(path), Table()
     if not path.is_file():
         table.problems.append(
-            Problem(str(path), "no such file", "one line `id value` per utterance", "run the data stage: ./run.sh --stage 1")
+            Problem(str(path), "no such file", "one line `id value` per utterance", "run the stage that writes it (./run.sh --stage N)")
         )
         return table
     bad = defaultdict(list)
     for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
         if raw:
             _scan_line(number, raw, may_be_empty, table.entries, bad)
-    table.problems += [Problem(str(path), f"{len(where)} x {what} ({_shorten(where)})", *_LINE_ADVICE[what]) for what, where in bad.items()]
+    for what, where in bad.items():
+        expected, mend = _LINE_ADVICE[what]
+        table.problems.append(
+            Problem(str(path), f"{len(where)} x {what} ({_shorten(where)})", expected, mend.format(file=path, dir=path.parent))
+        )
     if not table.entries and not bad:
-        table.problems.append(Problem(str(path), "an empty file", "at least one utterance", "run the data stage again: ./run.sh --stage 1"))
+        table.problems.append(
+            Problem(str(path), "an empty file", "at least one utterance", "delete it and run the stage that writes it (./run.sh --stage N)")
+        )
     return table
 
 
@@ -98,16 +104,19 @@ def _scan_line(number: int, raw: bytes, may_be_empty: bool, entries: dict[str, s
 
 
 _LINE_ADVICE = {  # what is wrong -> (expected, how to mend it)
-    "bytes that are not UTF-8": ("UTF-8 text", "iconv -f LATIN1 -t UTF-8 FILE > FILE.utf8 && mv FILE.utf8 FILE (name the true encoding)"),
-    "a Windows line end": ("lines that end in \\n", "sed -i 's/\\r$//' FILE"),
+    "bytes that are not UTF-8": (
+        "UTF-8 text",
+        "iconv -f LATIN1 -t UTF-8 {file} > {file}.utf8 && mv {file}.utf8 {file} (name the true encoding)",
+    ),
+    "a Windows line end": ("lines that end in \\n", "sed -i 's/\\r$//' {file}"),
     "an id that cannot name a file": (
         "ids of at most 200 characters without / \\ : | or blanks, that do not start with . or -",
         "change the id in every file of the directory, in local/data.sh",
     ),
-    "a duplicate id": ("each id once", "sort -u FILE to remove equal lines; give different utterances different ids"),
+    "a duplicate id": ("each id once", "remove equal lines: sort -u -o {file} {file} ; give different utterances different ids"),
     "an id with nothing after it": (
         "`id value`",
-        "write the value, or remove the utterance: python -m speechlm.bin.validate_data DIR --drop",
+        "write the value, or remove the utterance: python -m speechlm.bin.validate_data {dir} --drop",
     ),
 }
 
@@ -213,13 +222,10 @@ def write_data_dir(data_dir: str | Path, tables: Mapping[str, Mapping[str, str]]
 def validate_data_dir(data_dir: str | Path, lang: str | None = None, open_audio: bool = True) -> list[Problem]:
     """Return all problems of a directory at once; an empty list means that every later stage can read it.
 
-    With `open_audio`, the header of every recording is read (about 0.1 ms each).
+    With `open_audio`, the header of every recording is read (about 0.1 ms each). Raises ValueError if it is no data directory.
     """
     data_dir = Path(data_dir)
-    try:
-        sides = list_sides(data_dir, lang)
-    except ValueError as error:
-        return [Problem(str(data_dir), str(error), "a Kaldi data directory", "see the message")]
+    sides = list_sides(data_dir, lang)
     tables = {path: scan_table(path) for path in _files_of(data_dir, sides)}
     problems = [p for table in tables.values() for p in table.problems]
     problems += _check_same_ids(data_dir, {path: table.entries for path, table in tables.items()})
