@@ -47,7 +47,7 @@ def vary(wav_T: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarra
     speed = rng.uniform(0.88, 1.15)
     wav_T = resample(wav_T, round(rate_hz * speed), RATE_HZ)
     wav_T = wav_T + rng.uniform(-0.4, 0.4) * np.concatenate([[0.0], wav_T[:-1]])
-    if rng.random() < 0.6:
+    if rng.random() < 0.4:
         wav_T = blur(wav_T, rng)
     if rng.random() < 0.5:
         wav_T = wav_T * (1 + 10 ** (-rng.uniform(6, 30) / 20) * rng.standard_normal(len(wav_T)))
@@ -57,15 +57,13 @@ def vary(wav_T: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarra
 
 
 def blur(wav_T: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return wav_T with its magnitude spectrum smoothed over time and frequency and wrong in places, its phases partly random."""
+    """Return wav_T with its magnitude spectrum smoothed over time and frequency, and its phases partly random."""
     size, hop = 256, 64  # 32 ms, 8 ms
     frames = range(0, len(wav_T) + size, hop)
     window = np.hanning(size + 1)[:-1]
     padded_T = np.pad(wav_T, (size, 2 * size))
     spectrum_FB = np.fft.rfft([padded_T[start : start + size] * window for start in frames])
     magnitude_FB = gaussian_filter(np.abs(spectrum_FB), (rng.uniform(0, 3), rng.uniform(0, 3)))
-    error_FB = gaussian_filter(rng.standard_normal(spectrum_FB.shape), (3, 4))
-    magnitude_FB *= np.exp(error_FB / error_FB.std() * rng.uniform(0, 0.5))
     phase_FB = np.angle(spectrum_FB) + rng.uniform(0, np.pi) * rng.uniform(-1, 1, spectrum_FB.shape)
     out_T = np.zeros(len(padded_T) + size)
     for start, frame in zip(frames, np.fft.irfft(magnitude_FB * np.exp(1j * phase_FB))):
