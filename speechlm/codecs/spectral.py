@@ -1,8 +1,8 @@
 """A spectral codec in the frame of `encodec.EncodecModel`: same quantiser and interface, but encoder and decoder work on
-log-mel patches, so that it learns on a CPU in minutes what a waveform network needs a day for.
+log-mel patches, fitted in closed form in half a minute on a CPU; a waveform network needs a day there.
 
     waveform -> log-mel every 10 ms -> patches of P frames (80 ms) -> principal components -> residual VQ
-    codes -> latents -> small convolutional network -> log-magnitude spectrogram -> Griffin-Lim -> waveform
+    codes -> latents -> log-mel -> magnitude spectrogram (pseudo-inverse) -> Griffin-Lim -> waveform
 
 Every frame is coded from its own 80 ms (and 15 ms around them): no statistics of the utterance, so the same sound
 gives the same codes everywhere. Shapes: B batch, N samples, F spectrogram frames, S frequency bins, M mel bands,
@@ -32,7 +32,6 @@ class SpectralConfig:
     mel_bands: int = 80
     floor: float = 1e-4
     dimension: int = 64
-    decoder_width: int = 256
     phase_iterations: int = 16
     num_codebooks: int = 8
     codebook_size: int = 256
@@ -107,33 +106,25 @@ class SpectralEncoder(nn.Module):
 
 
 class SpectralDecoder(nn.Module):
-    """Latents to log magnitudes by convolutions over codec frames, then over spectrogram frames; then phases."""
+    """The encoder backwards, in closed form: principal components to log-mel, to magnitudes, and Griffin-Lim for the phases."""
 
-    def __init__(self, config: SpectralConfig):
+    def __init__(self, config: SpectralConfig, encoder: SpectralEncoder):
         super().__init__()
-        self.config, width = config, config.decoder_width
-        self.spectrogram = Spectrogram(config)
-        self.inner = nn.Sequential(
-            nn.Conv1d(config.dimension, width, 3, padding=1), nn.GELU(), nn.Conv1d(width, config.patch_frames * width // 2, 1)
-        )
-        self.outer = nn.Sequential(
-            nn.GELU(),
-            nn.Conv1d(width // 2, width // 2, 5, padding=2),
-            nn.GELU(),
-            nn.Conv1d(width // 2, width, 3, padding=1),
-            nn.GELU(),
-            nn.Conv1d(width, config.bins, 1),
-        )
+        self.config, self.spectrogram = config, Spectrogram(config)
+        self.register_buffer("inverse_MS", torch.linalg.pinv(encoder.bank_SM), persistent=False)
+        self.register_buffer("mean_P", torch.zeros_like(encoder.mean_P))
+        self.register_buffer("components_PD", torch.zeros_like(encoder.components_PD))
 
-    def log_magnitudes(self, latents_BDT: torch.Tensor) -> torch.Tensor:
-        """Return log(magnitude + floor), [B, F, S]."""
-        inner_BCT = self.inner(latents_BDT)
-        frames_BCF = inner_BCT.unflatten(1, (-1, self.config.patch_frames)).transpose(2, 3).flatten(2)
-        return self.outer(frames_BCF).transpose(1, 2)
+    def fit(self, encoder: SpectralEncoder) -> None:
+        """Take the encoder's components."""
+        self.mean_P.copy_(encoder.mean_P)
+        self.components_PD.copy_(encoder.components_PD)
 
     def forward(self, latents_BDT: torch.Tensor) -> torch.Tensor:
         """Return wav_B1N."""
-        magnitudes_BFS = (self.log_magnitudes(latents_BDT).exp() - self.config.floor).clamp_min(0.0)
+        patches_BTP = latents_BDT.transpose(1, 2) @ self.components_PD.T + self.mean_P
+        mel_BFM = (patches_BTP.unflatten(2, (-1, self.config.mel_bands)).flatten(1, 2).exp() - self.config.floor).clamp_min(0.0)
+        magnitudes_BFS = (mel_BFM @ self.inverse_MS).clamp_min(0.0)
         return find_phases(self.spectrogram, magnitudes_BFS, self.config.phase_iterations)[:, None]
 
 
@@ -153,4 +144,5 @@ def find_phases(spectrogram: Spectrogram, magnitudes_BFS: torch.Tensor, iteratio
 def build_spectral(config: SpectralConfig) -> EncodecModel:
     """Return an unfitted model."""
     quantizer = ResidualVectorQuantizer(config.dimension, config.num_codebooks, config.codebook_size)
-    return EncodecModel(SpectralEncoder(config), SpectralDecoder(config), quantizer, [], config.sample_rate_hz, channels=1).eval()
+    encoder = SpectralEncoder(config)
+    return EncodecModel(encoder, SpectralDecoder(config, encoder), quantizer, [], config.sample_rate_hz, channels=1).eval()
