@@ -5,7 +5,7 @@ set -euo pipefail
 datadir=data        # where the sets go
 nj=2                # number of parallel jobs
 languages=es,en     # source,target
-pairs=5000          # spoken training pairs
+pairs=8000          # spoken training pairs
 text_pairs=20000    # training pairs of text only
 eval_pairs=200      # pairs in dev and in each test set
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
