@@ -33,7 +33,7 @@ def prepare(trained: TrainedModel, task: Task, args: argparse.Namespace, prompt_
     lacking = sorted({r.id for r in records} - {item.record.id for item in items})
     if lacking:
         raise ValueError(
-            f"{args.manifest}: {len(lacking)} of {len(records)} utterances lack a part that {task.name} ({args.lang}) needs: {', '.join(lacking[:5])}. "
+            f"{args.manifest}: {len(lacking)} of {len(records)} utterances lack a part of {task.name} ({args.lang}): {', '.join(lacking[:5])}. "
             "A test set never shrinks silently: complete the data, or name another --lang."
         )
     prompts, builder = PromptIndex(records), ExampleBuilder(trained.vocab, trained.text, prompt_frames)
@@ -99,7 +99,14 @@ def main() -> None:
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     kind = "speech" if task.speaks else "text"
     options = DecodeOptions.from_dict({"seed": args.seed} | config[kind], f"{args.config}: {kind}")
-    settings = {"task": args.task, "lang": args.lang, "tgt_lang": args.tgt_lang, "codec": args.codec, kind: vars(options), "prompt_frames": config["prompt_frames"]}
+    settings = {
+        "task": args.task,
+        "lang": args.lang,
+        "tgt_lang": args.tgt_lang,
+        "codec": args.codec,
+        kind: vars(options),
+        "prompt_frames": config["prompt_frames"],
+    }
     with stage(args.out, "decode", settings, [args.manifest, args.exp / "model.safetensors"]) as todo:
         if not todo:
             return

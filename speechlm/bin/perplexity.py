@@ -38,9 +38,21 @@ def score(exp: Path, manifest: Path, name: str) -> list[dict]:
     for lang, sentences in groups.items():
         for masked in (True, False):
             value = text_perplexity(trained.model, trained.text, sentences, masked)
-            signature = f"per token incl. eos|vocabulary:{'text' if masked else 'text+special+codes'}|tokenizer:{trained.vocab.text_fingerprint}"
+            signature = (
+                f"per token incl. eos|vocabulary:{'text' if masked else 'text+special+codes'}|tokenizer:{trained.vocab.text_fingerprint}"
+            )
             metric = "ppl" if masked else "ppl_unmasked"
-            rows.append({"model": name, "task": "lm", "test_set": f"{manifest.parent.name}.{lang}", "metric": metric, "value": value, "n": len(sentences), "signature": signature})
+            rows.append(
+                {
+                    "model": name,
+                    "task": "lm",
+                    "test_set": f"{manifest.parent.name}.{lang}",
+                    "metric": metric,
+                    "value": value,
+                    "n": len(sentences),
+                    "signature": signature,
+                }
+            )
     return rows
 
 

@@ -43,9 +43,15 @@ def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     sizes = [vocab.codes_start + vocab.codebook_sizes[0], *vocab.codebook_sizes[1:]]
     found = {f"code{k}": (float(stats[f"code{k}"]), math.log(size)) for k, size in enumerate(sizes)}
     # An LLM prefers its text tokens: the first stream may start above ln V, so only the later ones are bound on both sides.
-    off = [k for k, (loss, expected) in found.items() if loss < (1 - TOLERANCE) * expected or (k != "code0" and loss > (1 + TOLERANCE) * expected)]
+    off = [
+        k
+        for k, (loss, expected) in found.items()
+        if loss < (1 - TOLERANCE) * expected or (k != "code0" and loss > (1 + TOLERANCE) * expected)
+    ]
     if off:
-        raise ValueError(f"preflight: initial loss far from ln V in {off}: {found}. Expected random heads; was a trained model given with --llm?")
+        raise ValueError(
+            f"preflight: initial loss far from ln V in {off}: {found}. Expected random heads; was a trained model given with --llm?"
+        )
     return found
 
 
@@ -63,7 +69,9 @@ def overfit(model, batch: dict, recovered) -> int:
             print(f"preflight: step {step}, loss {loss.item():.4f}, not yet recovered: {', '.join(wrong) or 'none'}", flush=True)
             if not wrong:
                 return step
-    raise ValueError(f"preflight: one batch cannot be learned by heart in {MAX_STEPS} steps; not recovered: {', '.join(wrong)}. The model or the data is broken.")
+    raise ValueError(
+        f"preflight: one batch cannot be learned by heart in {MAX_STEPS} steps; not recovered: {', '.join(wrong)}. The model or the data is broken."
+    )
 
 
 def not_recovered(model, corpus: Corpus, draws: list[Draw]) -> list[str]:
@@ -105,7 +113,10 @@ def main() -> None:
     args = SpeechLMTask.get_parser().parse_args()
     args.train_sets = " ".join(args.train_sets).split()
     manifest = Path(args.dump) / args.dev_set / "manifest.jsonl"
-    settings = {"options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}), "arguments": sys.argv[1:]}
+    settings = {
+        "options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}),
+        "arguments": sys.argv[1:],
+    }
     out = Path(args.output_dir)
     with stage(out, "preflight", settings, [manifest]) as todo:
         if todo:

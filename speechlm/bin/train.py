@@ -14,7 +14,20 @@ from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.folder import export_llm, load_model
 
 # Settings that don't change the result, or that are paths whose content is checked instead.
-NEUTRAL = {"config", "output_dir", "ngpu", "num_workers", "dry_run", "log_level", "dump", "init_from", "llm", "version", "resume", "required"}
+NEUTRAL = {
+    "config",
+    "output_dir",
+    "ngpu",
+    "num_workers",
+    "dry_run",
+    "log_level",
+    "dump",
+    "init_from",
+    "llm",
+    "version",
+    "resume",
+    "required",
+}
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval"}
 
 
@@ -22,7 +35,9 @@ def input_files(args) -> list[Path]:
     """Return the files that decide the result: manifests, and the weights to start from."""
     files = [Path(args.dump) / name / "manifest.jsonl" for name in [*args.train_sets, args.dev_set]]
     for folder in filter(None, [args.init_from, args.llm if not args.init_from else None]):
-        files += [p for name in ("config.json", "model.safetensors", "vocab.json", "tokenizer.model") if (p := Path(folder) / name).exists()]
+        files += [
+            p for name in ("config.json", "model.safetensors", "vocab.json", "tokenizer.model") if (p := Path(folder) / name).exists()
+        ]
     return files
 
 
@@ -31,7 +46,9 @@ def drop_other_run(folder: Path, settings: dict) -> None:
     path = folder / "settings.json"
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
-        changed = [f"{k} ({old.get(k)} -> {settings.get(k)})" for k in sorted(old.keys() | settings.keys()) if old.get(k) != settings.get(k)]
+        changed = [
+            f"{k} ({old.get(k)} -> {settings.get(k)})" for k in sorted(old.keys() | settings.keys()) if old.get(k) != settings.get(k)
+        ]
         if changed:
             print(f"{folder}: starts again, because of {'; '.join(changed)}", flush=True)
     if not path.exists() or changed:

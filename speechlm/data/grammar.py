@@ -48,9 +48,7 @@ class Grammar:
             sentences.append(sentence)
             if len(sentences) == count:
                 return sentences
-        raise ValueError(
-            f"{self.path}: found {len(sentences)} distinct sentences, expected {count}. Add words to it, or ask for fewer."
-        )
+        raise ValueError(f"{self.path}: found {len(sentences)} distinct sentences, expected {count}. Add words to it, or ask for fewer.")
 
     def _expand(self, name: str, lang: str, form: str | None, chosen: dict, rng: random.Random) -> str:
         if name not in chosen:

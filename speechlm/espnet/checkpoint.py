@@ -35,10 +35,12 @@ def load_checkpoint(folder: Path, device: str) -> dict | None:
 
 
 def random_state() -> dict:
+    """Return the state of torch's random generators."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
 
 
 def restore_random_state(state: dict) -> None:
+    """Undo `random_state`."""
     torch.set_rng_state(state["cpu"].cpu())
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])

@@ -128,7 +128,9 @@ def fixed_batches(corpus: Corpus, batches: PlannedBatches, rows: int, row_length
     return plans
 
 
-def make_training_iterator(corpus: Corpus, weights: dict[str, float], layout: dict, seed: int, process: tuple[int, int], num_workers: int) -> TrainingIterator:
+def make_training_iterator(
+    corpus: Corpus, weights: dict[str, float], layout: dict, seed: int, process: tuple[int, int], num_workers: int
+) -> TrainingIterator:
     """`layout`: rows, row_length, pad_id, num_codebooks; `process`: (rank, world size)."""
     mixture = Mixture(corpus.sizes(), weights, seed)
     packer = Packer(mixture, corpus.length, layout["rows"], layout["row_length"])

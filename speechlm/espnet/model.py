@@ -1,6 +1,5 @@
 """The training model: SpeechLM behind ESPnet's model interface."""
 
-import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor

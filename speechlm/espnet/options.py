@@ -21,6 +21,7 @@ class SpeechLMTrainerOptions(TrainerOptions):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add our options to ESPnet's parser."""
     data = parser.add_argument_group("Data")
     data.add_argument("--dump", default=None, help="folder with <set>/manifest.jsonl")
     data.add_argument("--train_sets", nargs="+", default=[], help="sets to train on")
@@ -41,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
     model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture")
     model.add_argument("--init_from", type=str_or_none, default=None, help="trained model folder to start from")
-    model.add_argument("--codebook_init", type=str2bool, default=True, help="start code embeddings from the codec's codebooks (false: random, as in the paper)")
+    model.add_argument(
+        "--codebook_init",
+        type=str2bool,
+        default=True,
+        help="start code embeddings from the codec's codebooks (false: random, as in the paper)",
+    )
     model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel or delay")
     model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
     model.add_argument("--stream_weights", type=float, nargs="+", default=[1.0], help="loss weight of each codebook; the last is repeated")
@@ -51,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--max_steps", type=int, default=1000)
     steps.add_argument("--warmup_steps", type=int, default=50)
     steps.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW")
-    steps.add_argument("--muon_lr", type=float, default=0.0, help="peak learning rate of Muon for the backbone's matrices; 0: AdamW for all")
+    steps.add_argument(
+        "--muon_lr", type=float, default=0.0, help="peak learning rate of Muon for the backbone's matrices; 0: AdamW for all"
+    )
     steps.add_argument("--weight_decay", type=float, default=0.01)
     steps.add_argument("--final_lr_ratio", type=float, default=0.1, help="last learning rate / peak")
     steps.add_argument("--save_interval", type=int, default=200, help="steps between checkpoints")

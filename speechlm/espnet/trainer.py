@@ -46,7 +46,17 @@ class SpeechLMTrainer(Trainer):
         return build_dataclass(SpeechLMTrainerOptions, args)
 
     @classmethod
-    def run(cls, model, optimizers, schedulers, train_iter_factory, valid_iter_factory, plot_attention_iter_factory, trainer_options, distributed_option):
+    def run(  # noqa: PLR0913  (ESPnet calls it so)
+        cls,
+        model,
+        optimizers,
+        schedulers,
+        train_iter_factory,
+        valid_iter_factory,
+        plot_attention_iter_factory,
+        trainer_options,
+        distributed_option,
+    ):
         Run(model, optimizers, train_iter_factory, valid_iter_factory, trainer_options, distributed_option).train()
 
 
@@ -88,7 +98,9 @@ class Run:
         if self.world == 1:
             return self.model
         devices = [torch.cuda.current_device()] if self.device == "cuda" else None
-        return torch.nn.parallel.DistributedDataParallel(self.model, device_ids=devices, find_unused_parameters=self.options.unused_parameters)
+        return torch.nn.parallel.DistributedDataParallel(
+            self.model, device_ids=devices, find_unused_parameters=self.options.unused_parameters
+        )
 
     def set_learning_rate(self) -> None:
         """Linear warm-up, then linear decay to `final_lr_ratio`: a function of the step alone."""
@@ -118,7 +130,9 @@ class Run:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip)
         if not torch.isfinite(norm):
             names = [name for names, _ in micro_batches for name in names]
-            raise ValueError(f"step {self.step}: the gradient norm is {norm}. The batch: {', '.join(names)}. The last checkpoint is kept in {self.folder}.")
+            raise ValueError(
+                f"step {self.step}: the gradient norm is {norm}. The batch: {', '.join(names)}. The last checkpoint is kept in {self.folder}."
+            )
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

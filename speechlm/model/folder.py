@@ -15,7 +15,15 @@ from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
 
-TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "added_tokens.json")
+TOKENIZER_FILES = (
+    "tokenizer.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,9 @@ def load_weights(model: SpeechLM, path: Path) -> None:
     missing = [name for name, tensor in own.items() if name not in state and tensor.data_ptr() not in pointers]
     wrong = [f"{n} {tuple(t.shape)}" for n, t in state.items() if n not in own or own[n].shape != t.shape]
     if missing or wrong:
-        raise ValueError(f"{path}: does not fit the model. Missing: {missing[:5]}; unexpected: {wrong[:5]}. Train it again with this config.")
+        raise ValueError(
+            f"{path}: does not fit the model. Missing: {missing[:5]}; unexpected: {wrong[:5]}. Train it again with this config."
+        )
     model.load_state_dict(state, strict=False)
 
 
@@ -90,7 +100,9 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
     """Load a trained model folder; with `codec_fingerprint` given, refuse a model of another codec."""
     folder = Path(folder)
     if not (folder / "vocab.json").exists():
-        raise ValueError(f"{folder}: no vocab.json, so no trained model. Expected the --output_dir of a training stage; run that stage first.")
+        raise ValueError(
+            f"{folder}: no vocab.json, so no trained model. Expected the --output_dir of a training stage; run that stage first."
+        )
     vocab = Vocabulary.load(folder / "vocab.json")
     text = load_text_tokenizer(str(folder / "llm"))
     if text.fingerprint != vocab.text_fingerprint:

@@ -84,7 +84,9 @@ def generate_text(model: SpeechLM, prefixes: list[np.ndarray], options: DecodeOp
         rows, tokens = flat // logp_BWV.shape[2], flat % logp_BWV.shape[2]
         keep, keep_tokens, keep_scores = [], [], []
         for b in range(B):
-            chosen = _advance_beams(beams[b], finished[b], best[b].tolist(), rows[b].tolist(), tokens[b].tolist(), (W, vocab.text_size, options.length_penalty))
+            chosen = _advance_beams(
+                beams[b], finished[b], best[b].tolist(), rows[b].tolist(), tokens[b].tolist(), (W, vocab.text_size, options.length_penalty)
+            )
             beams[b] = [ids for ids, _, _ in chosen]
             keep += [b * W + row for _, row, _ in chosen]
             keep_tokens += [ids[-1] for ids, _, _ in chosen]

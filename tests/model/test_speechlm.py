@@ -61,7 +61,17 @@ def test_plain_text_gives_the_llms_own_logits():
 @pytest.mark.parametrize("pattern", ["parallel", "delay"])
 def test_batched_decoding_equals_one_by_one(pattern):
     model = tiny_model(pattern)
-    prefixes = [join([special_segment(["<tts>", "<en>"], model.vocab), *text_segment(list(range(3, 3 + n)), model.vocab), special_segment(["<speech>"], model.vocab)], 0).ids_TK for n in (2, 5, 9)]
+    prefixes = [
+        join(
+            [
+                special_segment(["<tts>", "<en>"], model.vocab),
+                *text_segment(list(range(3, 3 + n)), model.vocab),
+                special_segment(["<speech>"], model.vocab),
+            ],
+            0,
+        ).ids_TK
+        for n in (2, 5, 9)
+    ]
     options = DecodeOptions(max_rows=12)
     batched = generate_speech(model, prefixes, options)
     for codes, prefix in zip(batched, prefixes, strict=True):

@@ -83,14 +83,11 @@ def test_stages_run_in_order_and_tell_their_time(recipe):
     done, calls = drive(recipe, "--tasks", "asr")
     assert done.returncode == 0, done.stdout
     assert [line.split(" ", 2)[2] for line in done.stdout.splitlines() if ": start" in line] == [
-        f"stage {i} ({name}): start"
-        for i, name in enumerate("data codes text llm preflight cpt sft decode score results".split(), start=1)
+        f"stage {i} ({name}): start" for i, name in enumerate("data codes text llm preflight cpt sft decode score results".split(), start=1)
     ]
     assert done.stdout.count(": done in ") == 10
     in_order = list(dict.fromkeys(names(calls)))
-    assert in_order == (
-        "data validate_data extract_codes manifest text_tokenizer train preflight decode ceiling score results".split()
-    )
+    assert in_order == ("data validate_data extract_codes manifest text_tokenizer train preflight decode ceiling score results".split())
     assert "stage 10 (results): done" in (recipe / "exp/run.log").read_text()
 
 

@@ -8,7 +8,14 @@ from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 
 
 def make(**changes) -> Vocabulary:
-    values = dict(text_size=10, specials=(*BOUNDARIES, "<asr>", "<en>"), codebook_sizes=(4, 4), pattern="parallel", text_fingerprint="t", codec_fingerprint="c")
+    values = {
+        "text_size": 10,
+        "specials": (*BOUNDARIES, "<asr>", "<en>"),
+        "codebook_sizes": (4, 4),
+        "pattern": "parallel",
+        "text_fingerprint": "t",
+        "codec_fingerprint": "c",
+    }
     return Vocabulary(**(values | changes))
 
 

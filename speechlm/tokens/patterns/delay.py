@@ -15,10 +15,12 @@ FILL = -1
 
 
 def rows(num_frames: int, num_codebooks: int) -> int:
+    """Return S, the rows that T frames of K codebooks take."""
     return num_frames + num_codebooks - 1 if num_frames else 0
 
 
 def apply(codes_TK: np.ndarray) -> np.ndarray:
+    """Return grid_SK."""
     T, K = codes_TK.shape
     grid_SK = np.full((rows(T, K), K), FILL, dtype=codes_TK.dtype)
     for k in range(K):
@@ -27,6 +29,7 @@ def apply(codes_TK: np.ndarray) -> np.ndarray:
 
 
 def revert(grid_SK: np.ndarray) -> np.ndarray:
+    """Return codes_TK; rows that hold no whole frame are dropped."""
     S, K = grid_SK.shape
     T = max(0, S - K + 1)
     codes_TK = np.stack([grid_SK[k : k + T, k] for k in range(K)], axis=1)
