@@ -1,0 +1,90 @@
+"""Examples: what each task is given, where its loss counts, and which utterances it can use."""
+
+import numpy as np
+import pytest
+
+from speechlm.data.codes import write_archive
+from speechlm.data.manifest import CodesRef, Record
+from speechlm.tasks import TASKS, get_task
+from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, list_items
+from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
+
+VOCAB = Vocabulary(100, (*BOUNDARIES, *(f"<{name}>" for name in TASKS), "<es>", "<en>"), (8, 8), "parallel", "t", "c")
+
+
+class Words:
+    """A tokenizer whose ids are word lengths."""
+
+    size, bos_id, eos_id, fingerprint = 100, 1, 2, "t"
+
+    def encode(self, text: str) -> list[int]:
+        return [10 + len(word) for word in text.split()]
+
+
+@pytest.fixture
+def records(tmp_path):
+    codes = {f"{key}.{lang}": np.full((frames, 2), number) for number, (key, lang, frames) in enumerate(
+        [("a", "es", 3), ("a", "en", 4), ("b", "es", 5), ("b", "en", 6)]
+    )}  # fmt: skip
+    offsets = write_archive(tmp_path / "codes.ark", {k: v.astype(np.int32) for k, v in codes.items()})
+    refs = {k: CodesRef(tmp_path / "codes.ark", offsets[k], len(v)) for k, v in codes.items()}
+    text = {"a": {"es": "hola mundo", "en": "hello world"}, "b": {"es": "adiós", "en": "good bye now"}}
+    return [Record(key, "v", text[key], {lang: refs[f"{key}.{lang}"] for lang in ("es", "en")}) for key in "ab"]
+
+
+def names(ids_TK) -> list:
+    by_id = {number: name for name, number in VOCAB.special_ids.items()}
+    return [by_id.get(int(i), "code" if i >= VOCAB.codes_start else int(i)) for i in ids_TK[:, 0]]
+
+
+def build(records, task: str, src: str, tgt: str, condition_weight: float = 0.0):
+    item = Item(get_task(task), records[0], src, tgt)
+    builder, prompt = ExampleBuilder(VOCAB, Words(), prompt_frames=2), records[1]
+    sequence = builder.sequence(item, prompt, 0, condition_weight)
+    assert len(sequence) == builder.length(item, prompt), "the packer relies on the announced length"
+    return sequence, builder.prefix(item, prompt)
+
+
+def test_asr(records):
+    sequence, prefix = build(records, "asr", "es", "es")
+    expected = ["<asr>", "<es>", "<speech>", *["code"] * 3, "</speech>", "<text>", 14, 15, "</text>"]
+    assert names(sequence.ids_TK) == expected
+    assert sequence.loss_T.tolist() == [0] * 8 + [1] * 3
+    assert names(prefix) == expected[:8]
+
+
+def test_tts_is_given_the_text_and_another_utterance_of_the_voice(records):
+    sequence, _ = build(records, "tts", "en", "en")
+    assert names(sequence.ids_TK) == [
+        "<tts>", "<en>", "<text>", 15, 15, "</text>", "<speech>", "code", "code", "</speech>", "<speech>", *["code"] * 4, "</speech>",
+    ]  # fmt: skip
+    assert sequence.ids_TK[7, 0] == VOCAB.codebook_starts[0] + 3, "the prompt is the English of the other record"
+    assert sequence.loss_T.tolist() == [0] * 11 + [1] * 5
+
+
+def test_s2st_uses_no_text(records):
+    sequence, _ = build(records, "s2st", "es", "en")
+    assert "<text>" not in names(sequence.ids_TK)
+    assert names(sequence.ids_TK)[:2] == ["<s2st>", "<en>"]
+
+
+def test_text_examples_are_the_llms_own(records):
+    sequence, _ = build(records, "lm", "es", "es", condition_weight=1.0)
+    assert names(sequence.ids_TK) == [1, 14, 15, 2]
+    assert sequence.loss_T.tolist() == [0, 1, 1, 1]
+
+
+def test_every_row_but_the_first_counts_in_the_papers_cpt(records):
+    sequence, _ = build(records, "asr", "es", "es", condition_weight=1.0)
+    assert sequence.loss_T.tolist() == [0] + [1] * 10
+
+
+def test_an_utterance_that_lacks_a_part_is_not_listed(records):
+    silent = Record("c", "v", {"es": "x", "en": "y"}, {})
+    assert [i.record.id for i in list_items(get_task("s2tt"), [*records, silent], [("es", "en")])] == ["a", "b"]
+    assert len(list_items(get_task("lm"), [*records, silent], [("es", "es"), ("en", "en")])) == 6
+
+
+def test_a_prompt_is_another_utterance(records):
+    index = PromptIndex(records)
+    assert all(index.find(records[0], "en", number).id == "b" for number in range(5))
