@@ -100,4 +100,4 @@ def speak(text: str, language: str, voice: Voice, sample_rate_hz: int) -> np.nda
 def trim_silence(wav_T: np.ndarray, keep: int, threshold: float = 0.003) -> np.ndarray:
     """Cut leading and trailing samples below `threshold`, but for `keep` samples on each side."""
     loud = np.flatnonzero(np.abs(wav_T) > threshold)
-    return wav_T[max(0, loud[0] - keep) : loud[-1] + keep] if len(loud) else wav_T
+    return wav_T[max(0, loud[0] - keep) : loud[-1] + 1 + keep] if len(loud) else wav_T

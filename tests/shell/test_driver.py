@@ -128,7 +128,7 @@ def test_fine_tuning_starts_from_cpt_or_from_a_given_model_or_from_the_llm(recip
     _, calls = drive(recipe, *stages, "--cpt_exp", "given")
     assert names(calls) == ["train"] and option(calls[0], "--init_from") == "given"
     _, calls = drive(recipe, *stages, "--skip_cpt", "true", "--tag", "no_cpt")
-    assert names(calls) == ["train"] and option(calls[0], "--init_from") == "exp/llm"
+    assert names(calls) == ["train"] and option(calls[0], "--llm") == "exp/llm/llm"
     assert option(calls[0], "--output_dir") == "exp/sft_no_cpt_asr"
 
 
@@ -142,7 +142,7 @@ def test_the_small_llm_is_trained_from_its_architecture_unless_random_init(recip
     _, calls = drive(recipe, "--stage", "4", "--stop_stage", "6")
     assert [option(c, "--output_dir") for c in calls] == ["exp/llm", "exp/preflight", "exp/cpt"]
     assert option(calls[0], "--llm") == "exp/text_tokenizer" and option(calls[0], "--llm_random") == "true"
-    assert option(calls[2], "--init_from") == "exp/llm" and "--llm" not in calls[2]
+    assert option(calls[2], "--llm") == "exp/llm/llm" and "--init_from" not in calls[2]
     arm = ["--random_init", "true", "--skip_cpt", "true", "--tag", "no_init", "--tasks", "asr"]
     _, calls = drive(recipe, "--stage", "6", "--stop_stage", "7", *arm)
     assert names(calls) == ["train"] and option(calls[0], "--output_dir") == "exp/sft_no_init_asr"
