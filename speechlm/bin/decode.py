@@ -23,7 +23,7 @@ from speechlm.data.manifest import load_manifest
 from speechlm.model.folder import TrainedModel, load_model
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task, get_task
-from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, list_items
+from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
 
 
 def prepare(trained: TrainedModel, task: Task, args: argparse.Namespace, prompt_frames: int) -> dict[str, np.ndarray]:
@@ -37,13 +37,7 @@ def prepare(trained: TrainedModel, task: Task, args: argparse.Namespace, prompt_
             "A test set never shrinks silently: complete the data, or name another --lang."
         )
     prompts, builder = PromptIndex(records), ExampleBuilder(trained.vocab, trained.text, prompt_frames)
-    return {item.record.id: builder.prefix(item, voice_prompt(item, prompts)) for item in items}
-
-
-def voice_prompt(item: Item, prompts: PromptIndex):
-    """The voice's first other utterance in the language that is spoken; None for tasks without a prompt."""
-    lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
-    return prompts.find(item.record, lang, 0) if lang else None
+    return {item.record.id: builder.prefix(item, prompts.for_item(item, 0)) for item in items}
 
 
 def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path) -> dict:

@@ -43,8 +43,7 @@ class Corpus:
         return f"{draw.task}:{item.record.id}:{item.src}-{item.tgt}"
 
     def _prompt(self, item: Item, number: int):
-        lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
-        return self._prompts.find(item.record, lang, number * 7919) if lang else None
+        return self._prompts.for_item(item, number * 7919)
 
 
 def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_codebooks: int) -> Batch:
@@ -108,7 +107,7 @@ class TrainingIterator:
             yield plans[self._rank], self._packer.state()
 
 
-def fixed_batches(corpus: Corpus, batches: PlannedBatches, rows: int, row_length: int, per_task: int) -> list[Plan]:
+def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> list[Plan]:
     """Return plans over the first `per_task` examples of every task: the same validation batches every time."""
     draws = [Draw(task, i, i) for task, size in sorted(corpus.sizes().items()) for i in range(min(size, per_task))]
     plans: list[Plan] = []

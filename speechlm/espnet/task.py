@@ -85,7 +85,7 @@ class SpeechLMTask(AbsTask):
         if mode == "train":
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
         batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_codebooks)
-        plans = fixed_batches(corpus, batches, args.rows, args.row_length, args.eval_examples)
+        plans = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
         return [batches[plan, {}][:2] for plan in plans]
 
 

@@ -57,6 +57,11 @@ class PromptIndex:
             for lang in record.codes:
                 self._by_voice[record.speaker, lang].append(record)
 
+    def for_item(self, item: Item, number: int) -> Record | None:
+        """Return the `number`-th prompt for an item, in the language that it speaks; None if its task has no prompt."""
+        lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
+        return self.find(item.record, lang, number) if lang else None
+
     def find(self, record: Record, lang: str, number: int) -> Record:
         """Return the `number`-th utterance (modulo) of the voice in `lang`, never `record` unless it is alone."""
         others = self._by_voice[record.speaker, lang]
