@@ -20,6 +20,7 @@ stage=1                     # first stage
 stop_stage=10               # last stage
 ngpu=0                      # number of GPUs (0: CPU)
 nj=2                        # number of parallel jobs of data and codes
+task_nj=                    # tasks fine-tuned, decoded and scored at the same time (default: 2 on the CPU, 1 on GPUs)
 seed=1                      # seed of every training and of decoding
 python=                     # Python to use (default: the one that tools/install.sh installs)
 ## Folders (relative to the recipe)
@@ -76,6 +77,7 @@ cpt_model=${cpt_exp:-$expdir/cpt${tag:+_$tag}}
 sft_name=sft${tag:+_$tag}
 asr_langs=${asr_langs:-$langs}
 tts_langs=${tts_langs:-$tgt_lang}
+if [ -z "$task_nj" ]; then task_nj=$((ngpu > 0 ? 1 : 2)); fi
 
 if [ -z "$python" ]; then
     "$root/tools/install.sh"
@@ -114,29 +116,47 @@ if $random_init; then llm_start=(--llm "${llm:-$expdir/text_tokenizer}" --llm_ra
 sft_start=(--init_from "$cpt_model")                        # what fine-tuning starts from
 if $skip_cpt; then sft_start=("${llm_start[@]}"); fi
 
-decode_task() {     # decode_task EXP TASK
-    local set lang
+for_tasks() {       # for_tasks FUNCTION "WORDS TASK"...: several at a time, sharing the cores
+    local cores
+    cores=$(nproc)
     decode_config=${decode_config:-$(conf decode)}
+    if [ "$ngpu" -eq 0 ]; then export OMP_NUM_THREADS=$((cores > task_nj ? cores / task_nj : 1)); fi
+    in_parallel "$task_nj" "$@"
+    if [ "$ngpu" -eq 0 ]; then unset OMP_NUM_THREADS; fi
+}
+
+train_task() {      # train_task TASK
+    local config
+    config=${sft_config:-$(conf "sft_$1")}
+    on_gpu train --config "$config" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets $train_sets "${lm_options[@]}"
+}
+
+decode_task() {     # decode_task EXP NAME TASK
+    local set lang
     for set in $test_sets; do
-        for lang in $(langs_of "$2"); do
-            on_gpu decode --exp "$1" --task "$2" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
-                --codec "$codec" --config "$decode_config" --out "$1/decode_$2_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+        for lang in $(langs_of "$3"); do
+            on_gpu decode --exp "$1" --task "$3" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
+                --codec "$codec" --config "$decode_config" --out "$1/decode_$3_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
         done
     done
 }
 
-score_task() {      # score_task EXP TASK NAME: asr in all its languages at once (es+en), other tasks one by one
+ceiling() {         # ceiling SET
+    on_cpu ceiling --data "$datadir/$1" --lang "$tgt_lang" --codec "$codec" --judge "$judge" --out "$expdir/ceiling/$1"
+}
+
+score_task() {      # score_task EXP NAME TASK: asr in all its languages at once (es+en), other tasks one by one
     local set group groups lang hyps target name
-    groups=$(langs_of "$2")
-    if [ "$2" = asr ]; then groups=${groups// /+}; fi
+    groups=$(langs_of "$3")
+    if [ "$3" = asr ]; then groups=${groups// /+}; fi
     for set in $test_sets; do
         for group in $groups; do
             hyps=() target=$group name=$set
-            for lang in ${group//+/ }; do hyps+=("$1/decode_$2_${set}_$lang"); done
-            case $2 in s2tt | s2st) target=$tgt_lang ;; esac
-            if [ "$2" = tts ] && [ "$group" != "$tgt_lang" ]; then name=$set.$group; fi
-            on_cpu score --task "$2" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
-                --model "$3" --test_set "$name" --judge "$judge" --codec "$codec" --out "$1/score_$2_${set}_$group/score.json"
+            for lang in ${group//+/ }; do hyps+=("$1/decode_$3_${set}_$lang"); done
+            case $3 in s2tt | s2st) target=$tgt_lang ;; esac
+            if [ "$3" = tts ] && [ "$group" != "$tgt_lang" ]; then name=$set.$group; fi
+            on_cpu score --task "$3" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
+                --model "$2" --test_set "$name" --judge "$judge" --codec "$codec" --out "$1/score_$3_${set}_$group/score.json"
         done
     done
 }
@@ -197,24 +217,20 @@ if want 6 "cpt"; then
 fi
 
 if want 7 "sft"; then
-    for task in $tasks; do
-        config=${sft_config:-$(conf "sft_$task")}
-        on_gpu train --config "$config" --output_dir "$expdir/${sft_name}_$task" "${sft_start[@]}" \
-            --train_sets $train_sets "${lm_options[@]}"
-    done
+    for_tasks train_task $tasks
 fi
 
+sft_models=() zero_shot_models=()       # EXP NAME TASK
+for task in $tasks; do sft_models+=("$expdir/${sft_name}_$task $sft_name $task"); done
+for task in $zero_shot_tasks; do zero_shot_models+=("$cpt_model $(basename "$cpt_model") $task"); done
+
 if want 8 "decode"; then
-    for task in $tasks; do decode_task "$expdir/${sft_name}_$task" "$task"; done
-    for task in $zero_shot_tasks; do decode_task "$cpt_model" "$task"; done
+    for_tasks decode_task "${sft_models[@]}" "${zero_shot_models[@]}"
 fi
 
 if want 9 "score"; then
-    for set in $test_sets; do
-        on_cpu ceiling --data "$datadir/$set" --lang "$tgt_lang" --codec "$codec" --judge "$judge" --out "$expdir/ceiling/$set"
-    done
-    for task in $tasks; do score_task "$expdir/${sft_name}_$task" "$task" "$sft_name"; done
-    for task in $zero_shot_tasks; do score_task "$cpt_model" "$task" "$(basename "$cpt_model")"; done
+    for_tasks ceiling $test_sets
+    for_tasks score_task "${sft_models[@]}" "${zero_shot_models[@]}"
     scored_models=()                # text ability before and after CPT
     if [ -z "$llm" ] && ! $random_init; then scored_models+=("$expdir/llm"); fi
     if ! $skip_cpt; then scored_models+=("$cpt_model"); fi

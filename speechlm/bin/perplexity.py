@@ -1,12 +1,12 @@
 """Text perplexity of a trained model on held-out text, per language and over all: rows as bin/score writes them."""
 
 import argparse
-import json
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, stage
+from speechlm.data.files import stage
 from speechlm.data.manifest import load_manifest
+from speechlm.metrics.rows import Row, write_rows
 from speechlm.model.folder import load_model
 from speechlm.model.perplexity import text_perplexity
 
@@ -21,12 +21,10 @@ def main() -> None:
     name = args.model or args.exp.name
     with stage(args.out.parent, args.out.stem, {"model": name}, [args.manifest, args.exp / "model.safetensors"]) as todo:
         if todo:
-            rows = score(args.exp, args.manifest, name)
-            with atomic_write(args.out) as stream:
-                json.dump(rows, stream, indent=1)
+            write_rows(args.out, score(args.exp, args.manifest, name))
 
 
-def score(exp: Path, manifest: Path, name: str) -> list[dict]:
+def score(exp: Path, manifest: Path, name: str) -> list[Row]:
     """Return rows for each language and for all sentences together, with the codes masked out and not."""
     trained = load_model(exp)
     texts: dict[str, list[str]] = {}
@@ -41,18 +39,8 @@ def score(exp: Path, manifest: Path, name: str) -> list[dict]:
             signature = (
                 f"per token incl. eos|vocabulary:{'text' if masked else 'text+special+codes'}|tokenizer:{trained.vocab.text_fingerprint}"
             )
-            metric = "ppl" if masked else "ppl_unmasked"
-            rows.append(
-                {
-                    "model": name,
-                    "task": "lm",
-                    "test_set": f"{manifest.parent.name}.{lang}",
-                    "metric": metric,
-                    "value": value,
-                    "n": len(sentences),
-                    "signature": signature,
-                }
-            )
+            metric, test_set = "ppl" if masked else "ppl_unmasked", f"{manifest.parent.name}.{lang}"
+            rows.append(Row(name, "lm", test_set, metric, value, len(sentences), signature))
     return rows
 
 

@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument(
         "--muon_lr", type=float, default=0.0, help="peak learning rate of Muon for the backbone's matrices; 0: AdamW for all"
     )
+    steps.add_argument("--muon_ns", type=int, default=5, help="Newton-Schulz iterations of Muon (3 learn as well as 5)")
     steps.add_argument("--weight_decay", type=float, default=0.01)
     steps.add_argument("--final_lr_ratio", type=float, default=0.1, help="last learning rate / peak")
     steps.add_argument("--save_interval", type=int, default=200, help="steps between checkpoints")

@@ -71,7 +71,8 @@ class SpeechLMTask(AbsTask):
                 (matrices if args.muon_lr and ".layers." in name and parameter.ndim == 2 else others).append(parameter)
         optimizers = [torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True)]
         if matrices:
-            optimizers.append(torch.optim.Muon(matrices, lr=args.muon_lr, weight_decay=args.weight_decay, adjust_lr_fn="match_rms_adamw"))
+            muon = {"lr": args.muon_lr, "ns_steps": args.muon_ns, "adjust_lr_fn": "match_rms_adamw"}
+            optimizers.append(torch.optim.Muon(matrices, weight_decay=args.weight_decay, **muon))
         return optimizers
 
     @classmethod

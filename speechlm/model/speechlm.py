@@ -55,9 +55,10 @@ class SpeechLM(nn.Module):
         first_BL = ids_BLK[..., 0]
         is_text_BL1 = (first_BL < self.vocab.text_size).unsqueeze(-1)
         text_BLD = self.llm.get_input_embeddings()(first_BL.clamp(max=self.vocab.text_size - 1))
-        new_BLKD = self.new_embedding((ids_BLK - self.vocab.text_size).clamp(min=0))
         # The clamp maps text to the padding row (its index is 0), so text adds nothing to the sum.
-        return text_BLD * is_text_BL1 + new_BLKD.sum(dim=2)
+        new_NK = (ids_BLK - self.vocab.text_size).clamp(min=0).flatten(0, 1)
+        new_ND = F.embedding_bag(new_NK, self.new_embedding.weight, mode="sum", padding_idx=self.new_embedding.padding_idx)
+        return text_BLD * is_text_BL1 + new_ND.view_as(text_BLD)
 
     def hidden(self, ids_BLK: Tensor, attention_mask: Tensor, position_BL: Tensor, cache=None) -> Tensor:
         """Run the backbone; return hidden_BLD. `cache` is a transformers Cache, extended in place."""

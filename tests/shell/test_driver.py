@@ -41,7 +41,7 @@ def recipe(tmp_path):
 
 
 def drive(recipe, *options, fail="nothing"):
-    done = run([DRIVER, "--python", recipe / "bin/python", *options], recipe, FAIL=fail)
+    done = run([DRIVER, "--python", recipe / "bin/python", "--task_nj", "1", *options], recipe, FAIL=fail)
     path = recipe / "calls"
     calls = [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
     path.unlink(missing_ok=True)
@@ -101,6 +101,16 @@ def test_a_failing_stage_stops_and_says_how_to_go_on(recipe):
     assert done.returncode == 1 and names(calls) == ["preflight"]
     assert "stage 5 (preflight): failed after 0 s" in done.stdout
     assert "go on with --stage 5" in done.stdout
+
+
+def test_tasks_run_side_by_side_and_one_that_fails_does_not_take_the_others_along(recipe):
+    done, calls = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2", "--stop_stage", "7")
+    assert done.returncode == 0 and names(calls).count("train") == 3
+    write_script(recipe / "bin/python", """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """)
+    done, _ = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2")
+    assert done.returncode == 1 and "asr: out of memory" in done.stdout and "failed: asr" in done.stdout
+    assert len(list(recipe.glob("made_*"))) == 2, "tts and s2tt went on"
+    assert "go on with --stage 7" in done.stdout
 
 
 def test_a_missing_config_is_named_and_nothing_runs(recipe):

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes the mini_cvss corpus: sentence pairs of a small grammar, both sides spoken by the same synthetic voice.
-# Sets: train, dev, test, test_unheard (voices never heard in training), and text only: text_train, text_test.
+# Sets: train (pairs), train_mono (target language alone), dev, test, test_unheard (voices never heard in training), and text only: text_train, text_test.
 set -euo pipefail
 datadir=data        # where the sets go
 nj=2                # number of parallel jobs
 languages=es,en     # source,target
 pairs=8000          # spoken training pairs
+mono=8000           # further training utterances of the target language alone
 text_pairs=20000    # training pairs of text only
 eval_pairs=200      # pairs in dev and in each test set
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
@@ -13,4 +14,4 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$root/egs/TEMPLATE/path.sh"
 
 python "$root/egs/mini_cvss/local/make_corpus.py" --out "$datadir" --languages "$languages" --nj "$nj" \
-    --pairs "$pairs" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs"
+    --pairs "$pairs" --mono "$mono" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs"

@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--languages", default="es,en", help="source,target")
     parser.add_argument("--pairs", type=int, default=8000, help="spoken training pairs")
+    parser.add_argument("--mono", type=int, default=8000, help="further training utterances of the target language alone")
     parser.add_argument("--text_pairs", type=int, default=20000, help="training pairs of text only")
     parser.add_argument("--eval_pairs", type=int, default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
@@ -111,13 +112,15 @@ def make(args: argparse.Namespace, languages: list[str]) -> None:
         raise ValueError(f"--languages {args.languages}: {args.grammar} has {grammar.languages}, not {sorted(unknown)}")
     voices = {k: [Voice(**v) for v in vs] for k, vs in yaml.safe_load(args.voices.read_text(encoding="utf-8")).items()}
     sizes = {"dev": args.eval_pairs, "test": args.eval_pairs, "test_unheard": args.eval_pairs, "text_test": args.eval_pairs}
-    sets = split_sentences(grammar, sizes | {"train": args.pairs, "text_train": args.text_pairs}, args.seed)
+    sizes |= {"train": args.pairs, "text_train": args.text_pairs, "train_mono": args.mono}
+    sets = split_sentences(grammar, sizes, args.seed)
     for name in ("text_train", "text_test"):
         lines = [(f"{name}-{i:06d}", text) for i, text in enumerate(sets[name])]
         write_text(args.out / name, languages, lines)
-    for name in ("train", "dev", "test", "test_unheard"):
+    for name in ("train", "train_mono", "dev", "test", "test_unheard"):
         group = voices["unheard" if name == "test_unheard" else "train"]
-        write_spoken(args.out / name, languages, cast(name, sets[name], group), args.nj)
+        spoken = languages[-1:] if name == "train_mono" else languages
+        write_spoken(args.out / name, spoken, cast(name, sets[name], group), args.nj)
 
 
 if __name__ == "__main__":
