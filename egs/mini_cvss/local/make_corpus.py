@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--languages", default="es,en", help="source,target")
     parser.add_argument("--pairs", type=int, default=8000, help="spoken training pairs")
-    parser.add_argument("--mono", type=int, default=8000, help="further training utterances of the target language alone")
+    parser.add_argument("--mono", type=int, default=12000, help="further training utterances of the target language alone")
     parser.add_argument("--text_pairs", type=int, default=20000, help="training pairs of text only")
     parser.add_argument("--eval_pairs", type=int, default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
