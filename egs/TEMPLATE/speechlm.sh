@@ -57,10 +57,12 @@ asr_langs=                  # languages of asr (default: langs)
 tts_langs=                  # languages of tts (default: tgt_lang, which the judge understands)
 judge=judge_en              # recogniser that transcribes generated speech
 
+printf -v lock_command '%q ' "$0" "$@"
 driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$driver/../../utils/parse_options.sh"
 [ $# -eq 0 ] || { echo "speechlm.sh: '$1' is no option: options are --name value. --help lists them." >&2; exit 2; }
 . "$driver/../../utils/stages.sh"
+. "$driver/../../utils/lock.sh"
 if [ -n "$python" ]; then
     python=$(command -v "$python") || { echo "speechlm.sh: --python: found no such program. Name a Python that has the packages." >&2; exit 2; }
     SPEECHLM_BIN=$(dirname "$python") && export SPEECHLM_BIN
@@ -78,14 +80,14 @@ asr_langs=${asr_langs:-$langs}
 tts_langs=${tts_langs:-$tgt_lang}
 
 if [ -z "$python" ]; then
-    "$root/tools/install.sh"
+    run "$root/tools/install.sh"
     python=$venv/bin/python
 fi
-mkdir -p "$expdir"
-exec > >(tee -ia "$expdir/run.log") 2>&1
+lock "$expdir" || exit 2
+exec > >(trap '' INT TERM HUP; unlock "$expdir"; exec tee -a "$expdir/run.log") 2>&1    # lasts as long as somebody writes to it
 
-on_cpu() { $cpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
-on_gpu() { $gpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
+on_cpu() { run $cpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
+on_gpu() { run $gpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
 
 conf() {            # conf NAME: the first NAME.yaml of the preset, the recipe and the template
     local folder
@@ -141,12 +143,17 @@ score_task() {      # score_task EXP TASK NAME: asr in all its languages at once
     done
 }
 
+shared=()                       # stages 1 to 3 write data and dump, which several runs may share: one run at a time
+if [ "$stage" -le 1 ]; then shared+=("$datadir"); fi
+if [ "$stage" -le 3 ]; then shared+=("$dumpdir"); fi
+for folder in "${shared[@]}"; do wait_for_lock "$folder"; done
+
 if want 1 "data"; then
     if [ -z "$local_data_opts" ] && [ -n "$preset" ] && [ -f "conf/$preset/data_opts" ]; then
         local_data_opts=$(cat "conf/$preset/data_opts")
     fi
     # shellcheck disable=SC2086  # several words
-    local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
+    run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
 fi
 
 if want 2 "codes"; then
@@ -169,6 +176,8 @@ if want 3 "text"; then
         on_cpu text_tokenizer --manifests "${manifests[@]}" --config "$llm_model_config" --out "$expdir/text_tokenizer"
     fi
 fi
+
+for folder in "${shared[@]}"; do unlock "$folder"; done
 
 if want 4 "llm"; then
     if [ -n "$llm" ] || $random_init; then

@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests]) as todo:
+    outputs = ["tokenizer.model", "tokenizer_config.json", "config.json"]
+    with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests], outputs) as todo:
         if todo:
             records = [record for path in args.manifests for record in load_manifest(path)]
             sentences = sorted({text for record in records for text in record.text.values()})

@@ -8,17 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterable, Iterator
 
+TEMPORARY = ".part"  # how the name of a file that is being written ends
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
     """Open a temporary file beside `path`, renamed to `path` only if the block succeeds.
 
-    A reader therefore sees the old file or the whole new one, never a half-written one.
+    A reader therefore sees the old file or the whole new one, never a half-written one. An OSError (a full disk, say)
+    names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
     os.chmod(temporary, 0o644)
     try:
         with os.fdopen(handle, mode, encoding=encoding) as stream:
@@ -26,9 +29,17 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename = str(path)
         raise
+
+
+def remove_abandoned(folder: str | Path) -> None:
+    """Remove what `atomic_write` left in a folder when its process was killed. Nobody else may be writing there."""
+    for path in Path(folder).glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def file_digest(path: str | Path) -> str:
@@ -46,16 +57,18 @@ def settings_digest(settings: dict) -> str:
 
 
 @contextmanager
-def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str | Path] = ()) -> Iterator[bool]:
-    """Run a block once for given settings and input files.
+def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str | Path] = (), outputs: Iterable[str] = ()) -> Iterator[bool]:
+    """Run a block once for given settings and input files, as long as what it wrote is there.
 
-    Yields True if there is work to do. When the block ends without an error, a record of the settings
-    and of the inputs' digests is written to `out_dir/.done.<name>.json`; the next call with the same
-    ones yields False. A changed setting or input is named and the work is done again.
+    Yields True if there is work to do. When the block ends without an error, a record of the settings, of the inputs'
+    digests and of the outputs' sizes is written to `out_dir/.done.<name>.json`; the next call with the same ones yields
+    False. A changed setting, input or output is named and the work is done again. `outputs` are patterns of files in
+    `out_dir`: "text", "wav/*.wav".
     """
-    record_path = Path(out_dir) / f".done.{name}.json"
+    out_dir, outputs = Path(out_dir), list(outputs)
+    record_path = out_dir / f".done.{name}.json"
     record = {"settings": settings, "inputs": {str(p): file_digest(p) for p in inputs}}
-    record = json.loads(json.dumps(record))
+    record = json.loads(json.dumps(record)) | {"outputs": sizes(out_dir, outputs)}
     if record_path.exists():
         changed = _differences(json.loads(record_path.read_text(encoding="utf-8")), record)
         if not changed:
@@ -64,17 +77,35 @@ def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str |
             return
         print(f"{name}: done again in {out_dir}, because of {'; '.join(changed)}", flush=True)
         record_path.unlink()
+    remove_abandoned(out_dir)
     yield True
+    record["outputs"] = sizes(out_dir, outputs)
+    missing = [pattern for pattern, (files, _) in record["outputs"].items() if not files]
+    assert not missing, f"{name}: wrote no {', '.join(missing)} in {out_dir}"
     with atomic_write(record_path) as stream:
         json.dump(record, stream, indent=1, sort_keys=True)
 
 
+def sizes(folder: Path, patterns: Iterable[str]) -> dict[str, list[int]]:
+    """Return {pattern: [number of files, their bytes together]}: enough to notice a file that vanished or was cut."""
+    found = {}
+    for pattern in patterns:
+        bytes_of_each = [path.stat().st_size for path in folder.glob(pattern)]
+        found[pattern] = [len(bytes_of_each), sum(bytes_of_each)]
+    return found
+
+
 def _differences(old: dict, new: dict) -> list[str]:
     found = []
-    for kind in ("settings", "inputs"):
+    for kind in ("settings", "inputs", "outputs"):
         before, after = old.get(kind, {}), new[kind]
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):
-                detail = f" ({before.get(key)} -> {after.get(key)})" if kind == "settings" else " (content)"
-                found.append(f"{kind[:-1]} {key}{detail}")
+                found.append(f"{kind[:-1]} {key} ({_describe(kind, before.get(key))} -> {_describe(kind, after.get(key))})")
     return found
+
+
+def _describe(kind: str, value) -> str:
+    if kind == "outputs":
+        return "not recorded" if value is None else f"{value[0]} files of {value[1]} bytes"
+    return ("none" if value is None else f"sha256 {value[:12]}") if kind == "inputs" else str(value)
