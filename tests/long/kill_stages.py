@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,71 +28,79 @@ NOT_COMPARED = re.compile(r"/\.|/tensorboard/|\.log$|\.pth$|/config\.yaml$|/sett
 STARTED = re.compile(r"stage (\d+) \(\w+\): start")
 
 
-class Attempt:
-    """One start of the driver; `on_start` is called with the number of each stage that begins."""
+@dataclass(frozen=True)
+class Kill:
+    """When to send what: so many seconds after a stage began (or after any later one, if that one was complete)."""
 
-    def __init__(self, work: Path, python: str, stage: int, on_start: Callable[[int], None]):
+    stage: int
+    delay_sec: float
+    name: str
+    send: Callable[[int, int], None]
+
+
+class Attempt:
+    """One start of the driver, with a kill or none. `began` holds the time at which each stage began."""
+
+    def __init__(self, work: Path, python: str, stage: int, kill: Kill | None = None):
         folders = [word for name in ("data", "dump", "exp") for word in (f"--{name}dir", str(work / name))]
         command = [str(ROOT / "egs/mini_cvss/run.sh"), "--preset", "tiny", "--python", python, *folders, "--stage", str(stage)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
-        self.stage, self.on_start, self.said = stage, on_start, ""
+        self.kill, self.said = kill, ""
+        self.began: dict[int, float] = {}
 
     def finish(self) -> int:
         """Read what the driver says until it ends; return its status."""
+        timer = None
         for line in self.process.stdout:
             self.said += line
             if match := STARTED.search(line):
-                self.stage = int(match[1])
-                self.on_start(self.stage)
+                self.began[int(match[1])] = time.monotonic()
+                if self.kill and not timer and int(match[1]) >= self.kill.stage:
+                    timer = threading.Timer(self.kill.delay_sec, self.send_kill)
+                    timer.start()
+        if timer:
+            timer.cancel()
         return self.process.wait()
 
-    def kill(self, name: str, send: Callable[[int, int], None]) -> None:
+    def send_kill(self) -> None:
         if self.process.poll() is None:
-            send(self.process.pid, signal.Signals[f"SIG{name}"])
+            self.kill.send(self.process.pid, signal.Signals[f"SIG{self.kill.name}"])
 
 
 def undisturbed(work: Path, python: str) -> dict[int, float]:
     """Run everything; return the seconds that each stage took."""
-    began: dict[int, float] = {}
-    attempt = Attempt(work, python, 1, lambda stage: began.update({stage: time.monotonic()}))
+    attempt = Attempt(work, python, 1)
     if attempt.finish():
         sys.exit(f"the undisturbed run failed:\n{attempt.said}")
-    ends = [*list(began.values())[1:], time.monotonic()]
-    return {stage: end - start for (stage, start), end in zip(began.items(), ends, strict=True)}
+    ends = [*list(attempt.began.values())[1:], time.monotonic()]
+    return {stage: end - start for (stage, start), end in zip(attempt.began.items(), ends, strict=True)}
 
 
-def plan_kills(seconds: dict[int, float], kills: int, rng: random.Random) -> list[tuple[int, float]]:
-    """Return (stage, seconds after its start) of each kill, in order: one in each stage, the others by the stages' length."""
+def plan_kills(seconds: dict[int, float], kills: int, rng: random.Random) -> list[Kill]:
+    """Return the kills in order: one in each stage, the others by the stages' length."""
     stages = [*seconds, *rng.choices(list(seconds), list(seconds.values()), k=max(0, kills - len(seconds)))]
-    return sorted((stage, rng.uniform(0, seconds[stage])) for stage in stages)
+    times = sorted((stage, rng.uniform(0, seconds[stage])) for stage in stages)
+    return [Kill(stage, delay_sec, *SIGNALS[i % len(SIGNALS)]) for i, (stage, delay_sec) in enumerate(times)]
 
 
-def disturbed(work: Path, python: str, plan: list[tuple[int, float]]) -> None:
-    """Run with a kill for each entry of the plan, then once to the end."""
+def disturbed(work: Path, python: str, plan: list[Kill]) -> None:
+    """Run with each kill of the plan, then once to the end."""
     reached = 1
-    for number, (stage, delay_sec) in enumerate(plan):
-        timers = []
-
-        def kill_later(started: int, stage=stage, delay_sec=delay_sec, number=number, timers=timers) -> None:
-            if started >= stage and not timers:
-                timers.append(threading.Timer(delay_sec, attempt.kill, SIGNALS[number % len(SIGNALS)]))
-                timers[0].start()
-
-        attempt = Attempt(work, python, reached, kill_later)
-        status, name = attempt.finish(), SIGNALS[number % len(SIGNALS)][0]
-        for timer in timers:
-            timer.cancel()
-        reached = attempt.stage
+    for number, kill in enumerate(plan, start=1):
+        attempt = Attempt(work, python, reached, kill)
+        status, reached = attempt.finish(), max(attempt.began, default=reached)
         print(
-            f"kill {number + 1}/{len(plan)}: stage {reached}, SIG{name}, {delay_sec:.1f} s after stage {stage}; status {status}", flush=True
+            f"kill {number}/{len(plan)}: {kill.delay_sec:.1f} s after stage {kill.stage} began, SIG{kill.name} to the "
+            f"{'group' if kill.send is os.killpg else 'driver'}; ended in stage {reached} with status {status}",
+            flush=True,
         )
         if status not in (0, -signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT):
             sys.exit(f"a run ended with {status}, not by its signal:\n{attempt.said}")
         wait_for_survivors(work)
-    last = Attempt(work, python, 1, lambda stage: None)
+    last = Attempt(work, python, 1)
     if last.finish():
         sys.exit(f"the last run failed:\n{last.said}")
 
