@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from speechlm.codecs.base import check_codes, check_wav, fingerprint
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
+from speechlm.data.files import atomic_write, storage_errors
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 PRETRAINED_BITS_PER_CODE = 10
@@ -127,10 +128,11 @@ def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig | Spect
     """Write `config.json` and `model.safetensors`; each is replaced whole."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{WEIGHTS_NAME}.tmp"
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
-    os.replace(temporary, folder / WEIGHTS_NAME)
-    temporary.with_name(f".{CONFIG_NAME}.tmp").write_text(json.dumps(asdict(config), indent=1) + "\n")
-    os.replace(folder / f".{CONFIG_NAME}.tmp", folder / CONFIG_NAME)
+    with storage_errors(folder / WEIGHTS_NAME):
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
+        os.replace(temporary, folder / WEIGHTS_NAME)
+    with atomic_write(folder / CONFIG_NAME) as stream:
+        stream.write(json.dumps(asdict(config), indent=1) + "\n")
 
 
 def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:

@@ -25,6 +25,7 @@ from speechlm.codecs.encodec import EncodecConfig, build_model, save_folder
 from speechlm.codecs.losses import MelLoss, discriminator_loss, generator_loss
 from speechlm.codecs.progress import Log
 from speechlm.codecs.rvq import Quantized, init_codebooks, quantize_and_learn
+from speechlm.data.files import storage_errors
 from speechlm.data.kaldi import Span
 
 CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "train.log"
@@ -141,8 +142,9 @@ class Trainer:
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {"step": self.step, "config": asdict(self.config)}
         temporary = out_dir / f".{CHECKPOINT_NAME}.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, out_dir / CHECKPOINT_NAME)
+        with storage_errors(out_dir / CHECKPOINT_NAME):
+            torch.save(state, temporary)
+            os.replace(temporary, out_dir / CHECKPOINT_NAME)
         save_folder(out_dir, self.model, self.config.model)
 
     def resume(self, path: Path) -> None:

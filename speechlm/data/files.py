@@ -1,39 +1,70 @@
 """Atomic files and finished stages: the two things that make every command restartable."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterable, Iterator
 
 TEMPORARY = ".part"  # how the name of a file that is being written ends
+STORAGE_ERRORS = {  # what the system says of a disk -> what to do
+    errno.ENOSPC: "Free space there, or name a folder on another disk",
+    errno.EDQUOT: "Remove files of yours there, ask for more quota, or name a folder on another disk",
+    errno.EFBIG: "Raise the limit on file sizes (ulimit -f), or name a folder on another disk",
+    errno.EROFS: "Name a folder that can be written to",
+    errno.EACCES: "Change its permissions, or name a folder of yours",
+    errno.EPERM: "Change its permissions, or name a folder of yours",
+}
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
     """Open a temporary file beside `path`, renamed to `path` only if the block succeeds.
 
-    A reader therefore sees the old file or the whole new one, never a half-written one. An OSError (a full disk, say)
-    names `path`.
+    A reader therefore sees the old file or the whole new one, never a half-written one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
-    os.chmod(temporary, 0o644)
+    with storage_errors(path):
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
+        try:
+            os.chmod(temporary, 0o644)
+            with os.fdopen(handle, mode, encoding=encoding) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def storage_errors(path: str | Path) -> Iterator[None]:
+    """Turn what the libraries make of a full or read-only disk (each its own exception) into an OSError that names `path`."""
     try:
-        with os.fdopen(handle, mode, encoding=encoding) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, temporary):
-            error.filename = str(path)
-        raise
+        yield
+    except Exception as error:
+        number = _storage_errno(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _storage_errno(error: BaseException | None) -> int | None:
+    """Return the error number of an exception or of what it came from, if it is one of storage."""
+    while error is not None:
+        told = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number in STORAGE_ERRORS:
+            return number
+        error = error.__context__
+    return None
 
 
 def remove_abandoned(folder: str | Path) -> None:

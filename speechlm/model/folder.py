@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from speechlm.data.files import storage_errors
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
@@ -75,8 +76,9 @@ def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
         if seen.setdefault(tensor.data_ptr(), name) == name:
             unique[name] = tensor.detach().contiguous().cpu()
     temporary = path.with_name(f".{path.name}.part")
-    save_file(unique, temporary)
-    temporary.rename(path)
+    with storage_errors(path):
+        save_file(unique, temporary)
+        temporary.rename(path)
 
 
 def load_weights(model: SpeechLM, path: Path) -> None:
