@@ -37,6 +37,7 @@ text_train_set=             # training set of text only, for the LLM and CPT
 dev_set=dev                 # development set
 test_sets="test"            # test sets with speech
 text_test_set=              # test set of text only, for perplexity
+skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
 ## Models
 codec=codec_16k             # codec_16k (shipped), encodec_24khz[:kbps], or a folder
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
@@ -157,12 +158,9 @@ if want 1 "data"; then
 fi
 
 if want 2 "codes"; then
-    folders=()
-    for set in $train_sets $dev_set $test_sets $text_train_set $text_test_set; do folders+=("$datadir/$set"); done
-    on_cpu validate_data "${folders[@]}" --lang "$src_lang"
-    for set in $train_sets $dev_set $test_sets; do
-        on_cpu extract_codes --data "$datadir/$set" --out "$dump/$set" --codec "$codec" --lang "$src_lang" --nj "$nj"
-    done
+    # shellcheck disable=SC2086  # lists of sets
+    on_cpu extract_codes --data "$datadir" --train_sets $train_sets $text_train_set --test_sets $dev_set $test_sets $text_test_set \
+        --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad"
 fi
 
 if want 3 "text"; then

@@ -16,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from speechlm.data.files import atomic_write
+from speechlm.data.settings import read_json
 
 PAD, TEXT_START, TEXT_END, SPEECH_START, SPEECH_END = "<pad>", "<text>", "</text>", "<speech>", "</speech>"
 BOUNDARIES = (PAD, TEXT_START, TEXT_END, SPEECH_START, SPEECH_END)
@@ -79,10 +80,10 @@ class Vocabulary:
     def load(cls, path: str | Path) -> "Vocabulary":
         """Read `vocab.json`; ValueError if it is missing or its content doesn't give its fingerprint."""
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = dict(read_json(path))
             stored = content.pop("fingerprint")
             vocabulary = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: not a vocabulary ({error}). Expected the vocab.json of a trained model.") from None
         if stored != vocabulary.fingerprint:
             raise ValueError(
