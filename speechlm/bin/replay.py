@@ -1,4 +1,4 @@
-"""Compute again, on the saved state, the batch at which a training stopped (`bad_batch.json`): the loss of each example.
+"""Compute again, on the saved state, the batch at which a training stopped (`bad_batch.json`): loss and gradient norm of each example.
 
 Run it in the folder in which the training was started: the paths are those of its options.
 """
@@ -42,9 +42,8 @@ def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[Spe
     return model.to(device).eval(), load_corpus(args, vocab, args.train_sets)
 
 
-@torch.no_grad()
-def losses(model: SpeechLMTrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace) -> list[tuple[float, str]]:
-    """Return (loss, name) of every example alone, worst first: those without a finite loss, then the largest."""
+def measure(model: SpeechLMTrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace) -> list[tuple[float, float, str]]:
+    """Return (loss, gradient norm, name) of every example alone, worst first: what is not finite, then the largest loss."""
     vocab, device, found = model.speechlm.vocab, next(model.parameters()).device, []
     build = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_codebooks).build
     for entry in [entry for batch in batches for row in batch for entry in row]:
@@ -52,9 +51,12 @@ def losses(model: SpeechLMTrainingModel, batches: list, corpus: Corpus, args: ar
         if corpus.name(draw) != entry["name"]:
             raise ValueError(f"bad_batch.json names {entry['name']}, the corpus has {corpus.name(draw)} there. Run the training again.")
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=args.dtype == "bfloat16"):
-            _, stats, _ = model(**to_device(build([[draw]]), device))
-        found.append((float(stats["loss"]), entry["name"]))
-    return sorted(found, key=lambda pair: (math.isfinite(pair[0]), -pair[0]))
+            loss, _, _ = model(**to_device(build([[draw]]), device))
+        model.zero_grad()
+        loss.sum().backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        found.append((float(loss), float(norm), entry["name"]))
+    return sorted(found, key=lambda row: (math.isfinite(row[0] + row[1]), -row[0]))
 
 
 def main() -> None:
@@ -65,10 +67,11 @@ def main() -> None:
     options = parser.parse_args()
     bad = read_bad_batch(options.exp)
     args = argparse.Namespace(**yaml.safe_load((options.exp / "config.yaml").read_text(encoding="utf-8")))
+    args.output_dir = str(options.exp)
     model, corpus = load_state(options.exp, args, "cuda" if options.ngpu else "cpu")
-    print(f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['grad_norm']}. Each example alone, in nats per row:")
-    for loss, name in losses(model, bad["batches"], corpus, args):
-        print(f"{loss:10.3f}  {name}")
+    print(f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['grad_norm']}. Each example alone: loss in nats per row, gradient norm, name")
+    for loss, norm, name in measure(model, bad["batches"], corpus, args):
+        print(f"{loss:10.3f} {norm:10.3f}  {name}")
 
 
 if __name__ == "__main__":

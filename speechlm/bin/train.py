@@ -83,9 +83,9 @@ def number_of_processes(args) -> int:
 
 
 def main() -> None:
+    exit_at_once()
     args = SpeechLMTask.get_parser().parse_args()
     SpeechLMTask.check_required_command_args(args)
-    exit_at_once()
     args.train_sets = " ".join(args.train_sets).split()
     world = number_of_processes(args)
     settings, inputs, folder = result_settings(args, world), input_files(args), Path(args.output_dir)

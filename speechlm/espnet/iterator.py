@@ -99,9 +99,9 @@ class TrainingIterator:
         self.state = state
 
     def __iter__(self) -> Iterator[tuple[Plan, Batch]]:
-        loader = DataLoader(
-            self._batches, batch_size=None, sampler=self._plans(), num_workers=self._num_workers, worker_init_fn=ignore_in_worker
-        )
+        # Forked workers start at once and need no copy of the corpus, also in a process that was not forked itself.
+        workers = {"multiprocessing_context": "fork", "worker_init_fn": ignore_in_worker} if self._num_workers else {}
+        loader = DataLoader(self._batches, batch_size=None, sampler=self._plans(), num_workers=self._num_workers, **workers)
         for plan, batch, state in loader:
             self.state = state
             yield plan, batch

@@ -3,6 +3,7 @@
 The exit status is the shell's for that signal, 128 + its number: 143, 130, 138.
 """
 
+import os
 import signal
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -15,8 +16,9 @@ def exit_at_once() -> None:
 
 
 def _exit(number: int, _frame) -> None:
-    print(f"interrupted by {signal.Signals(number).name}; the same command goes on with what was saved", flush=True)
-    raise SystemExit(128 + number)
+    """End here: an exception would be lost if the signal came within a `__del__`, and print may be busy."""
+    os.write(1, f"interrupted by {signal.Signals(number).name}; the same command goes on with what was saved\n".encode())
+    os._exit(128 + number)
 
 
 def ignore_in_worker(_worker: int) -> None:
