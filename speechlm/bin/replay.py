@@ -69,7 +69,9 @@ def main() -> None:
     args = argparse.Namespace(**yaml.safe_load((options.exp / "config.yaml").read_text(encoding="utf-8")))
     args.output_dir = str(options.exp)
     model, corpus = load_state(options.exp, args, "cuda" if options.ngpu else "cpu")
-    print(f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['grad_norm']}. Each example alone: loss in nats per row, gradient norm, name")
+    print(
+        f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['grad_norm']}. Each example alone: loss in nats per row, gradient norm, name"
+    )
     for loss, norm, name in measure(model, bad["batches"], corpus, args):
         print(f"{loss:10.3f} {norm:10.3f}  {name}")
 

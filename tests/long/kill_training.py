@@ -40,6 +40,7 @@ CONFIG = {
     "eval_interval": 20, "log_interval": 5, "eval_examples": 2, "muon_lr": 0.003, "accum_grad": 2, "dtype": "float32", "llm_random": True,
 }  # fmt: skip
 WORDS = ["red", "car", "dog", "house"]
+ODD = "v-train-07"  # an utterance with a text that no other has: zoo
 SIGNALS = [signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
 
 server = multiprocessing.get_context("forkserver")
@@ -53,7 +54,7 @@ def make_recipe(folder: Path, **config) -> None:
         data, dump = folder / "data" / name, folder / "dump" / name
         data.mkdir(parents=True), dump.mkdir(parents=True)
         ids = [f"v-{name}-{i:02d}" for i in range(count)]
-        (data / "text").write_text("".join(f"{key} {' '.join(rng.choice(WORDS, 4))}\n" for key in ids))
+        (data / "text").write_text("".join(f"{key} {'zoo' if key == ODD else ' '.join(rng.choice(WORDS, 4))}\n" for key in ids))
         (data / "utt2spk").write_text("".join(f"{key} v\n" for key in ids))
         (data / "wav.scp").write_text("".join(f"{key} {key}.wav\n" for key in ids))
         write_codes(dump, {key: rng.integers(0, 256, (int(rng.integers(6, 12)), 8)).astype(np.int32) for key in ids})
@@ -76,9 +77,10 @@ class Command:
     """`python -m speechlm.bin.NAME OPTIONS` in `folder`, started at once."""
 
     def __init__(self, folder: Path, name: str, *options: str):
-        handle, self._log = tempfile.mkstemp(suffix=".out")
+        handle, log = tempfile.mkstemp(suffix=".out", dir=folder)
         os.close(handle)
-        self._process = server.Process(target=_run, args=(str(folder), name, options, self._log))
+        self.log = Path(log)  # stdout and stderr
+        self._process = server.Process(target=_run, args=(folder, name, options, self.log))
         self._process.start()
         self.pid = self._process.pid
 
@@ -93,7 +95,7 @@ class Command:
 
     @property
     def output(self) -> str:
-        return Path(self._log).read_text(encoding="utf-8", errors="replace")
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def children(self) -> list[int]:
         """Return the processes that it started and that live: the ranks, if it started several."""
@@ -101,7 +103,7 @@ class Command:
         return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
-def _run(folder: str, name: str, options: tuple[str, ...], log: str) -> None:
+def _run(folder: Path, name: str, options: tuple[str, ...], log: Path) -> None:
     """In a process of the server: become the command."""
     os.chdir(folder)
     stream = os.open(log, os.O_WRONLY | os.O_APPEND)
@@ -134,7 +136,9 @@ class Killer:
         """Make the kills and let the last start end; return its output. AssertionError for a status nobody expects."""
         for _ in range(kills):
             command = self.start()
-            moment = self.start_sec * self.rng.random() if self.rng.random() < 0.2 else self.start_sec + 2 * self.step_sec * self.rng.random()
+            moment = (
+                self.start_sec * self.rng.random() if self.rng.random() < 0.2 else self.start_sec + 2 * self.step_sec * self.rng.random()
+            )
             command.wait(moment)
             self.kill(command)
         last = self.start().wait()
@@ -172,7 +176,7 @@ def differences(folder: Path, one: str, other: str) -> list[str]:
 
 def _unequal(name: str, a, b) -> list[str]:
     if isinstance(a, torch.Tensor):
-        return [] if torch.equal(a, b) else [name]
+        return [] if a.numpy().tobytes() == b.numpy().tobytes() else [name]  # NaN equals NaN
     if isinstance(a, dict):
         return [x for key in a.keys() | b.keys() for x in _unequal(f"{name}.{key}", a.get(key), b.get(key))]
     if isinstance(a, (list, tuple)):
