@@ -36,8 +36,8 @@ LLM = {
     "attention_dropout": 0.1,
 }  # fmt: skip
 CONFIG = {
-    "mixture": {"asr": 0.5, "tts": 0.3, "lm": 0.2}, "rows": 2, "row_length": 64, "prompt_frames": 4, "max_steps": 40, "save_interval": 6,
-    "eval_interval": 20, "log_interval": 5, "eval_examples": 2, "muon_lr": 0.003, "accum_grad": 2, "dtype": "float32", "llm_random": True,
+    "mixture": {"asr": 0.5, "tts": 0.3, "lm": 0.2}, "rows": 2, "row_length": 64, "prompt_frames": 4, "max_steps": 60, "save_interval": 7,
+    "eval_interval": 20, "log_interval": 3, "eval_examples": 2, "muon_lr": 0.003, "accum_grad": 2, "dtype": "float32", "llm_random": True,
 }  # fmt: skip
 WORDS = ["red", "car", "dog", "house"]
 ODD = "v-train-07"  # an utterance with a text that no other has: zoo
@@ -47,8 +47,8 @@ server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(["speechlm.bin.train", "speechlm.bin.replay", __name__])
 
 
-def make_recipe(folder: Path, **config) -> None:
-    """Write dump/{train,dev}, cpt.yaml (CONFIG and `config`), and the LLM's architecture and tokenizer to tok/."""
+def make_recipe(folder: Path, llm: dict = LLM, **config) -> None:
+    """Write dump/{train,dev}, cpt.yaml (CONFIG and `config`), and the architecture and tokenizer of `llm` to tok/."""
     rng = np.random.default_rng(0)
     for name, count in (("train", 20), ("dev", 4)):
         data, dump = folder / "data" / name, folder / "dump" / name
@@ -61,7 +61,7 @@ def make_recipe(folder: Path, **config) -> None:
         (dump / "codes.scp").rename(dump / "codes.en.scp")
         write_manifest(dump / "manifest.jsonl", build_manifest(data, dump, "en"))
     (folder / "cpt.yaml").write_text(yaml.safe_dump(CONFIG | config))
-    (folder / "llm.yaml").write_text(yaml.safe_dump({"vocab_size": 300, "model": LLM}))
+    (folder / "llm.yaml").write_text(yaml.safe_dump({"vocab_size": 300, "model": llm}))
     done = Command(folder, "text_tokenizer", "--manifests", "dump/train/manifest.jsonl", "--config", "llm.yaml", "--out", "tok").wait()
     assert done.status == 0, done.output
 
@@ -122,28 +122,41 @@ def _run(folder: Path, name: str, options: tuple[str, ...], log: Path) -> None:
 
 @dataclass
 class Killer:
-    """Starts the training `out` again and again, and kills it `kills` times, never before `start_sec` of it on average."""
+    """Starts the training `out` of `max_steps` again and again, and kills it at random moments of its start and its steps."""
 
     folder: Path
     out: str
     rng: random.Random
-    start_sec: float  # from the command to the first step
-    step_sec: float  # mean time that a run may go on then
+    start_sec: float  # from the command to the first steps
+    max_steps: int
     options: tuple[str, ...] = ()
     made: Counter = field(default_factory=Counter)
 
     def run(self, kills: int) -> str:
         """Make the kills and let the last start end; return its output. AssertionError for a status nobody expects."""
-        for _ in range(kills):
+        for left in range(kills, 0, -1):
             command = self.start()
-            moment = (
-                self.start_sec * self.rng.random() if self.rng.random() < 0.2 else self.start_sec + 2 * self.step_sec * self.rng.random()
-            )
-            command.wait(moment)
+            if self.rng.random() < 0.2:
+                command.wait(self.start_sec * self.rng.random())
+            else:
+                now = self.step()
+                self.wait_for_step(now + self.rng.random() * 0.7 * (self.max_steps - now) / left, command)
             self.kill(command)
         last = self.start().wait()
         assert last.status == 0, last.output[-3000:]
         return last.output
+
+    def step(self) -> int:
+        """Return the last step in the log."""
+        log = self.folder / self.out / "train.jsonl"
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        return max([json.loads(line)["step"] for line in lines if line.endswith("\n")], default=0)
+
+    def wait_for_step(self, step: float, command: Command) -> None:
+        """Wait until the training is beyond a step, and a random moment more."""
+        while self.step() <= step and command.status is None:
+            command.wait(0.01)
+        command.wait(0.1 * self.rng.random())
 
     def start(self) -> Command:
         workers = self.rng.choice(["0", "1", "2"])
@@ -184,17 +197,17 @@ def _unequal(name: str, a, b) -> list[str]:
     return [] if a == b else [name]
 
 
-def undisturbed(folder: Path, out: str, *options: str) -> tuple[float, float]:
-    """Train without a kill; return seconds to the first log line, and from there to the end."""
+def undisturbed(folder: Path, out: str, *options: str) -> float:
+    """Train without a kill; return the seconds to the first log line."""
     began = time.monotonic()
     command = Command(folder, "train", *training(out, *options))
     log = folder / out / "train.jsonl"
     while command.status is None and not (log.exists() and log.stat().st_size):
         command.wait(0.02)
-    started = time.monotonic()
+    start_sec = time.monotonic() - began
     command.wait()
     assert command.status == 0, command.output[-3000:]
-    return started - began, time.monotonic() - started
+    return start_sec
 
 
 def main() -> None:
@@ -208,11 +221,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, began = Path(name), time.monotonic()
         make_recipe(folder, max_steps=args.steps, eval_interval=50)
-        start_sec, train_sec = undisturbed(folder, "whole", *options)
-        killer = Killer(folder, "parts", random.Random(args.seed), start_sec, 0.45 * train_sec / args.kills, options)
+        start_sec = undisturbed(folder, "whole", *options)
+        killer = Killer(folder, "parts", random.Random(args.seed), start_sec, args.steps, options)
         killer.run(args.kills)
         found = differences(folder, "whole", "parts")
-    print(f"undisturbed: {start_sec:.1f} s to the first log line, then {train_sec:.1f} s for {args.steps} steps")
     print(f"kills: {sum(killer.made.values())} ({', '.join(f'{count} {name}' for name, count in sorted(killer.made.items()))})")
     print(f"different at the end: {', '.join(found) or 'nothing'}; {time.monotonic() - began:.0f} s in all")
     print(json.dumps({"kills": sum(killer.made.values()), "nproc": args.nproc, "different": found}))
