@@ -19,7 +19,7 @@ lock_open() {         # lock_open FOLDER: a file descriptor of its own for FOLDE
 lock_is_mine() {      # lock_is_mine FOLDER: has this script locked it already, perhaps by another name?
     local folder
     for folder in "${!lock_fds[@]}"; do
-        if [ "$folder" -ef "$1" ]; then return 0; fi
+        if [ -n "${lock_fds[$folder]}" ] && [ "$folder" -ef "$1" ]; then return 0; fi
     done
     return 1
 }
@@ -63,5 +63,5 @@ unlock() {            # unlock FOLDER: give it back
     local fd=${lock_fds[$1]-}
     if [ -z "$fd" ]; then return; fi
     exec {fd}>&-
-    unset "lock_fds[$1]"
+    lock_fds[$1]=           # not unset, which would evaluate the folder's name once more
 }

@@ -90,7 +90,8 @@ def main() -> None:
     world = number_of_processes(args)
     settings, inputs, folder = result_settings(args, world), input_files(args), Path(args.output_dir)
     skipped = {"skip_steps": args.skip_steps} if args.skip_steps else {}
-    with stage(folder, "train", settings | skipped, inputs) as todo:
+    outputs = [] if args.dry_run else ["model.safetensors", "vocab.json", "llm/*"]
+    with stage(folder, "train", settings | skipped, inputs, outputs) as todo:
         if todo:
             drop_other_run(folder, settings, inputs)
             if world > 1:

@@ -21,7 +21,7 @@ import torch
 from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
 from speechlm.data.audio import CLIPPED_SHARE, MAX_SEC, AudioError, Span, clipped_share, load_span
-from speechlm.data.codes import write_archive
+from speechlm.data.codes import write_archive, write_codec
 from speechlm.data.files import atomic_write, settings_digest
 from speechlm.data.items import BAD_ITEMS, LEFT_OUT, WARNING_KINDS, WARNINGS, BadItem, count_kinds, group, ids_of, write_items
 from speechlm.data.kaldi import DataDir, scan_data_dir, side_path
@@ -101,6 +101,9 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
     todo = [shard for coded in sets for shard in list_todo(coded)]
     run_shards(todo, codec, options.nj)
     settle(sets, options.skip_bad)
+    for coded in sets:
+        if coded.shards:
+            write_codec(coded.out_dir, codec.spec, fingerprint)
 
 
 def cut_shards(data: DataDir, out_dir: Path, fingerprint: str, max_sec: float) -> list[Shard]:

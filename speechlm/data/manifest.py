@@ -79,7 +79,7 @@ def read_codes(ref: CodesRef) -> np.ndarray:
     codes_TK = read_matrix(ref.ark, ref.offset)
     if len(codes_TK) != ref.frames:
         raise ValueError(
-            f"{ref.ark}:{ref.offset}: {len(codes_TK)} frames, the manifest says {ref.frames}. Run: python -m speechlm.bin.manifest"
+            f"{ref.ark}:{ref.offset}: {len(codes_TK)} frames, the manifest says {ref.frames}. Write it again: ./run.sh --stage 2 --stop_stage 3"
         )
     return codes_TK
 
@@ -89,7 +89,7 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
 
     Pickled entries, which kaldiio would execute, are refused.
     """
-    mend = f"Delete the archive and extract the codes again: {EXTRACT}"
+    mend = f"Delete the archive and code its set again: ./run.sh --stage 2 ({EXTRACT})"
     try:
         with open(ark, "rb") as stream, np.errstate(invalid="ignore"):
             stream.seek(offset)

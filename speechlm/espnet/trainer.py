@@ -105,7 +105,7 @@ class Run:
             batches.close()  # ends the loader's workers
         self.beat(limit_sec=0)
         if self.log:
-            save_weights(self.folder / "model.safetensors", self.model.speechlm.state_dict())
+            save_weights(self.folder / "model.safetensors", self.model.speechlm)
 
     def steps(self, parallel: torch.nn.Module, batches) -> None:
         """Train to the last step, or until a signal: then everything is saved as after any other step."""

@@ -92,17 +92,6 @@ class Vocabulary:
             )
         return vocabulary
 
-    def check_same(self, other: "Vocabulary", mine: str, theirs: str) -> None:
-        """ValueError naming both files and each difference, unless the two are the same id space."""
-        if self.fingerprint == other.fingerprint:
-            return
-        a, b = asdict(self), asdict(other)
-        differences = "; ".join(f"{key}: {a[key]} against {b[key]}" for key in a if a[key] != b[key])
-        raise ValueError(
-            f"{mine} (fingerprint {self.fingerprint}) and {theirs} ({other.fingerprint}) don't belong together: {differences}. "
-            "Use the codec, text model and languages that the checkpoint was trained with, or train again."
-        )
-
 
 def make_vocabulary(text, codec, tasks: list[str], languages: list[str], pattern: str) -> Vocabulary:
     """Lay out the id space for a text tokenizer, a codec, task names and languages (their order is kept)."""

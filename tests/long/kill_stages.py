@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,24 +80,30 @@ def undisturbed(work: Path, python: str) -> dict[int, float]:
 
 
 def plan_kills(seconds: dict[int, float], kills: int, rng: random.Random) -> list[Kill]:
-    """Return the kills in order: one in each stage, the others by the stages' length."""
-    stages = [*seconds, *rng.choices(list(seconds), list(seconds.values()), k=max(0, kills - len(seconds)))]
-    times = sorted((stage, rng.uniform(0, seconds[stage])) for stage in stages)
-    return [Kill(stage, delay_sec, *SIGNALS[i % len(SIGNALS)]) for i, (stage, delay_sec) in enumerate(times)]
+    """Return the kills in order: one in each stage, the others by the stages' length.
+
+    What is finished is not done again, so a stage that is hit n times is hit in the first n-th of what is left.
+    """
+    stages = sorted([*seconds, *rng.choices(list(seconds), list(seconds.values()), k=max(0, kills - len(seconds)))])
+    delays = [rng.uniform(0, seconds[stage] / stages.count(stage)) for stage in stages]
+    return [Kill(stage, delay, *SIGNALS[i % len(SIGNALS)]) for i, (stage, delay) in enumerate(zip(stages, delays, strict=True))]
 
 
 def disturbed(work: Path, python: str, plan: list[Kill]) -> None:
     """Run with each kill of the plan, then once to the end."""
     reached = 1
     for number, kill in enumerate(plan, start=1):
-        attempt = Attempt(work, python, reached, kill)
-        status, reached = attempt.finish(), max(attempt.began, default=reached)
+        attempt = Attempt(work, python, min(reached, kill.stage), kill)
+        while attempt.finish() == 0:  # it ended before
+            kill = replace(kill, delay_sec=kill.delay_sec / 2)
+            attempt = Attempt(work, python, kill.stage, kill)
+        status, reached = attempt.process.returncode, max(attempt.began, default=reached)
         print(
             f"kill {number}/{len(plan)}: {kill.delay_sec:.1f} s after stage {kill.stage} began, SIG{kill.name} to the "
             f"{'group' if kill.send is os.killpg else 'driver'}; ended in stage {reached} with status {status}",
             flush=True,
         )
-        if status not in (0, -signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT):
+        if status != (-signal.SIGKILL if kill.name == "KILL" else 128 + signal.Signals[f"SIG{kill.name}"]):
             sys.exit(f"a run ended with {status}, not by its signal:\n{attempt.said}")
         wait_for_survivors(work)
     last = Attempt(work, python, 1)
@@ -119,6 +125,7 @@ def content(work: Path) -> dict[str, bytes]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by every child too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="an empty folder; keeps what differs")
     parser.add_argument("--python", required=True)
