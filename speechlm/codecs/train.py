@@ -151,7 +151,11 @@ class Trainer:
         """Go on from a checkpoint if there is one; raise ValueError if it was made with another config."""
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+        except Exception as error:  # torch raises many types for a damaged file
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path}: cannot be read ({reason}). Delete it to start this training again.") from None
         mine = asdict(self.config)
         changed = [f"{key}: {value} -> {mine.get(key)}" for key, value in state["config"].items() if value != mine.get(key)]
         if changed:

@@ -1,5 +1,6 @@
 """Unpack a corpus's archive (tar, plain or compressed, or zip), never outside its folder."""
 
+import io
 import shutil
 import stat
 import tarfile
@@ -59,13 +60,24 @@ def _files(path: Path) -> Iterator[tuple[str, IO[bytes], float]]:
 
 
 def _tar_files(path: Path, raw: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(fileobj=raw, mode="r|*") as tar:
+    with tarfile.open(fileobj=raw, mode="r:*") as tar:
         for member in tar:
             _inside(path, member.name)
             if member.isfile():
                 yield member.name, tar.extractfile(member)
             elif not member.isdir():
                 raise _refused(path, member.name, "a link or a device")
+        _require_end(tar)
+
+
+def _require_end(tar: tarfile.TarFile) -> None:
+    """Raise an error if the archive is cut between two members, which tarfile takes for its end."""
+    if isinstance(tar.fileobj, io.BufferedReader):
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise EOFError("no end-of-archive block")
+    while tar.fileobj.read(1 << 20):  # a compressed stream knows its own end
+        pass
 
 
 def _zip_files(path: Path, raw: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
@@ -104,4 +116,5 @@ def _refused(path: Path, name: str, what: str) -> ValueError:
 
 
 def _damaged(path: Path, error: Exception | str) -> ValueError:
-    return ValueError(f"{path}: cut short, damaged, or no tar or zip archive ({error}). Delete it and download it again.")
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"{path}: cut short, damaged, or no tar or zip archive ({said}). Delete it and download it again.")

@@ -3,6 +3,7 @@
 A file is decoded by its content, whatever its name. What cannot be used is an `AudioError` with a kind of `speechlm.data.items`.
 """
 
+import io
 import re
 import stat
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import Iterator
 import numpy as np
 import soundfile
 import soxr
+
+from speechlm.data.files import storage_errors
 
 MAX_SEC = 300.0  # an utterance; five minutes are 3,750 rows at 12.5 Hz, more than a row of training holds
 RATES_HZ = (1_000, 768_000)  # outside, the header is damaged: speech needs more, no device records above
@@ -83,8 +86,11 @@ def save_wav(path: str | Path, wav_T: np.ndarray, rate_hz: int) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    soundfile.write(str(temporary), np.clip(wav_T, -1.0, 1.0), rate_hz, subtype="PCM_16", format="WAV")
-    temporary.replace(path)
+    content = io.BytesIO()  # of a full disk, libsndfile would only say "system error"
+    soundfile.write(content, np.clip(wav_T, -1.0, 1.0), rate_hz, subtype="PCM_16", format="WAV")
+    with storage_errors(path):
+        temporary.write_bytes(content.getvalue())
+        temporary.replace(path)
 
 
 def _load(span: Span, max_sec: float | None) -> tuple[np.ndarray, int]:
