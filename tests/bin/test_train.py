@@ -95,7 +95,7 @@ def test_two_processes_learn_as_one_with_twice_the_batches(recipe):
 
 
 def test_a_rank_that_dies_or_hangs_ends_the_run_and_it_goes_on(recipe):
-    options = ("--nproc", "2", "--hang_sec", "5")
+    options = ("--nproc", "2", "--hang_sec", "5", "--max_steps", "24")
     undisturbed(recipe, "pair", *options)
     for number, said in ((signal.SIGKILL, "rank 1 of 2 was killed by SIGKILL"), (signal.SIGSTOP, "rank 1 of 2 made no progress for 5 s")):
         command = Command(recipe, "train", *training("broken", *options))
