@@ -4,8 +4,9 @@
     PYTHONPATH=. python tests/long/fuzz_readers.py --atheris 20000 # coverage-guided, per parser (pip install atheris)
     PYTHONPATH=. python tests/long/fuzz_readers.py --readers wav flac --scale 0.1
 
-An input is a valid file that was cut, spliced and overwritten, or noise. Each has two seconds of processor time, and the process 2 GB more than it has at
-the start. A finding is shrunk and printed; the exit status is then 1. tests/data/test_fuzz.py runs a few hundred inputs per reader.
+An input is a valid file that was cut, spliced and overwritten, or noise. Each has two seconds of processor time, and the
+process 2 GB more than it has at the start. A finding is shrunk and printed; the exit status is then 1.
+tests/data/test_fuzz.py runs a few hundred inputs per reader.
 """
 
 import argparse
@@ -328,7 +329,15 @@ def fuzz_with_atheris(name: str, runs: int, seed: int) -> None:
         (corpus / str(i)).write_bytes(valid)
     (folder / "words").write_text("".join('"' + "".join(f"\\x{byte:02x}" for byte in word[:60]) + '"\n' for word in reader.words))
     count = Count()
-    options = [f"-runs={runs}", f"-seed={seed}", "-max_len=4096", f"-dict={folder / 'words'}", "-timeout=10", f"-artifact_prefix={folder}/"]
+    options = [
+        f"-runs={runs}",
+        f"-seed={seed}",
+        "-max_len=4096",
+        "-len_control=0",
+        f"-dict={folder / 'words'}",
+        "-timeout=10",
+        f"-artifact_prefix={folder}/",
+    ]
     with limited():
         atheris.Setup([sys.argv[0], *options, str(corpus)], lambda data: try_one(reader, data, count))
         atheris.Fuzz()
