@@ -21,7 +21,7 @@ def load_codec(spec: str, path: str | Path | None = None) -> Codec:
     name, _, option = spec.partition(":")
     if name in LOADERS:
         return LOADERS[name](option, path)
-    if "\0" not in spec and os.path.isdir(spec):
+    if os.path.isdir(spec):  # False for a name that no file can have
         from speechlm.codecs.encodec import load_folder
 
         return load_folder(Path(spec))

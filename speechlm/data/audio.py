@@ -178,7 +178,8 @@ def _read_mono(stream: soundfile.SoundFile, path: str, start: int, stop: int) ->
             block_TC = stream.read(wanted, dtype="float32", always_2d=True)
             if not len(block_TC):
                 break
-            pieces.append(block_TC.mean(axis=1))
+            with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are found later
+                pieces.append(block_TC.mean(axis=1))
             done += len(block_TC)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError("truncated", f"{path}: cannot be decoded after {done} of {stop - start} samples ({error})") from None

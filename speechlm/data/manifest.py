@@ -125,7 +125,7 @@ def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None
             "id": key,
             "speaker": data.speakers.get(key, ""),
             "text": {side: texts[key] for side, texts in data.texts.items()},
-            "codes": {side: _locate(codes_dir, table[key]) for side, table in codes.items()},
+            "codes": {side: _locate(codes_dir / f"codes.{side}.scp", table[key]) for side, table in codes.items()},
         }
         for key in ids
     ]
@@ -143,13 +143,16 @@ def _require_codes(data: DataDir, codes_dir: Path, codes: dict) -> None:
         raise ValueError(f"{codes_dir}: no {', '.join(without)}. Run: {EXTRACT} {sets} --codec CODEC")
 
 
-def _locate(codes_dir: Path, place: str) -> list:
-    """Turn a codes.scp value (path:offset) into the manifest's [name:offset, T]."""
+def _locate(scp: Path, place: str) -> list:
+    """Turn a value of codes.<side>.scp (path:offset) into the manifest's [name:offset, T]."""
     ark, _, offset = place.rpartition(":")
     if not (offset.isascii() and offset.isdigit()):
-        raise ValueError(f"{codes_dir}: found the place {place!r}; expected ARCHIVE:OFFSET. Delete the scp file and run: {EXTRACT}")
+        raise ValueError(f"{scp}: found the place {place!r}; expected ARCHIVE:OFFSET. Delete the file and run: {EXTRACT}")
     name = Path(ark).name
-    return [f"{name}:{offset}", len(read_matrix(codes_dir / name, int(offset)))]
+    try:
+        return [f"{name}:{offset}", len(read_matrix(scp.parent / name, int(offset)))]
+    except ValueError as error:
+        raise ValueError(f"{scp}: {error}") from None
 
 
 def write_manifest(path: str | Path, lines: list[dict]) -> None:
