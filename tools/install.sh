@@ -44,7 +44,8 @@ remove_unfinished() {
     [ -e "$owner" ] || [ -z "$(ls -A "$venv")" ] ||
         fail "$venv exists and was not made by this script. Move it away, or set SPEECHLM_VENV to a new folder."
     echo "Removing $venv: unfinished, or made from other versions of setup.py and the lock file."
-    rm -rf "$venv"
+    rm -f "$record"
+    find "$venv" -mindepth 1 -maxdepth 1 ! -path "$owner" -exec rm -rf {} +     # interrupted here, it is still ours
 }
 
 install() {

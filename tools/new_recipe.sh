@@ -25,6 +25,7 @@ else
     langs=$src_lang tasks="asr tts" header="id speaker wav text"
 fi
 
+rm -rf "$egs/.$name."??????                    # of a run that was killed
 draft=$(mktemp -d "$egs/.$name.XXXXXX")       # renamed when complete
 trap 'rm -rf "$draft"' EXIT
 mkdir -p "$draft/local" "$draft/conf"

@@ -1,13 +1,16 @@
 # Stages of a script: source it after the options `stage` and `stop_stage`, then
 #
-#     if want 1 "data"; then ...; fi
+#     if want 1 "data"; then run some_command; fi
 #
-# and for independent parts of a stage: in_parallel 2 train_task "asr" "tts"
+# and for independent parts of a stage: run in_parallel 2 train_task "asr" "tts"
 #
 # `want` is true for the stages from $stage to $stop_stage. It announces each one, and says how long it took.
+# `run` makes signals work: when the script is told to end (SIGTERM, SIGINT, SIGHUP), everything that the command
+# started is sent SIGTERM, on which a training saves a checkpoint, and waited for; the status is then 128 + the signal.
 
 stage_name=
 stage_began=0
+job=                # process that `run` waits for
 
 say() { echo "$(date '+%F %T') $*"; }
 
@@ -33,19 +36,69 @@ in_parallel() {
     for item in "$@"; do
         while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n || true; done
         # shellcheck disable=SC2086  # an item may have several words
-        { $function $item 2>&1 | sed -u "s|^|${item##* }: |"; } &
+        { $function $item 2>&1 | (trap '' INT TERM HUP; exec sed -u "s|^|${item##* }: |"); } &
         pids+=($!) names+=("${item##* }")
     done
     for i in "${!pids[@]}"; do wait "${pids[$i]}" || failed+=("${names[$i]}"); done
     [ ${#failed[@]} -eq 0 ] || { say "failed: ${failed[*]}" >&2; return 1; }
 }
 
+run() {             # run COMMAND...: wait for it and return its status; a trap would otherwise come only after it
+    local status=0
+    "$@" &
+    job=$!
+    wait "$job" || status=$?
+    job=
+    return "$status"
+}
+
+descendants() {     # descendants PID: its children, their children, ...
+    local child
+    for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
+        echo "$child"
+        descendants "$child"
+    done
+}
+
+still_running() {   # still_running PID...: is one of them alive (a zombie is not)?
+    local pid
+    for pid in "$@"; do
+        case $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) in '' | Z* | X*) ;; *) return 0 ;; esac
+    done
+    return 1
+}
+
+stop() {            # stop NAME STATUS: end all that was started by `run`, then this script
+    local pids tries
+    trap '' INT TERM HUP
+    if [ -n "$job" ]; then
+        say "Stopped by SIG$1: ending what runs (a training saves a checkpoint first) ..." >&2
+        pids="$job $(descendants "$job")"
+        trap 'kill -KILL $pids 2>/dev/null || true' INT TERM HUP      # a second signal does not wait
+        kill -TERM $pids 2>/dev/null || true
+        while still_running "$job"; do sleep 0.1; done      # `wait` inside a trap inside `wait` can hang
+        for ((tries = 0; tries < 3000; tries++)); do
+            still_running $pids || break
+            sleep 0.1
+        done
+    fi
+    stopped=$1
+    exit "$2"
+}
+
 on_exit() {
     if [ "$1" -ne 0 ] && [ -n "$stage_name" ]; then
-        say "$stage_name: failed after $((SECONDS - stage_began)) s. The error stands above." \
-            "When it is mended, go on with --stage $stage_number" >&2
+        if [ -n "${stopped-}" ]; then
+            say "$stage_name: stopped after $((SECONDS - stage_began)) s. The same command goes on from here." >&2
+        else
+            say "$stage_name: failed after $((SECONDS - stage_began)) s. The error stands above." \
+                "When it is mended, go on with --stage $stage_number" >&2
+        fi
     fi
 }
 trap 'on_exit $?' EXIT
+trap 'stop INT 130' INT
+trap 'stop TERM 143' TERM
+trap 'stop HUP 129' HUP
 
 [ "$stage" -le "$stop_stage" ] || { echo "--stage $stage comes after --stop_stage $stop_stage: nothing to run." >&2; exit 2; }

@@ -38,6 +38,7 @@ text_train_set=             # training set of text only, for the LLM and CPT
 dev_set=dev                 # development set
 test_sets="test"            # test sets with speech
 text_test_set=              # test set of text only, for perplexity
+skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
 ## Models
 codec=codec_16k             # codec_16k (shipped), encodec_24khz[:kbps], or a folder
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
@@ -58,10 +59,12 @@ asr_langs=                  # languages of asr (default: langs)
 tts_langs=                  # languages of tts (default: tgt_lang, which the judge understands)
 judge=judge_en              # recogniser that transcribes generated speech
 
+printf -v lock_command '%q ' "$0" "$@"
 driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$driver/../../utils/parse_options.sh"
 [ $# -eq 0 ] || { echo "speechlm.sh: '$1' is no option: options are --name value. --help lists them." >&2; exit 2; }
 . "$driver/../../utils/stages.sh"
+. "$driver/../../utils/lock.sh"
 if [ -n "$python" ]; then
     python=$(command -v "$python") || { echo "speechlm.sh: --python: found no such program. Name a Python that has the packages." >&2; exit 2; }
     SPEECHLM_BIN=$(dirname "$python") && export SPEECHLM_BIN
@@ -80,14 +83,14 @@ tts_langs=${tts_langs:-$tgt_lang}
 if [ -z "$task_nj" ]; then task_nj=$((ngpu > 0 ? 1 : 2)); fi
 
 if [ -z "$python" ]; then
-    "$root/tools/install.sh"
+    run "$root/tools/install.sh"
     python=$venv/bin/python
 fi
-mkdir -p "$expdir"
-exec > >(tee -ia "$expdir/run.log") 2>&1
+lock "$expdir" || exit 2
+exec > >(trap '' INT TERM HUP; unlock "$expdir"; exec tee -a "$expdir/run.log") 2>&1    # lasts as long as somebody writes to it
 
-on_cpu() { $cpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
-on_gpu() { $gpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
+on_cpu() { run $cpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
+on_gpu() { run $gpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
 
 conf() {            # conf NAME: the first NAME.yaml of the preset, the recipe and the template
     local folder
@@ -121,7 +124,7 @@ for_tasks() {       # for_tasks FUNCTION "WORDS TASK"...: several at a time, sha
     cores=$(nproc)
     decode_config=${decode_config:-$(conf decode)}
     if [ "$ngpu" -eq 0 ]; then export OMP_NUM_THREADS=$((cores > task_nj ? cores / task_nj : 1)); fi
-    in_parallel "$task_nj" "$@"
+    run in_parallel "$task_nj" "$@"
     if [ "$ngpu" -eq 0 ]; then unset OMP_NUM_THREADS; fi
 }
 
@@ -161,21 +164,23 @@ score_task() {      # score_task EXP NAME TASK: asr in all its languages at once
     done
 }
 
+shared=()                       # stages 1 to 3 write data and dump, which several runs may share: one run at a time
+if [ "$stage" -le 1 ]; then shared+=("$datadir"); fi
+if [ "$stage" -le 3 ]; then shared+=("$dumpdir"); fi
+for folder in "${shared[@]}"; do wait_for_lock "$folder"; done
+
 if want 1 "data"; then
     if [ -z "$local_data_opts" ] && [ -n "$preset" ] && [ -f "conf/$preset/data_opts" ]; then
         local_data_opts=$(cat "conf/$preset/data_opts")
     fi
     # shellcheck disable=SC2086  # several words
-    local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
+    run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
 fi
 
 if want 2 "codes"; then
-    folders=()
-    for set in $train_sets $dev_set $test_sets $text_train_set $text_test_set; do folders+=("$datadir/$set"); done
-    on_cpu validate_data "${folders[@]}" --lang "$src_lang"
-    for set in $train_sets $dev_set $test_sets; do
-        on_cpu extract_codes --data "$datadir/$set" --out "$dump/$set" --codec "$codec" --lang "$src_lang" --nj "$nj"
-    done
+    # shellcheck disable=SC2086  # lists of sets
+    on_cpu extract_codes --data "$datadir" --train_sets $train_sets $text_train_set --test_sets $dev_set $test_sets $text_test_set \
+        --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad"
 fi
 
 if want 3 "text"; then
@@ -189,6 +194,8 @@ if want 3 "text"; then
         on_cpu text_tokenizer --manifests "${manifests[@]}" --config "$llm_model_config" --out "$expdir/text_tokenizer"
     fi
 fi
+
+for folder in "${shared[@]}"; do unlock "$folder"; done
 
 if want 4 "llm"; then
     if [ -n "$llm" ] || $random_init; then

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../TEMPLATE/speechlm.sh \
+exec ../TEMPLATE/speechlm.sh \
     --langs en --src_lang en --tgt_lang en \
     --train_sets train_sp --dev_set dev --test_sets test \
     --tasks "asr tts" \

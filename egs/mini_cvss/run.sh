@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../TEMPLATE/speechlm.sh \
+exec ../TEMPLATE/speechlm.sh \
     --langs "es en" --src_lang es --tgt_lang en \
     --train_sets "train train_mono" --text_train_set text_train --dev_set dev \
     --test_sets "test test_unheard" --text_test_set text_test \

@@ -7,6 +7,7 @@ Rows are for tts (WER) and, if the set is parallel, for s2st (ASR-BLEU, ASR-chrF
 """
 
 import argparse
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from speechlm.bin.command import run_main
 from speechlm.codecs import load_codec
 from speechlm.data.audio import load_span, save_wav
-from speechlm.data.files import stage
+from speechlm.data.files import file_digest, settings_digest, stage
 from speechlm.data.kaldi import Span, list_sides, read_audio, read_text, require_valid, side_path, write_table
 from speechlm.metrics.judge import Judge
 from speechlm.metrics.rows import Row, write_rows
@@ -37,17 +38,20 @@ def main() -> None:
     codec, judge = load_codec(args.codec), Judge.load(args.judge)
     settings = {"lang": args.lang, "codec": codec.fingerprint, "judge": judge.fingerprint, "test_set": args.test_set or args.data.name}
     inputs = [side_path(args.data, stem, args.lang) for stem in ("wav.scp", "text")]
-    with stage(args.out, "ceiling", settings, inputs) as todo:
+    outputs = ["score.json", "*/heard", "reconstruction/wav.scp", "reconstruction/wav/*.wav"]
+    with stage(args.out, "ceiling", settings, inputs, outputs) as todo:
         if todo:
-            score_both(args, codec, judge)
+            digest = settings_digest(settings | {"inputs": [file_digest(path) for path in inputs]})
+            score_both(args, codec, judge, args.out / f".wav.{digest}")
 
 
-def score_both(args: argparse.Namespace, codec, judge: Judge) -> None:
+def score_both(args: argparse.Namespace, codec, judge: Judge, parts: Path) -> None:
     """Write the reconstructions and the score.json of both."""
     spans = read_audio(args.data, args.lang)
+    made = reconstruct(spans, codec, args.out / "reconstruction", parts)
     sources = {
         ORIGINALS: (copy_originals(spans, args.out / "originals"), ""),
-        RECONSTRUCTION: (reconstruct(spans, codec, args.out / "reconstruction"), f"|codec:{codec.name}@{codec.fingerprint[:12]}"),
+        RECONSTRUCTION: (made, f"|codec:{codec.name}@{codec.fingerprint[:12]}"),
     }
     rows = []
     for name, (wavs, signature) in sources.items():
@@ -80,16 +84,23 @@ def copy_originals(spans: dict[str, Span], folder: Path) -> dict[str, str]:
     return paths
 
 
-def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
-    """Write codec.decode(codec.encode(original)) of each utterance; return {id: path}, also written as wav.scp."""
+def reconstruct(spans: dict[str, Span], codec, folder: Path, parts: Path) -> dict[str, str]:
+    """Write codec.decode(codec.encode(original)) of each utterance; return {id: path}, also written as wav.scp.
+
+    The files are collected in `parts`, which becomes `<folder>/wav` at the end: what an interrupted run made is kept.
+    """
     paths, start = {}, time.monotonic()
     for done, (key, span) in enumerate(spans.items(), start=1):
         paths[key] = str(folder / "wav" / f"{key}.wav")
-        wav_T = codec.decode(codec.encode(load_span(span, codec.sample_rate_hz)))
-        save_wav(paths[key], wav_T, codec.sample_rate_hz)
+        if not (parts / f"{key}.wav").exists():
+            wav_T = codec.decode(codec.encode(load_span(span, codec.sample_rate_hz)))
+            save_wav(parts / f"{key}.wav", wav_T, codec.sample_rate_hz)
         if done % 100 == 0 or done == len(spans):
             left_sec = (time.monotonic() - start) / done * (len(spans) - done)
             print(f"{folder}: {done}/{len(spans)} utterances reconstructed, {left_sec:.0f} s left", flush=True)
+    shutil.rmtree(folder / "wav", ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    parts.rename(folder / "wav")
     write_table(folder / "wav.scp", paths)
     return paths
 

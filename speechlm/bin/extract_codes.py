@@ -1,27 +1,41 @@
-"""Code the recordings of one set: `python -m speechlm.bin.extract_codes --data data/train --out dump/codec_16k/train --codec codec_16k`.
+"""Check sets and code their recordings:
 
-Writes `codes.<lang>.scp` and its archives. Interrupted, it goes on with the shards that are missing.
+`python -m speechlm.bin.extract_codes --data data --train_sets train --test_sets dev test --dump dump/codec_16k --codec codec_16k`
+
+Writes `<dump>/<set>/codes.<lang>.scp` and its archives. Interrupted, it goes on with the shards that are missing. A bad recording or
+text stops it, at the end, with a report of all of them (`<dump>/<set>/bad_items.tsv`). With `--skip_bad N`, up to N bad items are left
+out of the training sets (`left_out.tsv`); a test set is never shortened.
 """
 
 import argparse
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.codecs.extract import CodecSpec, extract_codes
+from speechlm.codecs.extract import CodecSpec, Options, extract_codes
+from speechlm.data.audio import MAX_SEC
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="Kaldi data directory")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the codes")
+    parser.add_argument("--data", required=True, type=Path, help="folder of the Kaldi data directories")
+    parser.add_argument("--train_sets", nargs="*", default=[], help="sets that --skip_bad may shorten")
+    parser.add_argument("--test_sets", nargs="*", default=[], help="sets that are never shortened: development and test")
+    parser.add_argument("--dump", required=True, type=Path, help="folder of the codes, with one folder for each set")
     parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz[:kbps], or a folder of train_codec")
     parser.add_argument("--codec_path", help="a downloaded checkpoint of encodec_24khz")
     parser.add_argument("--lang", help="language of files without a suffix")
     parser.add_argument("--nj", type=int, default=2, help="processes")
+    parser.add_argument("--skip_bad", type=int, default=0, help="bad items left out of all training sets together, at most")
+    parser.add_argument("--max_sec", type=float, default=MAX_SEC, help="the longest utterance; bounds the memory of a process")
     args = parser.parse_args()
-    if args.nj < 1:
-        raise ValueError(f"--nj {args.nj}: expected at least 1")
-    extract_codes(args.data, args.out, CodecSpec(args.codec, args.codec_path), args.nj, args.lang)
+    for name, least in (("nj", 1), ("skip_bad", 0), ("max_sec", 1)):
+        if not getattr(args, name) >= least:
+            raise ValueError(f"--{name} {getattr(args, name)}: expected at least {least}")
+    if not args.train_sets + args.test_sets:
+        raise ValueError("no sets. Name some: --train_sets train --test_sets dev test")
+    train, test = ([args.data / name for name in names] for names in (args.train_sets, args.test_sets))
+    options = Options(args.nj, args.skip_bad, args.max_sec, args.lang)
+    extract_codes(train, test, args.dump, CodecSpec(args.codec, args.codec_path), options)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""Write the manifest of one set: `python -m speechlm.bin.manifest --data data/train --codes dump/codec/train`."""
+"""Write the manifest of one set: `python -m speechlm.bin.manifest --data data/train --codes dump/codec/train`.
+
+What extract_codes left out (`left_out.tsv`, with --skip_bad) is not in it.
+"""
 
 import argparse
 from pathlib import Path
 
 from speechlm.bin.command import run_main
+from speechlm.data.items import LEFT_OUT, ids_of, read_items
 from speechlm.data.manifest import build_manifest, write_manifest
 
 
@@ -17,7 +21,9 @@ def main() -> None:
     path = Path(args.codes) / "manifest.jsonl"
     write_manifest(path, lines)
     frames = sum(frames for line in lines for _, frames in line["codes"].values())
-    print(f"{path}: {len(lines)} utterances, {frames} code frames")
+    left_out = len(ids_of(read_items(path.with_name(LEFT_OUT))))
+    note = f", {left_out} left out (see {path.with_name(LEFT_OUT)})" if left_out else ""
+    print(f"{path}: {len(lines)} utterances, {frames} code frames{note}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     name = args.model or args.exp.name
-    with stage(args.out.parent, args.out.stem, {"model": name}, [args.manifest, args.exp / "model.safetensors"]) as todo:
+    inputs = [args.manifest, args.exp / "model.safetensors", args.exp / "vocab.json"]
+    with stage(args.out.parent, args.out.stem, {"model": name}, inputs, [args.out.name]) as todo:
         if todo:
             write_rows(args.out, score(args.exp, args.manifest, name))
 

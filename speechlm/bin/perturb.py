@@ -62,7 +62,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     settings = {k: v for k, v in vars(args).items() if k not in ("data", "out")}
-    with stage(args.out, "perturb", settings, [p for name in ("wav.scp", "text", "utt2spk") if (p := args.data / name).exists()]) as todo:
+    inputs = [p for name in ("wav.scp", "text", "utt2spk") if (p := args.data / name).exists()]
+    with stage(args.out, "perturb", settings, inputs, ["wav.scp", "text", "utt2spk", "spk2utt", "wav/*.wav"]) as todo:
         if todo:
             print(f"perturb: {write_copies(args)} utterances in {args.out}", flush=True)
 

@@ -118,7 +118,7 @@ def main() -> None:
         "arguments": sys.argv[1:],
     }
     out = Path(args.output_dir)
-    with stage(out, "preflight", settings, [manifest]) as todo:
+    with stage(out, "preflight", settings, [manifest], ["preflight.json"]) as todo:
         if todo:
             found = check(args)
             with atomic_write(out / "preflight.json") as stream:

@@ -6,7 +6,7 @@
     utt001  ana      es/001.wav    hola           en/001.wav    hello
 
 Columns: `id`; `speaker` if there is audio; `wav` and `text`, with a language suffix in a parallel corpus.
-Audio paths are relative to the table.
+Audio paths are relative to the table. Recordings and texts are checked by the stage of the codes (or by validate_data).
 """
 
 import argparse
@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.kaldi import require_valid, write_data_dir
+from speechlm.data.kaldi import write_data_dir
 
 COLUMN = re.compile(r"(wav|text)(\.[a-z]{2,3})?")
 FILE_NAMES = {"wav": "wav.scp", "text": "text"}
@@ -25,11 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--no_open_audio", action="store_true", help="do not read the recordings' headers")
     args = parser.parse_args()
     rows = read_rows(args.table)
     write_data_dir(args.out, rows_to_tables(rows, args.table))
-    require_valid(args.out, lang="und", open_audio=not args.no_open_audio)
     print(f"{args.out}: {len(rows)} utterances from {args.table}")
 
 

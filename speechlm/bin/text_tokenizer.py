@@ -4,8 +4,8 @@ The folder has the layout of a Hugging Face model, so that the next stage treats
 """
 
 import argparse
+import io
 import json
-import os
 from pathlib import Path
 
 import sentencepiece
@@ -23,16 +23,16 @@ def train_tokenizer(sentences: list[str], vocab_size: int, path: Path) -> None:
 
     ValueError if the sentences are too few for `vocab_size`.
     """
-    prefix = path.with_name(f".{path.name}.part")
+    model = io.BytesIO()  # written by ourselves: given a path, sentencepiece puts it into the model, and so into its fingerprint
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences), model_prefix=str(prefix), vocab_size=vocab_size, byte_fallback=True,
+            sentence_iterator=iter(sentences), model_writer=model, vocab_size=vocab_size, byte_fallback=True,
             character_coverage=0.9999, hard_vocab_limit=False, shuffle_input_sentence=False, num_threads=1, minloglevel=2, **PIECES,
         )  # fmt: skip
     except RuntimeError as error:
         raise ValueError(f"--vocab_size {vocab_size}: sentencepiece cannot make it from {len(sentences)} sentences ({error})") from None
-    Path(f"{prefix}.vocab").unlink(missing_ok=True)
-    os.replace(f"{prefix}.model", path)
+    with atomic_write(path, "wb") as stream:
+        stream.write(model.getvalue())
 
 
 def write_llm_folder(out: Path, sentences: list[str], config: dict) -> None:
@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests]) as todo:
+    outputs = ["tokenizer.model", "tokenizer_config.json", "config.json"]
+    with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests], outputs) as todo:
         if todo:
             records = [record for path in args.manifests for record in load_manifest(path)]
             sentences = sorted({text for record in records for text in record.text.values()})

@@ -1,15 +1,19 @@
 """Train a speech LLM: LLM pre-training, CPT or SFT, as the config says. `--help` lists ESPnet's and our options.
 
 A finished training is skipped, an interrupted one goes on at its last checkpoint; if a setting or an input changed,
-the command says which, and starts again.
+the command says which, and starts again. SIGTERM, SIGINT and SIGUSR1 finish the step, save it, and exit with 128 + the
+signal's number. `--ngpu N`, or `--nproc N` on CPU, trains in N processes of this machine.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, stage
+from speechlm.data.files import atomic_write, file_digest, stage
+from speechlm.espnet.launch import launch
+from speechlm.espnet.signals import exit_at_once
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.folder import export_llm, load_model
 
@@ -28,7 +32,14 @@ NEUTRAL = {
     "resume",
     "required",
 }
-NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval"}
+NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
+NEUTRAL |= {"nproc", "save_interval", "hang_sec", "max_loss_ratio", "skip_steps"}
+
+
+def result_settings(args, world: int) -> dict:
+    """Return the settings that decide the result, as JSON values. A step's batches count, not in which process each is."""
+    settings = {k: v for k, v in vars(args).items() if k not in NEUTRAL} | {"accum_grad": args.accum_grad * world}
+    return json.loads(json.dumps(settings, default=str))
 
 
 def input_files(args) -> list[Path]:
@@ -41,33 +52,52 @@ def input_files(args) -> list[Path]:
     return files
 
 
-def drop_other_run(folder: Path, settings: dict) -> None:
-    """Remove the checkpoints of an unfinished run that had other settings, saying which."""
+def drop_other_run(folder: Path, settings: dict, inputs: list[Path]) -> None:
+    """Remove the checkpoints of an unfinished run that had other settings or inputs, saying which."""
     path = folder / "settings.json"
+    now = settings | {f"input {file}": file_digest(file) for file in inputs}
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
-        changed = [
-            f"{k} ({old.get(k)} -> {settings.get(k)})" for k in sorted(old.keys() | settings.keys()) if old.get(k) != settings.get(k)
-        ]
+        changed = [_change(k, old.get(k), now.get(k)) for k in sorted(old.keys() | now.keys()) if old.get(k) != now.get(k)]
         if changed:
             print(f"{folder}: starts again, because of {'; '.join(changed)}", flush=True)
     if not path.exists() or changed:
-        for name in ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors"):
+        for name in ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors", "bad_batch.json"):
             (folder / name).unlink(missing_ok=True)
     with atomic_write(path) as stream:
-        json.dump(settings, stream, indent=1, sort_keys=True)
+        json.dump(now, stream, indent=1, sort_keys=True)
+
+
+def _change(key: str, old, new) -> str:
+    return f"{key} (content)" if key.startswith("input ") and old and new else f"{key} ({old} -> {new})"
+
+
+def number_of_processes(args) -> int:
+    """Return how many processes to start; ValueError if this is already one of several."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 or (args.dist_world_size or 1) > 1 or args.dist_launcher:
+        raise ValueError(
+            "this command was started as one of several processes (torchrun, srun, --dist_*). Expected one: it starts and watches the others "
+            "of a machine itself. Give --ngpu N, or --nproc N on CPU."
+        )
+    return args.ngpu if args.ngpu > 1 else args.nproc
 
 
 def main() -> None:
+    exit_at_once()
     args = SpeechLMTask.get_parser().parse_args()
     SpeechLMTask.check_required_command_args(args)
     args.train_sets = " ".join(args.train_sets).split()
-    settings = json.loads(json.dumps({k: v for k, v in vars(args).items() if k not in NEUTRAL}, default=str))
-    folder = Path(args.output_dir)
-    with stage(folder, "train", settings, input_files(args)) as todo:
+    world = number_of_processes(args)
+    settings, inputs, folder = result_settings(args, world), input_files(args), Path(args.output_dir)
+    skipped = {"skip_steps": args.skip_steps} if args.skip_steps else {}
+    outputs = [] if args.dry_run else ["model.safetensors", "vocab.json", "llm/*"]
+    with stage(folder, "train", settings | skipped, inputs, outputs) as todo:
         if todo:
-            drop_other_run(folder, settings)
-            SpeechLMTask.main(args=args)
+            drop_other_run(folder, settings, inputs)
+            if world > 1:
+                launch(SpeechLMTask.main, args, world)
+            else:
+                SpeechLMTask.main(args=args)
             if not args.dry_run:
                 export_llm(load_model(folder))
 

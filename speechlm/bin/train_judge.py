@@ -45,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = {"lang": args.lang, "data": args.data, "dev": args.dev, "copies": args.copies}
     inputs = [side_path(folder, stem, args.lang) for folder in args.data + args.dev for stem in ("wav.scp", "text")]
-    with stage(args.out / "dump", "judge_dump", settings, inputs) as todo:
+    with stage(args.out / "dump", "judge_dump", settings, inputs, ["*/text", "*/wav.scp", "*/speech_shape", "*/wav/*.wav"]) as todo:
         if todo:
             dump(args.data, args.out / "dump" / "train", args.lang, args.copies)
             dump(args.dev, args.out / "dump" / "dev", args.lang, copies=0)

@@ -1,6 +1,8 @@
-"""Check Kaldi data directories: all problems at once, each with the command that mends it.
+"""Check Kaldi data directories quickly, by tables and headers: all problems at once, each with the command that mends it.
 
 `python -m speechlm.bin.validate_data data/train data/test [--lang en] [--fix] [--drop]`
+
+The samples of the recordings are checked where they are read anyway, by extract_codes.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """Neural codecs: waveform <-> integer codes, behind one small protocol (`speechlm.codecs.base.Codec`)."""
 
+import os
 from pathlib import Path
 from typing import Callable
 
@@ -20,7 +21,7 @@ def load_codec(spec: str, path: str | Path | None = None) -> Codec:
     name, _, option = spec.partition(":")
     if name in LOADERS:
         return LOADERS[name](option, path)
-    if Path(spec).is_dir():
+    if os.path.isdir(spec):  # False for a name that no file can have
         from speechlm.codecs.encodec import load_folder
 
         return load_folder(Path(spec))

@@ -6,7 +6,7 @@ state of the `encodec.EncodecModel`). Shapes: B batch, D latent dimension, T fra
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from speechlm.codecs.base import check_codes, check_wav, fingerprint
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
+from speechlm.data.files import atomic_write, storage_errors
+from speechlm.data.settings import fill, read_json
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 PRETRAINED_BITS_PER_CODE = 10
+PRETRAINED_KBPS = (1.5, 3.0, 6.0, 12.0, 24.0)
 ACTIVATIONS = {"ELU": {"alpha": 1.0}, "LeakyReLU": {"negative_slope": 0.1}}
 
 
@@ -112,25 +115,22 @@ KINDS = {"encodec": (EncodecConfig, build_model), "spectral": (SpectralConfig, b
 
 
 def config_from_dict(values: dict, source: str) -> EncodecConfig | SpectralConfig:
-    """Return the config of a codec's "kind", or raise ValueError naming the unknown kind or keys of `source`."""
-    kind = values.get("kind", "encodec")
-    if kind not in KINDS:
+    """Return the config of a codec's "kind", or raise ValueError naming the unknown kind, keys or values of `source`."""
+    kind = values.get("kind", "encodec") if isinstance(values, dict) else "encodec"
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"{source}: kind {kind!r}; expected one of {sorted(KINDS)}")
-    config_class, _ = KINDS[kind]
-    known = {field.name for field in fields(config_class)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"{source}: unknown keys {unknown}; expected some of {sorted(known)}")
-    return config_class(**values)
+    return fill(KINDS[kind][0], values, source)
 
 
 def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig | SpectralConfig) -> None:
     """Write `config.json` and `model.safetensors`; each is replaced whole."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{WEIGHTS_NAME}.tmp"
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
-    os.replace(temporary, folder / WEIGHTS_NAME)
-    temporary.with_name(f".{CONFIG_NAME}.tmp").write_text(json.dumps(asdict(config), indent=1) + "\n")
-    os.replace(folder / f".{CONFIG_NAME}.tmp", folder / CONFIG_NAME)
+    with storage_errors(folder / WEIGHTS_NAME):
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
+        os.replace(temporary, folder / WEIGHTS_NAME)
+    with atomic_write(folder / CONFIG_NAME) as stream:
+        stream.write(json.dumps(asdict(config), indent=1) + "\n")
 
 
 def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
@@ -139,15 +139,11 @@ def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
     missing = [file for file in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / file).is_file()]
     if missing:
         raise ValueError(f"{folder}: {' and '.join(missing)} not found. Train a codec: python -m speechlm.bin.train_codec --out {folder}")
+    config = config_from_dict(read_json(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
     try:
-        values = json.loads((folder / CONFIG_NAME).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / CONFIG_NAME}: not JSON ({error})") from None
-    config = config_from_dict(values, str(folder / CONFIG_NAME))
-    model = KINDS[config.kind][1](config)
-    try:
+        model = KINDS[config.kind][1](config)
         model.load_state_dict(load_file(folder / WEIGHTS_NAME))
-    except Exception as error:  # safetensors and torch raise different types for a broken or a foreign file
+    except Exception as error:  # safetensors and torch raise different types for a broken or a foreign file, or senseless sizes
         raise ValueError(f"{folder / WEIGHTS_NAME}: does not fit {CONFIG_NAME}: {error}") from None
     return EncodecCodec(name or folder.name, model, config.num_codebooks, asdict(config))
 
@@ -157,6 +153,10 @@ def load_pretrained_24khz(kbps: float = 6.0, path: Path | None = None) -> Encode
 
     `path` is the downloaded `encodec_24khz-d7cc33bc.th`; without it torch.hub downloads (or reuses) it.
     """
+    if kbps not in PRETRAINED_KBPS:
+        raise ValueError(f"encodec_24khz: bandwidth {kbps:g}; expected one of {', '.join(map('{:g}'.format, PRETRAINED_KBPS))} kbit/s")
+    if path is not None and not path.is_file():
+        raise ValueError(f"{path}: not found; expected the file encodec_24khz-d7cc33bc.th")
     try:
         model = EncodecModel.encodec_model_24khz(pretrained=path is None)
     except OSError as error:
@@ -165,15 +165,13 @@ def load_pretrained_24khz(kbps: float = 6.0, path: Path | None = None) -> Encode
             "and give its path (--codec_path FILE)"
         ) from None
     if path is not None:
-        _load_checkpoint(model, Path(path))
+        _load_checkpoint(model, path)
     model.set_target_bandwidth(kbps)
     num_codebooks = int(kbps * 1000 / (model.frame_rate * PRETRAINED_BITS_PER_CODE))
     return EncodecCodec(f"encodec_24khz:{kbps:g}", model, num_codebooks, {"kbps": kbps})
 
 
 def _load_checkpoint(model: EncodecModel, path: Path) -> None:
-    if not path.is_file():
-        raise ValueError(f"{path}: not found; expected the file encodec_24khz-d7cc33bc.th")
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:

@@ -25,6 +25,7 @@ from speechlm.codecs.encodec import EncodecConfig, build_model, save_folder
 from speechlm.codecs.losses import MelLoss, discriminator_loss, generator_loss
 from speechlm.codecs.progress import Log
 from speechlm.codecs.rvq import Quantized, init_codebooks, quantize_and_learn
+from speechlm.data.files import storage_errors
 from speechlm.data.kaldi import Span
 
 CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "train.log"
@@ -141,15 +142,20 @@ class Trainer:
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {"step": self.step, "config": asdict(self.config)}
         temporary = out_dir / f".{CHECKPOINT_NAME}.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, out_dir / CHECKPOINT_NAME)
+        with storage_errors(out_dir / CHECKPOINT_NAME):
+            torch.save(state, temporary)
+            os.replace(temporary, out_dir / CHECKPOINT_NAME)
         save_folder(out_dir, self.model, self.config.model)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint if there is one; raise ValueError if it was made with another config."""
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+        except Exception as error:  # torch raises many types for a damaged file
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path}: cannot be read ({reason}). Delete it to start this training again.") from None
         mine = asdict(self.config)
         changed = [f"{key}: {value} -> {mine.get(key)}" for key, value in state["config"].items() if value != mine.get(key)]
         if changed:

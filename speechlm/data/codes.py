@@ -1,11 +1,13 @@
-"""Code matrices to a Kaldi archive: `codes.ark` and `codes.scp`."""
+"""Code matrices to a Kaldi archive: `codes.ark` and `codes.scp`; and which codec made them: `codec.json`."""
 
+import json
 from pathlib import Path
 
 import kaldiio
 import numpy as np
 
 from speechlm.data.files import atomic_write
+from speechlm.data.settings import read_json
 
 
 def write_archive(path: Path, codes: dict[str, np.ndarray]) -> dict[str, int]:
@@ -23,3 +25,22 @@ def write_codes(folder: Path, codes: dict[str, np.ndarray]) -> None:
     offsets = write_archive(folder / "codes.ark", codes)
     with atomic_write(folder / "codes.scp") as stream:
         stream.writelines(f"{key} {folder / 'codes.ark'}:{offset}\n" for key, offset in offsets.items())
+
+
+def write_codec(folder: Path, codec: str, fingerprint: str) -> None:
+    """Note in `folder/codec.json` which codec its codes are of."""
+    with atomic_write(folder / "codec.json") as stream:
+        json.dump({"codec": codec, "fingerprint": fingerprint}, stream, indent=1)
+
+
+def require_codec(folder: Path, fingerprint: str) -> None:
+    """Raise ValueError naming both codecs, if `folder/codec.json` says that its codes are of another one."""
+    path = folder / "codec.json"
+    if not path.is_file():  # codes that were not made by this package
+        return
+    found = read_json(path)
+    if found["fingerprint"] != fingerprint:
+        raise ValueError(
+            f"{path}: the codes are of codec {found['codec']} (fingerprint {found['fingerprint'][:16]}), the model speaks codec "
+            f"{fingerprint[:16]}. Give the --codec and --dumpdir that the model was trained with, or train again: ./run.sh --stage 2 --expdir NEW"
+        )

@@ -1,12 +1,24 @@
 """Atomic files and finished stages: the two things that make every command restartable."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterable, Iterator
+
+TEMPORARY = ".part"  # how the name of a file that is being written ends
+STORAGE_ERRORS = {  # what the system says of a disk -> what to do
+    errno.ENOSPC: "Free space there, or name a folder on another disk",
+    errno.EDQUOT: "Remove files of yours there, ask for more quota, or name a folder on another disk",
+    errno.EFBIG: "Raise the limit on file sizes (ulimit -f), or name a folder on another disk",
+    errno.EROFS: "Name a folder that can be written to",
+    errno.EACCES: "Change its permissions, or name a folder of yours",
+    errno.EPERM: "Change its permissions, or name a folder of yours",
+}
 
 
 @contextmanager
@@ -18,17 +30,47 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.chmod(temporary, 0o644)
+    with storage_errors(path):
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
+        try:
+            os.chmod(temporary, 0o644)
+            with os.fdopen(handle, mode, encoding=encoding) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def storage_errors(path: str | Path) -> Iterator[None]:
+    """Turn what the libraries make of a full or read-only disk (each its own exception) into an OSError that names `path`."""
     try:
-        with os.fdopen(handle, mode, encoding=encoding) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield
+    except Exception as error:
+        number = _storage_errno(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _storage_errno(error: BaseException | None) -> int | None:
+    """Return the error number of an exception or of what it came from, if it is one of storage."""
+    while error is not None:
+        told = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number in STORAGE_ERRORS:
+            return number
+        error = error.__context__
+    return None
+
+
+def remove_abandoned(folder: str | Path) -> None:
+    """Remove what `atomic_write` left in a folder when its process was killed. Nobody else may be writing there."""
+    for path in Path(folder).glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def file_digest(path: str | Path) -> str:
@@ -46,16 +88,18 @@ def settings_digest(settings: dict) -> str:
 
 
 @contextmanager
-def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str | Path] = ()) -> Iterator[bool]:
-    """Run a block once for given settings and input files.
+def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str | Path] = (), outputs: Iterable[str] = ()) -> Iterator[bool]:
+    """Run a block once for given settings and input files, as long as what it wrote is there.
 
-    Yields True if there is work to do. When the block ends without an error, a record of the settings
-    and of the inputs' digests is written to `out_dir/.done.<name>.json`; the next call with the same
-    ones yields False. A changed setting or input is named and the work is done again.
+    Yields True if there is work to do. When the block ends without an error, a record of the settings, of the inputs'
+    digests and of the outputs' sizes is written to `out_dir/.done.<name>.json`; the next call with the same ones yields
+    False. A changed setting, input or output is named and the work is done again. `outputs` are patterns of files in
+    `out_dir`: "text", "wav/*.wav".
     """
-    record_path = Path(out_dir) / f".done.{name}.json"
+    out_dir, outputs = Path(out_dir), list(outputs)
+    record_path = out_dir / f".done.{name}.json"
     record = {"settings": settings, "inputs": {str(p): file_digest(p) for p in inputs}}
-    record = json.loads(json.dumps(record))
+    record = json.loads(json.dumps(record)) | {"outputs": sizes(out_dir, outputs)}
     if record_path.exists():
         changed = _differences(json.loads(record_path.read_text(encoding="utf-8")), record)
         if not changed:
@@ -64,17 +108,35 @@ def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str |
             return
         print(f"{name}: done again in {out_dir}, because of {'; '.join(changed)}", flush=True)
         record_path.unlink()
+    remove_abandoned(out_dir)
     yield True
+    record["outputs"] = sizes(out_dir, outputs)
+    missing = [pattern for pattern, (files, _) in record["outputs"].items() if not files]
+    assert not missing, f"{name}: wrote no {', '.join(missing)} in {out_dir}"
     with atomic_write(record_path) as stream:
         json.dump(record, stream, indent=1, sort_keys=True)
 
 
+def sizes(folder: Path, patterns: Iterable[str]) -> dict[str, list[int]]:
+    """Return {pattern: [number of files, their bytes together]}: enough to notice a file that vanished or was cut."""
+    found = {}
+    for pattern in patterns:
+        bytes_of_each = [path.stat().st_size for path in folder.glob(pattern)]
+        found[pattern] = [len(bytes_of_each), sum(bytes_of_each)]
+    return found
+
+
 def _differences(old: dict, new: dict) -> list[str]:
     found = []
-    for kind in ("settings", "inputs"):
+    for kind in ("settings", "inputs", "outputs"):
         before, after = old.get(kind, {}), new[kind]
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):
-                detail = f" ({before.get(key)} -> {after.get(key)})" if kind == "settings" else " (content)"
-                found.append(f"{kind[:-1]} {key}{detail}")
+                found.append(f"{kind[:-1]} {key} ({_describe(kind, before.get(key))} -> {_describe(kind, after.get(key))})")
     return found
+
+
+def _describe(kind: str, value) -> str:
+    if kind == "outputs":
+        return "not recorded" if value is None else f"{value[0]} files of {value[1]} bytes"
+    return ("none" if value is None else f"sha256 {value[:12]}") if kind == "inputs" else str(value)

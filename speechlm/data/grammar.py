@@ -13,21 +13,29 @@ and `{name}` in a string stands for another rule, expanded to the SAME alternati
 
 import random
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from speechlm.data.settings import fill, read_yaml
 
 _REFERENCE = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a grammar file holds."""
+
+    languages: list[str]
+    rules: dict
 
 
 class Grammar:
     """A synchronous grammar: `languages`, and rules of which `sentence` is the start."""
 
     def __init__(self, path: str | Path):
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         self.path = Path(path)
-        self.languages: list[str] = content["languages"]
-        self.rules: dict[str, list[dict[str, str]]] = content["rules"]
+        content = fill(Content, read_yaml(path), str(path))
+        self.languages, self.rules = content.languages, content.rules
         self._check()
 
     def sample(self, rng: random.Random) -> dict[str, str]:
@@ -58,14 +66,37 @@ class Grammar:
         return _REFERENCE.sub(lambda m: self._expand(m[1], lang, m[2], chosen, rng), text)
 
     def _check(self) -> None:
-        problems = []
-        for name, alternatives in self.rules.items():
-            for entry in alternatives:
-                problems += [f"rule {name}: {entry} lacks {lang}" for lang in self.languages if lang not in entry]
-                for reference, _ in _REFERENCE.findall(" ".join(str(text) for text in entry.values())):
-                    if reference not in self.rules:
-                        problems.append(f"rule {name}: no rule is named {reference}")
-        if "sentence" not in self.rules:
-            problems.append("no rule is named sentence")
+        problems = self._check_types()
+        if not problems:
+            problems = [
+                f"rule {name}: {entry} lacks {lang}"
+                for name, alternatives in self.rules.items()
+                for entry in alternatives
+                for lang in self.languages
+                if lang not in entry
+            ]
+            problems += self._check_references()
         if problems:
             raise ValueError(f"{self.path}: " + "; ".join(problems))
+
+    def _check_types(self) -> list[str]:
+        problems = [] if "sentence" in self.rules else ["no rule is named sentence"]
+        for name, alternatives in self.rules.items():
+            if not (isinstance(name, str) and isinstance(alternatives, list) and alternatives):
+                problems.append(f"rule {name!r}: found no list of alternatives")
+            elif not all(
+                isinstance(entry, dict) and all(isinstance(text, str) for pair in entry.items() for text in pair) for entry in alternatives
+            ):
+                problems.append(f"rule {name}: an alternative is not one string per language")
+        return problems
+
+    def _check_references(self) -> list[str]:
+        """Return the references to no rule, and the rules that stand for themselves (by way of others), hence for ever."""
+        used = {
+            name: {reference for entry in alternatives for text in entry.values() for reference, _ in _REFERENCE.findall(text)}
+            for name, alternatives in self.rules.items()
+        }
+        unknown = [f"rule {name}: no rule is named {r}" for name in used for r in sorted(used[name] - used.keys())]
+        while leaves := [name for name in used if not used[name] & used.keys()]:
+            used = {name: references for name, references in used.items() if name not in leaves}
+        return unknown or [f"rule {name}: it stands for itself, or for a rule that does" for name in used]

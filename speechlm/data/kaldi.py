@@ -6,7 +6,7 @@ suffix: `text.es`, `text.en`. A file without a suffix belongs to the language gi
 A text-only set has only `text.<lang>`. `segments[.<lang>]` (id recording start end, in seconds) is optional.
 
 Paths in `wav.scp` are relative to the current folder, as in Kaldi. Unlike Kaldi, an entry is never a command:
-nothing that a corpus says reaches a shell.
+nothing that a corpus says reaches a shell. The order of the lines does not matter: ids are sorted where they are used.
 """
 
 import re
@@ -15,35 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterable, Mapping
 
-import soundfile
-
+from speechlm.data.audio import AudioError, Span, check_header
 from speechlm.data.files import atomic_write
+from speechlm.data.items import BadItem, Problem, group, ids_of, printable, shorten
 
 ID_PATTERN = re.compile(r"[^\s/\\.:|\x00-\x1f\ufeff-][^\s/\\:|\x00-\x1f]{0,199}")
 SIDE_PATTERN = re.compile(r"\.([a-z]{2,3})")
-SHOWN = 5  # examples named in a message about many utterances
-
-
-@dataclass(frozen=True)
-class Span:
-    """A stretch of an audio file; `end_sec` None means to the end of the file."""
-
-    path: str
-    start_sec: float = 0.0
-    end_sec: float | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong in a data directory: where, what, what should be there, and how to mend it."""
-
-    file: str
-    found: str
-    expected: str
-    mend: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: found {self.found}; expected {self.expected}.\n    Mend: {self.mend}"
+CONTROL_PATTERN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # the last two are line ends to many programs
+MAX_WORDS = 900  # the longest recording (five minutes) at three words a second, faster than any reader
+MAX_CHARACTERS = 6000  # the same for languages that do not set words apart, at twenty a second
+LONGEST_SEC = 1e7  # of a recording: four months; keeps sample numbers exact
 
 
 @dataclass
@@ -51,81 +32,83 @@ class Table:
     """A scanned `id value` file: the entries that are right, and what is wrong with the others."""
 
     entries: dict[str, str] = field(default_factory=dict)
+    bad: list[BadItem] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """A directory with all its mistakes.
+
+    `ids` (sorted) are right in every file; `bad` says what is wrong with the others, `problems` what is wrong with whole files.
+    `texts` and `audio` are by side, then by id; they may hold ids that are bad elsewhere.
+    """
+
+    path: Path
+    sides: list[str]
+    texts: dict[str, dict[str, str]]
+    audio: dict[str, dict[str, Span]]
+    speakers: dict[str, str]
+    ids: list[str]
+    bad: list[BadItem]
+    problems: list[Problem]
 
 
 # ---------------------------------------------------------------- one file
 
 
 def scan_table(path: str | Path, may_be_empty: bool = False) -> Table:
-    """Read an `id value` file, collecting every problem instead of stopping at the first.
+    """Read an `id value` file, collecting every mistake instead of stopping at the first.
 
     With `may_be_empty`, an id alone has the value "" (a recogniser that heard nothing).
     """
     path, table = Path(path), Table()
+    mend = "run the stage that writes it (./run.sh --stage N)"
     if not path.is_file():
-        table.problems.append(
-            Problem(str(path), "no such file", "one line `id value` per utterance", "run the stage that writes it (./run.sh --stage N)")
-        )
+        table.problems.append(Problem(str(path), "no such file", "one line `id value` per utterance", mend))
         return table
-    bad = defaultdict(list)
+    seen = set()
     for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
         if raw:
-            _scan_line(number, raw, may_be_empty, table.entries, bad)
-    for what, where in bad.items():
-        expected, mend = _LINE_ADVICE[what]
-        table.problems.append(
-            Problem(str(path), f"{len(where)} x {what} ({_shorten(where)})", expected, mend.format(file=path, dir=path.parent))
-        )
-    if not table.entries and not bad:
-        table.problems.append(
-            Problem(str(path), "an empty file", "at least one utterance", "delete it and run the stage that writes it (./run.sh --stage N)")
-        )
+            _scan_line(f"line {number}", raw, may_be_empty, seen, table, str(path))
+    if not seen:
+        table.problems.append(Problem(str(path), "an empty file", "at least one utterance", f"delete it and {mend}"))
     return table
 
 
-def _scan_line(number: int, raw: bytes, may_be_empty: bool, entries: dict[str, str], bad: dict[str, list[str]]) -> None:
-    try:
-        line = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        bad["bytes that are not UTF-8"].append(f"line {number}")
-        return
-    if line.endswith("\r"):
-        bad["a Windows line end"].append(f"line {number}")
-    key, value = (line.split(maxsplit=1) + ["", ""])[:2]
-    if not ID_PATTERN.fullmatch(key):
-        bad["an id that cannot name a file"].append(f"line {number}: {key!r}")
-    elif key in entries:
-        bad["a duplicate id"].append(f"line {number}: {key}")
-    elif not value.strip() and not may_be_empty:
-        bad["an id with nothing after it"].append(f"line {number}: {key}")
+def _scan_line(line: str, raw: bytes, may_be_empty: bool, seen: set[str], table: Table, path: str) -> None:
+    """Add one line to a table's entries, or to what is bad. Of a duplicate id no line is right."""
+    text = raw.decode("utf-8", "backslashreplace")
+    key, value = (re.split(r"[ \t]+", text.strip(" \t\r"), maxsplit=1) + [""])[:2]
+    kind = _line_fault(raw, key, value, may_be_empty)
+    key = key if ID_PATTERN.fullmatch(key) else printable(key) or line
+    if key in seen:
+        table.entries.pop(key, None)
+        kind = kind or "duplicate id"
+    seen.add(key)
+    if kind:
+        table.bad.append(BadItem(key, kind, path, f"{line}: {printable(text)}"))
     else:
-        entries[key] = value.strip()
+        table.entries[key] = value
 
 
-_LINE_ADVICE = {  # what is wrong -> (expected, how to mend it)
-    "bytes that are not UTF-8": (
-        "UTF-8 text",
-        "iconv -f LATIN1 -t UTF-8 {file} > {file}.utf8 && mv {file}.utf8 {file} (name the true encoding)",
-    ),
-    "a Windows line end": ("lines that end in \\n", "sed -i 's/\\r$//' {file}"),
-    "an id that cannot name a file": (
-        "ids of at most 200 characters without / \\ : | or blanks, that do not start with . or -",
-        "change the id in every file of the directory, in local/data.sh",
-    ),
-    "a duplicate id": ("each id once", "remove equal lines: sort -u -o {file} {file} ; give different utterances different ids"),
-    "an id with nothing after it": (
-        "`id value`",
-        "write the value, or remove the utterance: python -m speechlm.bin.validate_data {dir} --drop",
-    ),
-}
+def _line_fault(raw: bytes, key: str, value: str, may_be_empty: bool) -> str:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    if raw.endswith(b"\r"):
+        return "Windows line end"
+    if not ID_PATTERN.fullmatch(key):
+        return "bad id"
+    return "" if may_be_empty or value.strip() else "empty"
 
 
 def read_table(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
     """Return {id: value} of a Kaldi file in file order; raise ValueError naming every bad line."""
     table = scan_table(path, may_be_empty)
-    if table.problems:
-        raise ValueError("\n".join(str(p) for p in table.problems))
+    if problems := table.problems + group(table.bad):
+        raise ValueError("\n".join(str(p) for p in problems))
     return table.entries
 
 
@@ -133,7 +116,7 @@ def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
     """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; raise ValueError for a bad id."""
     bad = [key for key in entries if not ID_PATTERN.fullmatch(key)]
     if bad:
-        raise ValueError(f"{path}: {len(bad)} ids cannot name a file ({_shorten(map(repr, bad))}). Use letters, digits, - and _.")
+        raise ValueError(f"{path}: {len(bad)} ids cannot name a file ({shorten(map(repr, bad))}). Use letters, digits, - and _.")
     with atomic_write(path) as stream:
         for key in sorted(entries):
             stream.write(f"{key} {' '.join(entries[key].split())}\n")
@@ -169,29 +152,31 @@ def read_text(data_dir: str | Path, side: str) -> dict[str, str]:
     return read_table(side_path(data_dir, "text", side))
 
 
-def has_audio(data_dir: str | Path, side: str) -> bool:
-    """Tell whether a directory holds recordings in a language."""
-    return side_path(data_dir, "wav.scp", side).is_file()
-
-
 def read_audio(data_dir: str | Path, side: str) -> dict[str, Span]:
     """Return {utterance id: where its audio is} of one language, through `segments` if there are any."""
     recordings = read_table(side_path(data_dir, "wav.scp", side))
     segments_path = side_path(data_dir, "segments", side)
     if not segments_path.is_file():
         return {key: Span(path) for key, path in recordings.items()}
-    return {key: _segment(segments_path, key, value, recordings) for key, value in read_table(segments_path).items()}
+    spans, bad = _read_segments(segments_path, read_table(segments_path), recordings)
+    if bad:
+        raise ValueError("\n".join(str(p) for p in group(bad)))
+    return spans
 
 
-def _segment(path: Path, key: str, value: str, recordings: Mapping[str, str]) -> Span:
-    try:
-        recording, start, end = value.split()
-        span = Span(recordings[recording], float(start), float(end))
-    except (ValueError, KeyError):
-        raise ValueError(f"{path}: found `{key} {value}`; expected `{key} recording start_sec end_sec`, a recording of wav.scp") from None
-    if not 0 <= span.start_sec < span.end_sec:
-        raise ValueError(f"{path}: {key} runs from {start} to {end} s; expected 0 <= start < end")
-    return span
+def _read_segments(path: Path, entries: Mapping[str, str], recordings: Mapping[str, str]) -> tuple[dict[str, Span], list[BadItem]]:
+    spans, bad = {}, []
+    for key, value in entries.items():
+        try:
+            recording, start, end = value.split()
+            span = Span(recordings[recording], float(start), float(end))
+            if not 0 <= span.start_sec < span.end_sec < LONGEST_SEC:
+                raise ValueError
+        except (ValueError, KeyError):
+            bad.append(BadItem(key, "bad segment", str(path), printable(value)))
+        else:
+            spans[key] = span
+    return spans, bad
 
 
 def read_speakers(data_dir: str | Path) -> dict[str, str]:
@@ -219,21 +204,35 @@ def write_data_dir(data_dir: str | Path, tables: Mapping[str, Mapping[str, str]]
 # ---------------------------------------------------------------- validation
 
 
+def scan_data_dir(data_dir: str | Path, lang: str | None = None) -> DataDir:
+    """Read all tables of a directory, opening no recording; raise ValueError if it is no data directory."""
+    data_dir = Path(data_dir)
+    sides = list_sides(data_dir, lang)
+    tables = {path: scan_table(path) for path in _files_of(data_dir, sides)}
+    for path, table in tables.items():
+        _drop_bad_values(path, table)
+    bad = [item for table in tables.values() for item in table.bad]
+    audio = {}
+    for side in sides:
+        if (path := side_path(data_dir, "wav.scp", side)) in tables:
+            audio[side], faults = _scan_audio(tables, path, side_path(data_dir, "segments", side))
+            bad += faults
+    keyed = _keyed(tables, data_dir, sides)
+    bad += _missing_ids(keyed)
+    ids = sorted(set().union(*(table.entries for table in keyed.values())) - ids_of(bad))
+    texts = {side: tables[path].entries for side in sides if (path := side_path(data_dir, "text", side)) in tables}
+    speakers = tables[data_dir / "utt2spk"].entries if data_dir / "utt2spk" in tables else {}
+    problems = [problem for table in tables.values() for problem in table.problems]
+    return DataDir(data_dir, sides, texts, audio, speakers, ids, sorted(set(bad)), problems)
+
+
 def validate_data_dir(data_dir: str | Path, lang: str | None = None, open_audio: bool = True) -> list[Problem]:
     """Return all problems of a directory at once; an empty list means that every later stage can read it.
 
     With `open_audio`, the header of every recording is read (about 0.1 ms each). Raises ValueError if it is no data directory.
     """
-    data_dir = Path(data_dir)
-    sides = list_sides(data_dir, lang)
-    tables = {path: scan_table(path) for path in _files_of(data_dir, sides)}
-    problems = [p for table in tables.values() for p in table.problems]
-    problems += _check_same_ids(data_dir, {path: table.entries for path, table in tables.items()})
-    problems += _check_spk2utt(data_dir)
-    for path in tables:
-        if path.name.startswith("wav.scp"):
-            problems += _check_recordings(path, tables[path].entries, open_audio)
-    return problems
+    data = scan_data_dir(data_dir, lang)
+    return data.problems + _check_spk2utt(data) + group(data.bad + (check_headers(data) if open_audio else []))
 
 
 def require_valid(data_dir: str | Path, lang: str | None = None, open_audio: bool = True) -> None:
@@ -244,6 +243,19 @@ def require_valid(data_dir: str | Path, lang: str | None = None, open_audio: boo
         raise ValueError(f"{data_dir} has {len(problems)} problem(s):\n{listing}")
 
 
+def check_headers(data: DataDir) -> list[BadItem]:
+    """Return what the headers of the recordings say against them."""
+    bad = []
+    for side, spans in data.audio.items():
+        file = str(side_path(data.path, "wav.scp", side))
+        for key, span in spans.items():
+            try:
+                check_header(span)
+            except AudioError as error:
+                bad.append(BadItem(key, error.kind, file, str(error)))
+    return bad
+
+
 def _files_of(data_dir: Path, sides: Iterable[str]) -> list[Path]:
     """Return the files to check: what is there of each side, and utt2spk wherever there is audio."""
     files = {p for side in sides for stem in ("text", "wav.scp", "segments") if (p := side_path(data_dir, stem, side)).is_file()}
@@ -252,68 +264,70 @@ def _files_of(data_dir: Path, sides: Iterable[str]) -> list[Path]:
     return sorted(files)
 
 
-def _check_same_ids(data_dir: Path, tables: dict[Path, dict[str, str]]) -> list[Problem]:
-    segmented = {p.name.replace("segments", "wav.scp") for p in tables if p.name.startswith("segments")}
-    keyed = {p: set(entries) for p, entries in tables.items() if p.name not in segmented}
-    everything, problems = set().union(*keyed.values()), []
-    mend = f"run local/data.sh again, or drop incomplete utterances: python -m speechlm.bin.validate_data {data_dir} --drop"
-    for path, keys in keyed.items():
-        missing = sorted(everything - keys)
-        others = sorted(p.name for p, other in keyed.items() if other & set(missing))
-        if missing:
-            found = f"{len(missing)} utterance(s) of {', '.join(others)} without a (valid) line here ({_shorten(missing)})"
-            problems.append(Problem(str(path), found, "the same utterance ids in every file", mend))
-    return problems
+def _drop_bad_values(path: Path, table: Table) -> None:
+    """Move the entries whose value is wrong for their file to what is bad."""
+    for key, value in list(table.entries.items()):
+        if kind := _value_fault(path.name, value):
+            table.bad.append(BadItem(key, kind, str(path), printable(value)))
+            del table.entries[key]
 
 
-def _check_spk2utt(data_dir: Path) -> list[Problem]:
-    utt2spk, spk2utt = data_dir / "utt2spk", data_dir / "spk2utt"
-    if not utt2spk.is_file():
+def _value_fault(name: str, value: str) -> str:
+    if CONTROL_PATTERN.search(value):
+        return "control character"
+    if name.startswith("wav.scp") and value.endswith("|"):
+        return "a command"
+    if name.startswith("text") and (len(value.split()) > MAX_WORDS or len(value) > MAX_CHARACTERS):
+        return "too many words"
+    return "bad id" if name == "utt2spk" and not ID_PATTERN.fullmatch(value) else ""
+
+
+def _scan_audio(tables: dict[Path, Table], wav_scp: Path, segments: Path) -> tuple[dict[str, Span], list[BadItem]]:
+    if segments in tables:
+        return _read_segments(segments, tables[segments].entries, tables[wav_scp].entries)
+    return {key: Span(path) for key, path in tables[wav_scp].entries.items()}, []
+
+
+def _keyed(tables: dict[Path, Table], data_dir: Path, sides: Iterable[str]) -> dict[Path, Table]:
+    """Return the tables whose ids are utterances: not a wav.scp that `segments` cuts, nor files that are no tables."""
+    segmented = {side_path(data_dir, "wav.scp", side) for side in sides if side_path(data_dir, "segments", side) in tables}
+    return {path: table for path, table in tables.items() if path not in segmented and not table.problems}
+
+
+def _missing_ids(keyed: dict[Path, Table]) -> list[BadItem]:
+    seen = {path: set(table.entries) | ids_of(table.bad) for path, table in keyed.items()}
+    everything, bad = set().union(*seen.values()), []
+    for path, keys in seen.items():
+        for key in everything - keys:
+            others = ", ".join(sorted(other.name for other in seen if key in seen[other]))
+            bad.append(BadItem(key, "missing in a file", str(path), f"no line here, but in {others}"))
+    return bad
+
+
+def _check_spk2utt(data: DataDir) -> list[Problem]:
+    """Compare the good utterances; a bad one may be in spk2utt or not."""
+    path, bad = data.path / "spk2utt", ids_of(data.bad)
+    utt2spk = {key: data.speakers[key] for key in data.ids if key in data.speakers}
+    if not utt2spk:
         return []
-    if spk2utt.is_file() and scan_table(spk2utt).entries == invert(scan_table(utt2spk).entries):
-        return []
-    found = "a file that is not the inverse of utt2spk" if spk2utt.is_file() else "no such file"
-    return [Problem(str(spk2utt), found, "the inverse of utt2spk", f"python -m speechlm.bin.validate_data {data_dir} --fix")]
-
-
-def _check_recordings(path: Path, entries: dict[str, str], open_audio: bool) -> list[Problem]:
-    commands = [key for key, value in entries.items() if value.endswith("|")]
-    missing = [f"{key}: {value}" for key, value in entries.items() if not value.endswith("|") and not Path(value).is_file()]
-    problems = []
-    if commands:
-        mend = "run the commands once, and write the path of the resulting wav files"
-        problems.append(Problem(str(path), f"{len(commands)} x a command ({_shorten(commands)})", "paths of audio files", mend))
-    if missing:
-        mend = f"paths are relative to {Path.cwd()}; run local/data.sh there again"
-        problems.append(Problem(str(path), f"{len(missing)} x no such audio file ({_shorten(missing)})", "files that exist", mend))
-    if open_audio:
-        bad = [f"{key}: {value}" for key, value in entries.items() if Path(value).is_file() and not _is_audio(value)]
-        if bad:
-            mend = "make the files again: delete them and run local/data.sh"
-            problems.append(
-                Problem(str(path), f"{len(bad)} x empty or not audio ({_shorten(bad)})", "wav or flac files with samples", mend)
-            )
-    return problems
-
-
-def _is_audio(path: str) -> bool:
-    try:
-        return soundfile.info(path).frames > 0
-    except (soundfile.LibsndfileError, RuntimeError):
-        return False
-
-
-def _shorten(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    found = "no such file"
+    if path.is_file():
+        found = "a file that is not the inverse of utt2spk"
+        listed = {key: speaker for speaker, keys in scan_table(path).entries.items() for key in keys.split()}
+        if {key: speaker for key, speaker in listed.items() if key in utt2spk or printable(key) not in bad} == utt2spk:
+            return []
+    return [Problem(str(path), found, "the inverse of utt2spk", f"python -m speechlm.bin.validate_data {data.path} --fix")]
 
 
 # ---------------------------------------------------------------- mending
 
 
 def fix_spk2utt(data_dir: str | Path) -> None:
-    """Rewrite `spk2utt` from `utt2spk`."""
-    write_table(Path(data_dir) / "spk2utt", invert(read_table(Path(data_dir) / "utt2spk")))
+    """Rewrite `spk2utt` from the lines of `utt2spk` that are right."""
+    path = Path(data_dir) / "utt2spk"
+    table = scan_table(path)
+    _drop_bad_values(path, table)
+    write_table(path.with_name("spk2utt"), invert(table.entries))
 
 
 def drop_incomplete(data_dir: str | Path, lang: str | None = None) -> list[str]:
@@ -321,16 +335,13 @@ def drop_incomplete(data_dir: str | Path, lang: str | None = None) -> list[str]:
 
     Never done unasked: a test set that shrinks silently makes scores incomparable.
     """
-    data_dir = Path(data_dir)
-    tables = {p: scan_table(p).entries for p in _files_of(data_dir, list_sides(data_dir, lang))}
-    for path, entries in tables.items():
-        if path.name.startswith("wav.scp"):
-            tables[path] = {k: v for k, v in entries.items() if Path(v).is_file() and _is_audio(v)}
-    segmented = {p.name.replace("segments", "wav.scp") for p in tables if p.name.startswith("segments")}
-    keyed = {p: entries for p, entries in tables.items() if p.name not in segmented}
-    kept = set.intersection(*(set(entries) for entries in keyed.values()))
-    for path, entries in keyed.items():
-        write_table(path, {key: value for key, value in entries.items() if key in kept})
-    if (data_dir / "utt2spk").is_file():
-        fix_spk2utt(data_dir)
-    return sorted(set().union(*keyed.values()) - kept)
+    data = scan_data_dir(data_dir, lang)
+    bad = ids_of(data.bad + check_headers(data))
+    tables = {path: scan_table(path) for path in _files_of(data.path, data.sides)}
+    keyed = _keyed(tables, data.path, data.sides)
+    for path, table in tables.items():
+        kept = set(data.ids) - bad if path in keyed else set(table.entries) - bad
+        write_table(path, {key: value for key, value in table.entries.items() if key in kept})
+    if (data.path / "utt2spk").is_file():
+        fix_spk2utt(data.path)
+    return sorted(bad)

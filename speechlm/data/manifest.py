@@ -14,7 +14,10 @@ import kaldiio.matio
 import numpy as np
 
 from speechlm.data.files import atomic_write
-from speechlm.data.kaldi import list_sides, read_speakers, read_table, read_text, side_path
+from speechlm.data.items import LEFT_OUT, group, ids_of, read_items, shorten
+from speechlm.data.kaldi import DataDir, read_table, scan_data_dir
+
+EXTRACT = "python -m speechlm.bin.extract_codes"
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ def load_manifest(path: str | Path) -> list[Record]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file. Write it: python -m speechlm.bin.manifest --data data/<set> --codes {path.parent}")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    records = [_parse(f"{path}:{number}", line, path.parent) for number, line in enumerate(lines, start=1)]
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")  # not splitlines, which also ends a line at U+2028 in a text
+    records = [_parse(f"{path}:{number}", line, path.parent) for number, line in enumerate(lines, start=1) if lines != [b""]]
     if not records:
         raise ValueError(f"{path}: no utterances. Delete it and run: python -m speechlm.bin.manifest")
     if len({r.id for r in records}) < len(records):
@@ -50,20 +53,25 @@ def load_manifest(path: str | Path) -> list[Record]:
     return records
 
 
-def _parse(where: str, line: str, folder: Path) -> Record:
+def _parse(where: str, line: bytes, folder: Path) -> Record:
     try:
         fields = json.loads(line)
         codes = {side: _parse_ref(folder, place, frames) for side, (place, frames) in fields["codes"].items()}
-        return Record(fields["id"], fields["speaker"], dict(fields["text"]), codes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        record = Record(fields["id"], fields["speaker"], dict(fields["text"]), codes)
+        if not all(isinstance(value, str) for value in (record.id, record.speaker, *record.text.values())):
+            raise TypeError("id, speaker and texts must be strings")
+        return record
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where}: not a manifest line ({error}). Delete the file and run: python -m speechlm.bin.manifest") from None
 
 
 def _parse_ref(folder: Path, place: str, frames: int) -> CodesRef:
     ark, _, offset = place.rpartition(":")
-    if Path(ark).name != ark:
+    if not ark or Path(ark).name != ark:
         raise ValueError(f"archive {ark!r} is not beside the manifest")
-    return CodesRef(folder / ark, int(offset), int(frames))
+    if not isinstance(frames, int) or not (offset.isascii() and offset.isdigit()):
+        raise ValueError(f"place {place!r} and length {frames!r} are not name:offset and a whole number")
+    return CodesRef(folder / ark, int(offset), frames)
 
 
 def read_codes(ref: CodesRef) -> np.ndarray:
@@ -71,7 +79,7 @@ def read_codes(ref: CodesRef) -> np.ndarray:
     codes_TK = read_matrix(ref.ark, ref.offset)
     if len(codes_TK) != ref.frames:
         raise ValueError(
-            f"{ref.ark}:{ref.offset}: {len(codes_TK)} frames, the manifest says {ref.frames}. Run: python -m speechlm.bin.manifest"
+            f"{ref.ark}:{ref.offset}: {len(codes_TK)} frames, the manifest says {ref.frames}. Write it again: ./run.sh --stage 2 --stop_stage 3"
         )
     return codes_TK
 
@@ -81,17 +89,17 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
 
     Pickled entries, which kaldiio would execute, are refused.
     """
-    mend = "Delete the archive and extract the codes again: python -m speechlm.bin.extract_codes"
+    mend = f"Delete the archive and code its set again: ./run.sh --stage 2 ({EXTRACT})"
     try:
-        with open(ark, "rb") as stream:
+        with open(ark, "rb") as stream, np.errstate(invalid="ignore"):
             stream.seek(offset)
-            if (flag := stream.read(3)) != b"NPY" and flag[:2] != b"\0B":
-                raise ValueError(f"neither a numpy nor a binary Kaldi entry ({flag!r})")
+            if (flag := stream.read(3)) != b"NPY" and (flag[:2] != b"\0B" or flag == b"\0B\4"):
+                raise ValueError(f"neither a numpy nor a binary Kaldi matrix ({flag!r})")
             stream.seek(offset)
             found = kaldiio.matio.read_kaldi(stream)
-    except (OSError, ValueError, EOFError, AssertionError) as error:
-        raise ValueError(f"{ark}:{offset}: {error}. {mend}") from None
-    codes_TK = found.astype(np.int32)
+            codes_TK = found.astype(np.int32)
+    except Exception as error:  # kaldiio and numpy raise many types for a damaged entry, MemoryError among them
+        raise ValueError(f"{ark}:{offset}: {error or type(error).__name__}. {mend}") from None
     if codes_TK.ndim != 2 or not codes_TK.size or (codes_TK != found).any():
         raise ValueError(f"{ark}:{offset}: a {found.dtype} array of shape {found.shape}; expected whole numbers [T, K]. {mend}")
     return codes_TK
@@ -100,22 +108,24 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
 def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None = None) -> list[dict]:
     """Return the manifest's lines (dicts) of a data directory whose codes, if it has audio, are in `codes_dir`.
 
-    Raises ValueError naming the utterances whose codes are missing: none is skipped silently.
+    What stands in `codes_dir/left_out.tsv` is not in it. Raises ValueError naming all other utterances that are bad or
+    have no codes: none is skipped silently.
     """
-    sides = list_sides(data_dir, lang)
-    texts = {side: read_text(data_dir, side) for side in sides if side_path(data_dir, "text", side).is_file()}
-    speakers = read_speakers(data_dir)
-    codes = {side: read_table(p) for side in sides if (p := Path(codes_dir) / f"codes.{side}.scp").is_file()}
-    ids = sorted(speakers or set().union(*texts.values()))
-    for name, table in [(f"codes.{s}.scp", t) for s, t in codes.items()] + [(f"text.{s}", t) for s, t in texts.items()]:
-        _require_all(Path(codes_dir) / name if name.startswith("codes") else Path(data_dir) / name, ids, table)
-    _require_codes(data_dir, codes_dir, sides, codes)
+    data, codes_dir = scan_data_dir(data_dir, lang), Path(codes_dir)
+    left_out = ids_of(read_items(codes_dir / LEFT_OUT))
+    if problems := data.problems + group(item for item in data.bad if item.id not in left_out):
+        raise ValueError("\n".join(map(str, problems)) + "\nThen code the set again: python -m speechlm.bin.extract_codes")
+    codes = {side: read_table(p) for side in data.sides if (p := codes_dir / f"codes.{side}.scp").is_file()}
+    ids = [key for key in data.ids if key not in left_out]
+    for side, table in codes.items():
+        _require_all(codes_dir / f"codes.{side}.scp", ids, table)
+    _require_codes(data, codes_dir, codes)
     return [
         {
             "id": key,
-            "speaker": speakers.get(key, ""),
-            "text": {side: texts[side][key] for side in texts},
-            "codes": {side: _locate(Path(codes_dir), table[key]) for side, table in codes.items()},
+            "speaker": data.speakers.get(key, ""),
+            "text": {side: texts[key] for side, texts in data.texts.items()},
+            "codes": {side: _locate(codes_dir / f"codes.{side}.scp", table[key]) for side, table in codes.items()},
         }
         for key in ids
     ]
@@ -124,24 +134,25 @@ def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None
 def _require_all(path: Path, ids: list[str], table: dict[str, str]) -> None:
     missing = [key for key in ids if key not in table]
     if missing:
-        mend = "python -m speechlm.bin.extract_codes" if path.name.startswith("codes") else "python -m speechlm.bin.validate_data"
-        raise ValueError(f"{path}: {len(missing)} of {len(ids)} utterances missing (first: {', '.join(missing[:5])}). Run: {mend} (again)")
+        raise ValueError(f"{path}: {len(missing)} of {len(ids)} utterances missing ({shorten(missing)}). Run: {EXTRACT} (again)")
 
 
-def _require_codes(data_dir: str | Path, codes_dir: str | Path, sides: list[str], codes: dict) -> None:
-    without = [side for side in sides if side_path(data_dir, "wav.scp", side).is_file() and side not in codes]
-    if without:
-        names = ", ".join(f"codes.{side}.scp" for side in without)
-        raise ValueError(
-            f"{codes_dir}: no {names}. Run: python -m speechlm.bin.extract_codes --data {data_dir} --out {codes_dir} --codec CODEC"
-        )
+def _require_codes(data: DataDir, codes_dir: Path, codes: dict) -> None:
+    if without := [f"codes.{side}.scp" for side in data.audio if side not in codes]:
+        sets = f"--data {data.path.parent} --train_sets {data.path.name} --dump {codes_dir.parent}"
+        raise ValueError(f"{codes_dir}: no {', '.join(without)}. Run: {EXTRACT} {sets} --codec CODEC")
 
 
-def _locate(codes_dir: Path, place: str) -> list:
-    """Turn a codes.scp value (path:offset) into the manifest's [name:offset, T]."""
+def _locate(scp: Path, place: str) -> list:
+    """Turn a value of codes.<side>.scp (path:offset) into the manifest's [name:offset, T]."""
     ark, _, offset = place.rpartition(":")
+    if not (offset.isascii() and offset.isdigit()):
+        raise ValueError(f"{scp}: found the place {place!r}; expected ARCHIVE:OFFSET. Delete the file and run: {EXTRACT}")
     name = Path(ark).name
-    return [f"{name}:{offset}", len(read_matrix(codes_dir / name, int(offset)))]
+    try:
+        return [f"{name}:{offset}", len(read_matrix(scp.parent / name, int(offset)))]
+    except ValueError as error:
+        raise ValueError(f"{scp}: {error}") from None
 
 
 def write_manifest(path: str | Path, lines: list[dict]) -> None:

@@ -11,8 +11,10 @@ NAME = "checkpoint.pth"
 
 
 def save_checkpoint(folder: Path, state: dict) -> None:
-    """Write `checkpoint.pth`; the one before is kept as `checkpoint.prev.pth` until the new one is whole."""
+    """Write `checkpoint.pth`; the one before is kept as `checkpoint.prev.pth`."""
     path = folder / NAME
+    for unfinished in folder.glob(f".{NAME}.*"):  # of a process that was killed while it wrote
+        unfinished.unlink(missing_ok=True)
     if path.exists():
         path.replace(folder / "checkpoint.prev.pth")
     with atomic_write(path, "wb") as stream:
@@ -32,15 +34,3 @@ def load_checkpoint(folder: Path, device: str) -> dict | None:
     if found:
         raise ValueError(f"{folder}: no readable checkpoint among {[str(p) for p in found]}. Delete them to start this training again.")
     return None
-
-
-def random_state() -> dict:
-    """Return the state of torch's random generators."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
-
-
-def restore_random_state(state: dict) -> None:
-    """Undo `random_state`."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])

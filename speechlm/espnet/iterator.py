@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from speechlm.espnet.mixture import Draw, Mixture, Packer, Plan
+from speechlm.espnet.signals import ignore_in_worker
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex
 from speechlm.tokens.sequence import Sequence
 
@@ -74,20 +75,22 @@ class PlannedBatches(Dataset):
     def __init__(self, corpus: Corpus, row_length: int, pad_id: int, num_codebooks: int):
         self._corpus, self._layout = corpus, (row_length, pad_id, num_codebooks)
 
-    def __getitem__(self, planned: tuple[Plan, dict]) -> tuple[list[str], Batch, dict]:
+    def __getitem__(self, planned: tuple[Plan, dict]) -> tuple[Plan, Batch, dict]:
         plan, state = planned
-        batch = pack([[self._corpus.sequence(draw) for draw in row] for row in plan], *self._layout)
-        return [self._corpus.name(draw) for row in plan for draw in row], batch, state
+        return plan, self.build(plan), state
+
+    def build(self, plan: Plan) -> Batch:
+        return pack([[self._corpus.sequence(draw) for draw in row] for row in plan], *self._layout)
 
 
 class TrainingIterator:
-    """Endless (utterance names, batch) pairs of one process; `state` is the position after the last batch taken.
+    """Endless (plan, batch) pairs of one process; `state` is the position after the last batch taken.
 
     With several processes, each plans the whole stream and takes every world-size-th batch.
     """
 
     def __init__(self, corpus: Corpus, packer: Packer, batches: PlannedBatches, rank: int, world: int, num_workers: int):
-        self._packer, self._batches = packer, batches
+        self.corpus, self._packer, self._batches = corpus, packer, batches
         self._rank, self._world, self._num_workers = rank, world, num_workers
         self.state = packer.state()
 
@@ -95,11 +98,13 @@ class TrainingIterator:
         self._packer.restore(state)
         self.state = state
 
-    def __iter__(self) -> Iterator[tuple[list[str], Batch]]:
-        loader = DataLoader(self._batches, batch_size=None, sampler=self._plans(), num_workers=self._num_workers)
-        for names, batch, state in loader:
+    def __iter__(self) -> Iterator[tuple[Plan, Batch]]:
+        # Forked workers start at once and need no copy of the corpus, also in a process that was not forked itself.
+        workers = {"multiprocessing_context": "fork", "worker_init_fn": ignore_in_worker} if self._num_workers else {}
+        loader = DataLoader(self._batches, batch_size=None, sampler=self._plans(), num_workers=self._num_workers, **workers)
+        for plan, batch, state in loader:
             self.state = state
-            yield names, batch
+            yield plan, batch
 
     def _plans(self) -> Iterator[tuple[Plan, dict]]:
         while True:

@@ -18,6 +18,9 @@ class SpeechLMTrainerOptions(TrainerOptions):
     save_interval: int
     eval_interval: int
     dtype: str
+    max_loss_ratio: float
+    skip_steps: list
+    hang_sec: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,3 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--save_interval", type=int, default=200, help="steps between checkpoints")
     steps.add_argument("--eval_interval", type=int, default=500, help="steps between validations")
     steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")
+
+    safety = parser.add_argument_group("Safety")
+    safety.add_argument(
+        "--max_loss_ratio",
+        type=float,
+        default=10.0,
+        help="stop before learning from a batch whose loss is above this many times the usual one, after warm-up (0: never; NaN always stops)",
+    )
+    safety.add_argument("--skip_steps", type=int, nargs="+", default=[], help="steps whose batch is drawn but not learned")
+    safety.add_argument("--nproc", type=int, default=1, help="processes on CPU, each with its own batches (on GPUs: --ngpu)")
+    safety.add_argument("--hang_sec", type=float, default=50.0, help="of several processes: end all if none gets on for so long (0: never)")

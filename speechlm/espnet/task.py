@@ -53,14 +53,15 @@ class SpeechLMTask(AbsTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SpeechLMTrainingModel:
         speechlm = start_from_model(args) if args.init_from else start_from_llm(args)
-        folder = Path(args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        source = str(Path(args.init_from) / "llm") if args.init_from else args.llm
-        copy_llm_files(source, speechlm.llm.config, folder / "llm")
-        speechlm.vocab.save(folder / "vocab.json")
-        spare = speechlm.vocab.num_codebooks - len(args.stream_weights)
-        weights = [*args.stream_weights, *args.stream_weights[-1:] * spare]
-        return SpeechLMTrainingModel(speechlm, weights, args.text_weight)
+        if is_first_process():
+            folder = Path(args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            source = str(Path(args.init_from) / "llm") if args.init_from else args.llm
+            copy_llm_files(source, speechlm.llm.config, folder / "llm")
+            speechlm.vocab.save(folder / "vocab.json")
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # everybody reads these files
+        return training_model(speechlm, args)
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
@@ -77,7 +78,7 @@ class SpeechLMTask(AbsTask):
 
     @classmethod
     def build_iter_factory(cls, args, distributed_option, mode, kwargs=None):
-        """Return the trainer's data: an endless TrainingIterator, or for validation a list of (names, batch)."""
+        """Return the trainer's data: an endless TrainingIterator, or for validation a list of batches."""
         vocab = Vocabulary.load(Path(args.output_dir) / "vocab.json")
         process = (distributed_option.dist_rank or 0, distributed_option.dist_world_size or 1)
         corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else [args.dev_set])
@@ -87,7 +88,18 @@ class SpeechLMTask(AbsTask):
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
         batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_codebooks)
         plans = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
-        return [batches[plan, {}][:2] for plan in plans]
+        return [batches.build(plan) for plan in plans]
+
+
+def is_first_process() -> bool:
+    """Is this the process that writes the files?"""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:
+    """Add the losses' weights, as the options give them."""
+    spare = speechlm.vocab.num_codebooks - len(args.stream_weights)
+    return SpeechLMTrainingModel(speechlm, [*args.stream_weights, *args.stream_weights[-1:] * spare], args.text_weight)
 
 
 def start_from_model(args: argparse.Namespace) -> SpeechLM:

@@ -6,9 +6,12 @@ micro-batches by tokens; this one replaces `run`.
 
 import json
 import logging
+import os
+import signal
 import time
 from collections import defaultdict
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,25 +20,36 @@ from espnet2.train.trainer import Trainer
 from espnet2.utils.build_dataclass import build_dataclass
 from torch import Tensor
 
-from speechlm.espnet.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from speechlm.data.files import atomic_write
+from speechlm.espnet.checkpoint import load_checkpoint, save_checkpoint
+from speechlm.espnet.guard import LossGuard
+from speechlm.espnet.iterator import Corpus
+from speechlm.espnet.launch import beat
+from speechlm.espnet.mixture import Plan
 from speechlm.espnet.options import SpeechLMTrainerOptions
+from speechlm.espnet.signals import STOPPING, StopRequest
 from speechlm.model.folder import save_weights
+from speechlm.tasks.examples import stable_hash
 
 
 class Meter:
-    """Weighted means of named values between two log lines."""
+    """Weighted means of named values: `sums` holds (weighted sum, sum of weights) by name."""
 
     def __init__(self, sums: dict[str, tuple[float, float]] | None = None):
         self.sums = defaultdict(lambda: (0.0, 0.0), sums or {})
 
     def add(self, stats: dict[str, Tensor | None], weight: float) -> None:
+        """Count values; one that is None gets its name but no weight."""
         for name, value in stats.items():
-            if value is not None:
-                total, weights = self.sums[name]
-                self.sums[name] = total + float(value) * weight, weights + weight
+            total, weights = self.sums[name]
+            self.sums[name] = (total, weights) if value is None else (total + float(value) * weight, weights + weight)
+
+    def merge(self, other: "Meter") -> None:
+        for name, (total, weight) in other.sums.items():
+            self.sums[name] = self.sums[name][0] + total, self.sums[name][1] + weight
 
     def means(self) -> dict[str, float]:
-        return {name: total / weights for name, (total, weights) in self.sums.items()}
+        return {name: total / weight for name, (total, weight) in self.sums.items() if weight}
 
 
 class SpeechLMTrainer(Trainer):
@@ -61,38 +75,87 @@ class SpeechLMTrainer(Trainer):
 
 
 class Run:
-    """One training run in one process."""
+    """One training run, in one process of `world`. All processes hold the same state, and agree on when to stop."""
 
     def __init__(self, model, optimizers, data, valid, options: SpeechLMTrainerOptions, distributed):
         self.model, self.optimizers, self.data, self.valid = model, optimizers, data, valid
         self.options, self.folder = options, Path(options.output_dir)
         self.device = "cuda" if options.ngpu > 0 else "cpu"
-        self.world, self.is_main = (distributed.dist_world_size or 1), (distributed.dist_rank or 0) == 0
-        self.step, self.meter = 0, Meter()
+        self.world, self.rank = (distributed.dist_world_size or 1), (distributed.dist_rank or 0)
+        self.step, self.progress, self.meter = 0, 0, Meter()
+        self.guard = LossGuard(options.max_loss_ratio, options.warmup_steps)
+        self.stop = StopRequest()
         self.base_lrs = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-        self.log = Log(self.folder, options.max_steps, options.use_tensorboard) if self.is_main else None
+        batches_per_step = options.accum_grad * self.world
+        self.log = Log(self.folder, options.max_steps, batches_per_step, options.use_tensorboard) if self.rank == 0 else None
 
     def train(self) -> None:
         if self.options.resume:
             self.restore()
         parallel = self.wrap()
-        batches = iter(self.data)
         if self.log:
             self.log.start(self.step)
+            if self.step and self.is_due(self.options.eval_interval) and not self.log.holds("valid", self.step):
+                self.validate()  # left out by the signal that stopped it here
+        batches = iter(self.data)
+        try:
+            with self.stop:
+                self.steps(parallel, batches)
+        finally:
+            batches.close()  # ends the loader's workers
+        self.beat(limit_sec=0)
+        if self.log:
+            save_weights(self.folder / "model.safetensors", self.model.speechlm)
+
+    def steps(self, parallel: torch.nn.Module, batches) -> None:
+        """Train to the last step, or until a signal: then everything is saved as after any other step."""
         while self.step < self.options.max_steps:
             self.set_learning_rate()
             self.one_step(parallel, batches)
             self.step += 1
-            last = self.step == self.options.max_steps
-            if self.log and (last or self.step % (self.options.log_interval or 50) == 0):
-                self.log.write("train", self.step, self.meter.means())
+            if self.is_due(self.options.log_interval or 50):
+                if self.log:
+                    self.log.write("train", self.step, self.meter.means())
                 self.meter = Meter()
-            if last or self.step % self.options.eval_interval == 0:
+            if self.log and self.is_due(self.options.eval_interval):
                 self.validate()
-            if last or self.step % self.options.save_interval == 0:
+            signal_number = self.signal_anywhere()
+            if signal_number or self.is_due(self.options.save_interval):
                 self.save()
-        if self.is_main:
-            save_weights(self.folder / "model.safetensors", self.model.speechlm.state_dict())
+            if signal_number:
+                self.exit_interrupted(signal_number)
+
+    def is_due(self, interval: int) -> bool:
+        return self.step == self.options.max_steps or self.step % interval == 0
+
+    def signal_anywhere(self) -> int:
+        """Return a signal by which a process was asked to stop, the same in all of them; 0 if there is none."""
+        asked = torch.tensor([self.stop.number == number for number in STOPPING], dtype=torch.float32, device=self.device)
+        self.sum_over_processes(asked)
+        return next((int(number) for number, count in zip(STOPPING, asked.tolist(), strict=True) if count), 0)
+
+    def exit_interrupted(self, number: int) -> None:
+        self.wait_for_all()  # until it is saved
+        if self.log:
+            print(
+                f"interrupted by {signal.Signals(number).name}: step {self.step} of {self.options.max_steps} is saved in {self.folder}; "
+                "the same command goes on from there",
+                flush=True,
+            )
+        raise SystemExit(128 + number)
+
+    def sum_over_processes(self, values: Tensor) -> None:
+        if self.world > 1:
+            torch.distributed.all_reduce(values)
+
+    def wait_for_all(self) -> None:
+        if self.world > 1:
+            torch.distributed.barrier()
+
+    def beat(self, limit_sec: float | None = None) -> None:
+        """Tell the launcher that this process gets on; the first step may take longer than others."""
+        usual = self.options.hang_sec * (1 if self.progress else 10)
+        beat(self.progress, usual if limit_sec is None else limit_sec)
 
     def wrap(self) -> torch.nn.Module:
         if self.world == 1:
@@ -112,59 +175,101 @@ class Run:
                 group["lr"] = rate * scale
 
     def one_step(self, parallel: torch.nn.Module, batches) -> None:
-        """Accumulate `accum_grad` micro-batches, every predicted row weighing the same over all of them and all processes."""
-        self.model.train()
+        """Accumulate `accum_grad` micro-batches, every predicted row weighing the same over all of them and all processes.
+
+        A step of `skip_steps` only takes its batches. One that must not be learned from changes nothing: ValueError.
+        """
+        position = self.data.state
         micro_batches = [next(batches) for _ in range(self.options.accum_grad)]
-        rows = sum(batch["loss_BL"][:, 1:].sum() for _, batch in micro_batches).to(self.device)
-        if self.world > 1:
-            torch.distributed.all_reduce(rows)
-        for i, (_, batch) in enumerate(micro_batches):
+        if self.step in self.options.skip_steps:
+            return
+        totals, norm = self.gradients(parallel, [batch for _, batch in micro_batches])
+        loss = totals.means().get("loss", 0.0)
+        complaint = self.guard.complaint(loss, norm)
+        if complaint:
+            self.data.state = position
+            self.refuse(complaint, [plan for plan, _ in micro_batches], {"loss": loss, "grad_norm": norm})
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.guard.add(loss)
+        self.meter.merge(totals)
+        self.meter.add({"grad_norm": norm}, 1.0)
+
+    def gradients(self, parallel: torch.nn.Module, micro_batches: list) -> tuple[Meter, float]:
+        """Compute the clipped gradients of a step; return its sums over all processes, and the norm before clipping."""
+        self.model.train()
+        rows = sum(batch["loss_BL"][:, 1:].sum() for batch in micro_batches).to(self.device)
+        self.sum_over_processes(rows)
+        totals = Meter()
+        for i, batch in enumerate(micro_batches):
+            self.beat()
+            # Dropout follows from the step and the batch's place in it: not from what came before, nor from the process.
+            torch.manual_seed(stable_hash(self.options.seed, self.step, i * self.world + self.rank))
             synchronised = self.world == 1 or i == len(micro_batches) - 1
             with nullcontext() if synchronised else parallel.no_sync():
                 with self.autocast():
                     loss, stats, weight = parallel(**to_device(batch, self.device))
+                self.progress += 1
+                self.beat()
                 # DistributedDataParallel averages over processes: multiply by their number.
                 (loss * weight.sum() / rows * self.world).sum().backward()
-            if self.log:
-                self.meter.add(stats | {"positions": (batch["segment_BL"] >= 0).sum()}, float(weight.sum()))
+            self.progress += 1
+            totals.add(stats | {"positions": (batch["segment_BL"] >= 0).sum()}, float(weight.sum()))
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip)
-        if not torch.isfinite(norm):
-            names = [name for names, _ in micro_batches for name in names]
-            raise ValueError(
-                f"step {self.step}: the gradient norm is {norm}. The batch: {', '.join(names)}. The last checkpoint is kept in {self.folder}."
-            )
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        names = sorted(totals.sums)
+        sums = torch.tensor([totals.sums[name] for name in names], dtype=torch.float64, device=self.device)
+        self.sum_over_processes(sums)
+        return Meter(dict(zip(names, map(tuple, sums.tolist()), strict=True))), float(norm)
+
+    def refuse(self, complaint: str, plans: list[Plan], found: dict[str, float]) -> None:
+        """Keep the state before this step and the batch, for bin/replay; raise ValueError, in all processes the same."""
+        self.save()
+        parts = [plans]
+        if self.world > 1:
+            parts = [None] * self.world
+            torch.distributed.all_gather_object(parts, plans)
+        batches = [part[i] for i in range(len(plans)) for part in parts]  # in the order of the stream
         if self.log:
-            self.meter.add({"grad_norm": norm}, 1.0)
+            write_bad_batch(self.folder, {"step": self.step} | found, batches, self.data.corpus)
+        self.wait_for_all()
+        skip = " ".join(str(step) for step in [*self.options.skip_steps, self.step])
+        raise ValueError(
+            f"step {self.step}: {complaint}. Nothing was learned from it: {self.folder}/checkpoint.pth is the state before, bad_batch.json beside "
+            f"it names the {sum(len(row) for batch in batches for row in batch)} examples. See the loss of each with "
+            f"`python -m speechlm.bin.replay --exp {self.folder}`; mend the data, or go on without this batch by --skip_steps {skip} "
+            f"(in the config: skip_steps: [{skip.replace(' ', ', ')}])."
+        )
 
     def autocast(self):
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.options.dtype == "bfloat16")
 
     @torch.no_grad()
     def validate(self) -> None:
-        """Every process scores all of the (small, fixed) validation batches; one of them writes the means."""
-        if not self.log:
-            return
+        """Write the means over the (small, fixed) validation batches; a signal ends it, and resuming makes up for it."""
         self.model.eval()
         meter = Meter()
-        for _, batch in self.valid:
+        for batch in self.valid:
+            if self.stop.number:
+                return
+            self.beat()
             with self.autocast():
                 _, stats, weight = self.model(**to_device(batch, self.device))
             meter.add(stats, float(weight.sum()))
         self.log.write("valid", self.step, meter.means())
 
     def save(self) -> None:
-        if not self.is_main:
+        if self.rank:
             return
+        self.beat(limit_sec=20 * self.options.hang_sec)  # a disk may be slow
         state = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
+            "skipped": [step for step in sorted(self.options.skip_steps) if step < self.step],
             "data": self.data.state,
-            "random": random_state(),
             "meter": dict(self.meter.sums),
+            "guard": self.guard.state(),
             "vocab": self.model.speechlm.vocab.fingerprint,
         }
         save_checkpoint(self.folder, state)
@@ -178,34 +283,55 @@ class Run:
                 f"{self.folder}/checkpoint.pth was trained with vocabulary {state['vocab']}, this run has "
                 f"{self.model.speechlm.vocab.fingerprint}. Restore the codec and LLM it had, or give a new --expdir."
             )
+        skipped = [step for step in sorted(self.options.skip_steps) if step < state["step"]]
+        if skipped != state["skipped"]:
+            raise ValueError(
+                f"{self.folder}/checkpoint.pth, step {state['step']}: until there the steps {state['skipped']} were skipped, --skip_steps says "
+                f"{skipped}. Expected the same, and any later ones. Give those, or delete the checkpoints to start again."
+            )
         self.model.load_state_dict(state["model"])
         for optimizer, content in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(content)
         self.step, self.meter = state["step"], Meter(state["meter"])
+        self.guard.restore(state["guard"])
         self.data.restore(state["data"])
-        restore_random_state(state["random"])
+
+
+def write_bad_batch(folder: Path, found: dict, batches: list[Plan], corpus: Corpus) -> None:
+    """Write `bad_batch.json`: step, loss, gradient norm, and the draws of each row of each micro-batch with their names."""
+    draws = [[[asdict(draw) | {"name": corpus.name(draw)} for draw in row] for row in batch] for batch in batches]
+    with atomic_write(folder / "bad_batch.json") as stream:
+        json.dump(found | {"batches": draws}, stream, indent=1)
 
 
 class Log:
     """`train.jsonl`: one line per report; the same to the console, with the time left, and to TensorBoard."""
 
-    def __init__(self, folder: Path, max_steps: int, use_tensorboard: bool):
-        self.path, self.max_steps, self.writer = folder / "train.jsonl", max_steps, None
+    def __init__(self, folder: Path, max_steps: int, batches_per_step: int, use_tensorboard: bool):
+        self.path, self.max_steps, self.batches_per_step, self.writer = folder / "train.jsonl", max_steps, batches_per_step, None
         if use_tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def start(self, step: int) -> None:
-        """Drop the lines of steps that will be done again."""
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        """Drop the lines of steps that will be done again, and one that was cut short."""
+        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
         kept = [line for line in lines if json.loads(line)["step"] <= step]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        with atomic_write(self.path) as stream:
+            stream.writelines(kept)
+        self.written = {(line["kind"], line["step"]) for line in map(json.loads, kept)}
         self.began, self.first_step, self.last = time.monotonic(), step, (time.monotonic(), step)
+
+    def holds(self, kind: str, step: int) -> bool:
+        return (kind, step) in self.written
 
     def write(self, kind: str, step: int, means: dict[str, float]) -> None:
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"kind": kind, "step": step} | {k: round(v, 5) for k, v in means.items()}) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())  # a checkpoint of this step must not outlive it
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "positions")
         logging.info(f"{kind} {step}/{self.max_steps}: {shown}{self._pace(step, means)}")
         if self.writer:
@@ -217,6 +343,7 @@ class Log:
             return ""
         now = time.monotonic()
         rate = (step - self.last[1]) / (now - self.last[0])
+        positions = rate * means["positions"] * self.batches_per_step
         self.last = now, step
         left_min = (self.max_steps - step) * (now - self.began) / max(1, step - self.first_step) / 60
-        return f" | {rate:.2f} steps/s, {rate * means['positions']:.0f} positions/s, {left_min:.1f} min left"
+        return f" | {rate:.2f} steps/s, {positions:.0f} positions/s, {left_min:.1f} min left"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Iterable
 
 from speechlm.data.files import atomic_write
+from speechlm.data.settings import read_json
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,6 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
 def read_rows(path: str | Path) -> list[Row]:
     """Return the rows of a score.json; raise ValueError if it is missing or not a list of rows."""
     try:
-        return [Row(**fields) for fields in json.loads(Path(path).read_text(encoding="utf-8"))]
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}. Score first: python -m speechlm.bin.score") from None
-    except (ValueError, TypeError, AttributeError) as error:
+        return [Row(**fields) for fields in read_json(path)]
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: not a list of result rows ({error}). Delete it and score again: python -m speechlm.bin.score") from None

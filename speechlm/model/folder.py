@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from speechlm.data.files import storage_errors
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
@@ -41,6 +43,7 @@ def load_llm(name: str, random_init: bool) -> torch.nn.Module:
 
     ValueError says how to get the files if it can't be had.
     """
+    require_own_tokenizer(Path(name))
     try:
         if random_init:
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name)).float()
@@ -50,6 +53,19 @@ def load_llm(name: str, random_init: bool) -> torch.nn.Module:
             f"--llm {name}: cannot be loaded ({str(error).splitlines()[0]}). Expected a folder with config.json and weights, or a hub name "
             f"and a network. On a machine without one, copy the folder that `huggingface-cli download {name}` makes elsewhere, and give its path."
         ) from None
+
+
+def require_own_tokenizer(llm: Path) -> None:
+    """Raise ValueError if the tokenizer of an LLM in a trained model's folder (`<folder>/llm`) is not the one it was trained with."""
+    path = llm.parent / "vocab.json"
+    if llm.name != "llm" or not path.is_file():
+        return
+    found, trained = load_text_tokenizer(str(llm)).fingerprint, Vocabulary.load(path).text_fingerprint
+    if found != trained:
+        raise ValueError(
+            f"{llm}: the text tokenizer has the fingerprint {found}, {path} says {trained}. Restore the tokenizer files that the model was "
+            "trained with, or train it again."
+        )
 
 
 def copy_llm_files(source: str, config, target: Path) -> None:
@@ -67,24 +83,35 @@ def copy_llm_files(source: str, config, target: Path) -> None:
         AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
-def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
-    """Write a state dict as safetensors, atomically; tied tensors are stored once."""
+def save_weights(path: Path, model: SpeechLM) -> None:
+    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once."""
     seen: dict[int, str] = {}
     unique = {}
-    for name, tensor in state.items():
+    for name, tensor in model.state_dict().items():
         if seen.setdefault(tensor.data_ptr(), name) == name:
             unique[name] = tensor.detach().contiguous().cpu()
     temporary = path.with_name(f".{path.name}.part")
-    save_file(unique, temporary)
-    temporary.rename(path)
+    with storage_errors(path):
+        save_file(unique, temporary, metadata={"vocabulary": model.vocab.fingerprint})
+        temporary.rename(path)
 
 
 def load_weights(model: SpeechLM, path: Path) -> None:
-    """Load a state dict written by `save_weights`; ValueError names every tensor that does not fit."""
+    """Load what `save_weights` wrote; ValueError names another vocabulary, or every tensor that does not fit."""
     try:
         state = load_file(path)
+        with safe_open(path, "pt") as stream:
+            vocabulary = (stream.metadata() or {}).get("vocabulary")
     except Exception as error:  # safetensors raises its own type for a truncated file, OSError for a missing one
-        raise ValueError(f"{path}: cannot be read ({error}). Expected a trained model's weights; run the training stage again.") from None
+        raise ValueError(
+            f"{path}: missing, cut short or damaged ({error}). Expected a trained model's weights. Delete {path.parent}/.done.train.json and "
+            "run the training stage again: it goes on from the last checkpoint."
+        ) from None
+    if vocabulary not in (None, model.vocab.fingerprint):
+        raise ValueError(
+            f"{path}: was trained with vocabulary {vocabulary}, {path.parent}/vocab.json is {model.vocab.fingerprint}. One of them belongs to "
+            "another model: restore it, or train again (the training stage writes both)."
+        )
     own = model.state_dict()
     pointers = {own[name].data_ptr() for name in state if name in own}
     missing = [name for name, tensor in own.items() if name not in state and tensor.data_ptr() not in pointers]
@@ -105,11 +132,6 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
         )
     vocab = Vocabulary.load(folder / "vocab.json")
     text = load_text_tokenizer(str(folder / "llm"))
-    if text.fingerprint != vocab.text_fingerprint:
-        raise ValueError(
-            f"{folder}/llm: the text tokenizer has the fingerprint {text.fingerprint}, {folder}/vocab.json says {vocab.text_fingerprint}. "
-            "Restore the tokenizer files that the model was trained with, or train again."
-        )
     if codec_fingerprint is not None and codec_fingerprint != vocab.codec_fingerprint:
         raise ValueError(
             f"{folder}/vocab.json: the model speaks codec {vocab.codec_fingerprint[:16]}, the one given is {codec_fingerprint[:16]}. "

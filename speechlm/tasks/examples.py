@@ -2,10 +2,12 @@
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from speechlm.data.codes import require_codec
 from speechlm.data.manifest import Record, read_codes
 from speechlm.tasks import Task
 from speechlm.tokens.patterns import get_pattern
@@ -77,6 +79,7 @@ class ExampleBuilder:
     vocab: Vocabulary
     text: TextTokenizer
     prompt_frames: int
+    _folders: set[Path] = field(default_factory=set)  # whose codec is checked
 
     def length(self, item: Item, prompt: Record | None) -> int:
         """Return the number of rows of the example, without reading its codes."""
@@ -103,7 +106,7 @@ class ExampleBuilder:
         for part in item.task.condition:
             kind, lang = item.side(part)
             if kind == "prompt":
-                segments += speech_segment(self._cut(read_codes(prompt.codes[lang]), number), self.vocab)
+                segments += speech_segment(self._cut(self._codes(prompt, lang), number), self.vocab)
             else:
                 segments += self._segment(kind, lang, item.record)
         return segments
@@ -111,7 +114,18 @@ class ExampleBuilder:
     def _segment(self, kind: str, lang: str, record: Record, target: bool = False) -> list[Segment]:
         if kind == "text":
             return text_segment(self.text.encode(record.text[lang]), self.vocab, target)
-        return speech_segment(read_codes(record.codes[lang]), self.vocab, target)
+        return speech_segment(self._codes(record, lang), self.vocab, target)
+
+    def _codes(self, record: Record, lang: str) -> np.ndarray:
+        """Return the codes_TK of an utterance; ValueError if they are damaged, or of another codec than the model's."""
+        ref = record.codes[lang]
+        if ref.ark.parent not in self._folders:
+            require_codec(ref.ark.parent, self.vocab.codec_fingerprint)
+            self._folders.add(ref.ark.parent)
+        try:
+            return read_codes(ref)
+        except ValueError as error:
+            raise ValueError(f"utterance {record.id} ({lang}): {error}") from None
 
     def _cut(self, codes_TK: np.ndarray, number: int) -> np.ndarray:
         spare = len(codes_TK) - self.prompt_frames

@@ -16,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from speechlm.data.files import atomic_write
+from speechlm.data.settings import read_json
 
 PAD, TEXT_START, TEXT_END, SPEECH_START, SPEECH_END = "<pad>", "<text>", "</text>", "<speech>", "</speech>"
 BOUNDARIES = (PAD, TEXT_START, TEXT_END, SPEECH_START, SPEECH_END)
@@ -79,10 +80,10 @@ class Vocabulary:
     def load(cls, path: str | Path) -> "Vocabulary":
         """Read `vocab.json`; ValueError if it is missing or its content doesn't give its fingerprint."""
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = dict(read_json(path))
             stored = content.pop("fingerprint")
             vocabulary = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: not a vocabulary ({error}). Expected the vocab.json of a trained model.") from None
         if stored != vocabulary.fingerprint:
             raise ValueError(
@@ -90,17 +91,6 @@ class Vocabulary:
                 "the file was edited. Restore it, or train the model again."
             )
         return vocabulary
-
-    def check_same(self, other: "Vocabulary", mine: str, theirs: str) -> None:
-        """ValueError naming both files and each difference, unless the two are the same id space."""
-        if self.fingerprint == other.fingerprint:
-            return
-        a, b = asdict(self), asdict(other)
-        differences = "; ".join(f"{key}: {a[key]} against {b[key]}" for key in a if a[key] != b[key])
-        raise ValueError(
-            f"{mine} (fingerprint {self.fingerprint}) and {theirs} ({other.fingerprint}) don't belong together: {differences}. "
-            "Use the codec, text model and languages that the checkpoint was trained with, or train again."
-        )
 
 
 def make_vocabulary(text, codec, tasks: list[str], languages: list[str], pattern: str) -> Vocabulary:

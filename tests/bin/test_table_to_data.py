@@ -45,7 +45,6 @@ def test_a_table_of_text_needs_no_speaker(monkeypatch, tmp_path):
         ("id\ttext\nu1\ta\nu1\tb\n", "the id u1 occurs twice"),
         ("id\ttext\n../u1\ta\n", "cannot name a file"),
         ("id\ttext\n", "found a header line only"),
-        ("id\tspeaker\twav\ttext\nu1\tana\tmissing.wav\ta\n", "no such audio file"),
     ],
 )
 def test_mistakes_are_named(monkeypatch, tmp_path, table, message):

@@ -1,108 +1,175 @@
-"""A real training through ESPnet's task: killed and resumed it ends with the same weights; a misfit is refused."""
+"""A real training through ESPnet's task: stopped in every way it goes on exactly; what doesn't fit is refused."""
 
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
-from speechlm.data.codes import write_codes
-from speechlm.data.manifest import build_manifest, write_manifest
-
-MODEL = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-CONFIG = {
-    "mixture": {"asr": 0.5, "tts": 0.3, "lm": 0.2}, "rows": 2, "row_length": 64, "prompt_frames": 4, "max_steps": 30, "save_interval": 3,
-    "eval_interval": 15, "log_interval": 5, "eval_examples": 2, "muon_lr": 0.003, "accum_grad": 2, "dtype": "float32", "llm_random": True,
-}  # fmt: skip
+from speechlm.tokens.text import load_text_tokenizer
+from tests.long.kill_training import CONFIG, ODD, WORDS, Command, Killer, differences, make_recipe, training, undisturbed
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    """A folder with dump/{train,dev}, a config and an LLM architecture."""
     folder = tmp_path_factory.mktemp("recipe")
-    rng = np.random.default_rng(0)
-    for name, count in (("train", 20), ("dev", 4)):
-        data, dump = folder / "data" / name, folder / "dump" / name
-        data.mkdir(parents=True), dump.mkdir(parents=True)
-        ids = [f"v-{name}-{i:02d}" for i in range(count)]
-        (data / "text").write_text("".join(f"{key} {' '.join(rng.choice(['red', 'car', 'dog', 'house'], 4))}\n" for key in ids))
-        (data / "utt2spk").write_text("".join(f"{key} v\n" for key in ids))
-        (data / "wav.scp").write_text("".join(f"{key} {key}.wav\n" for key in ids))
-        write_codes(dump, {key: rng.integers(0, 256, (int(rng.integers(6, 12)), 8)).astype(np.int32) for key in ids})
-        (dump / "codes.scp").rename(dump / "codes.en.scp")
-        write_manifest(dump / "manifest.jsonl", build_manifest(data, dump, "en"))
-    (folder / "cpt.yaml").write_text(yaml.safe_dump(CONFIG))
-    (folder / "llm.yaml").write_text(yaml.safe_dump({"vocab_size": 300, "model": MODEL}))
-    run(folder, "text_tokenizer", "--manifests", "dump/train/manifest.jsonl", "--config", "llm.yaml", "--out", "tok")
+    make_recipe(folder)
     return folder
 
 
-def command(name: str, *options: str) -> list[str]:
-    return [sys.executable, "-W", "ignore", "-m", f"speechlm.bin.{name}", *options]
+@pytest.fixture(scope="module")
+def whole(recipe) -> float:
+    """A finished, undisturbed training in recipe/whole: seconds to its first log line."""
+    return undisturbed(recipe, "whole")
 
 
-def run(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command(name, *options), cwd=folder, capture_output=True, text=True)
+def train(folder: Path, out: str, *more: str) -> Command:
+    return Command(folder, "train", *training(out, *more)).wait(120)
 
 
-def train(out: str, *more: str) -> list[str]:
-    start = () if "--init_from" in more else ("--llm", "tok")
-    where = ["--config", "cpt.yaml", "--output_dir", out, "--dump", "dump", "--train_sets", "train", "--dev_set", "dev"]
-    return [*where, "--codec", "codec_16k", "--resume", "true", *start, *more]
+def wait_for(path: Path, text: str, command: Command) -> None:
+    """Wait until a running command has written `text` to a file."""
+    until = time.monotonic() + 60
+    while not (path.exists() and text in path.read_text(encoding="utf-8")):
+        assert command.status is None and time.monotonic() < until, command.output[-2000:]
+        time.sleep(0.01)
 
 
-def kill_once_saved(folder: Path, out: str, sign: int) -> None:
-    """Start a training and kill it a moment after it has saved a checkpoint."""
-    process = subprocess.Popen(command("train", *train(out)), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    before = (folder / out / "checkpoint.pth").stat().st_mtime_ns if (folder / out / "checkpoint.pth").exists() else 0
-    for _ in range(600):
-        path = folder / out / "checkpoint.pth"
-        if process.poll() is not None or (path.exists() and path.stat().st_mtime_ns > before):
-            break
+def test_three_random_kills_change_nothing(recipe, whole):
+    output = Killer(recipe, "parts", random.Random(1), whole, CONFIG["max_steps"]).run(3)
+    assert "resumed from" in output
+    assert differences(recipe, "whole", "parts") == []
+    assert "already complete" in train(recipe, "whole").output
+
+
+def test_sigterm_saves_the_step_and_the_shell_sees_it(recipe):
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "speechlm.bin.train",
+        *training("stopped", "--save_interval", "1000", "--max_steps", "2000"),
+    ]
+    process = subprocess.Popen(command, cwd=recipe, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    while not (recipe / "stopped/train.jsonl").exists() or not (recipe / "stopped/train.jsonl").read_text():
+        assert process.poll() is None
         time.sleep(0.05)
-    os.kill(process.pid, sign)
-    process.wait()
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    saved = torch.load(recipe / "stopped/checkpoint.pth", weights_only=True)["step"]
+    assert process.returncode == 143
+    assert f"interrupted by SIGTERM: step {saved} of 2000 is saved in stopped; the same command goes on from there" in output
 
 
-def test_killed_and_resumed_equals_undisturbed(recipe):
-    done = run(recipe, "train", *train("whole"))
-    assert done.returncode == 0, done.stderr[-2000:]
-    kill_once_saved(recipe, "parts", signal.SIGKILL)
-    assert not (recipe / "parts/model.safetensors").exists(), "killed too late to show anything"
-    done = run(recipe, "train", *train("parts"))
-    assert "resumed from" in done.stderr, done.stderr[-2000:]
-    assert (recipe / "whole/model.safetensors").read_bytes() == (recipe / "parts/model.safetensors").read_bytes()
-    whole, parts = ([json.loads(x) for x in (recipe / n / "train.jsonl").read_text().splitlines()] for n in ("whole", "parts"))
-    assert whole == parts
-    again = run(recipe, "train", *train("whole"))
-    assert "already complete" in again.stdout
-
-
-def test_the_text_llm_is_exported_as_a_hugging_face_model(recipe):
+def test_the_text_llm_is_exported_as_a_hugging_face_model(recipe, whole):
     from transformers import AutoModelForCausalLM
 
-    assert (recipe / "whole/llm/model.safetensors").exists(), "run after the training test"
     AutoModelForCausalLM.from_pretrained(recipe / "whole/llm")
 
 
-def test_a_model_without_the_task_is_refused(recipe):
+def test_two_processes_learn_as_one_with_twice_the_batches(recipe):
+    """Rows weigh the same over processes and accumulated batches; so do the logged means. Dropout is on."""
+    options = ("--muon_lr", "0", "--max_steps", "8", "--eval_interval", "8")
+    for out, more in (("one", ("--accum_grad", "4")), ("two", ("--accum_grad", "2", "--nproc", "2"))):
+        done = train(recipe, out, *options, *more)
+        assert done.status == 0, done.output[-2000:]
+    one, two = (torch.load(recipe / out / "checkpoint.pth", weights_only=True) for out in ("one", "two"))
+    moments = [[state["exp_avg"] for state in c["optimizers"][0]["state"].values()] for c in (one, two)]  # linear in the gradients
+    for a, b in zip(*moments, strict=True):
+        assert (a - b).abs().max() <= 1e-6 * a.abs().max()
+    for name, weight in one["model"].items():
+        assert torch.allclose(weight, two["model"][name], rtol=0, atol=1e-6), name
+    logs = [[json.loads(line) for line in (recipe / out / "train.jsonl").read_text().splitlines()] for out in ("one", "two")]
+    for a, b in zip(*logs, strict=True):
+        assert a == pytest.approx({k: v if isinstance(v, str) else pytest.approx(v, abs=2e-5) for k, v in b.items()})
+
+
+def test_a_rank_that_dies_or_hangs_ends_the_run_and_it_goes_on(recipe):
+    options = ("--nproc", "2", "--hang_sec", "5", "--max_steps", "24")
+    undisturbed(recipe, "pair", *options)
+    for number, said in ((signal.SIGKILL, "rank 1 of 2 was killed by SIGKILL"), (signal.SIGSTOP, "rank 1 of 2 made no progress for 5 s")):
+        command = Command(recipe, "train", *training("broken", *options))
+        log = recipe / "broken/train.jsonl"
+        wait_for(log, '"step": 6,' if number == signal.SIGKILL else '"step": 15,', command)
+        os.kill(command.children()[1], number)
+        command.wait(30)
+        assert command.status == 1 and said in command.output, command.output[-2000:]
+    assert train(recipe, "broken", *options).status == 0
+    assert differences(recipe, "pair", "broken") == []
+
+
+@pytest.fixture
+def poisoned(recipe, whole) -> None:
+    """A model folder in which the embedding of a text token is NaN, one that only the utterance ODD has."""
+    text = load_text_tokenizer(str(recipe / "whole/llm"))
+    [token, *_] = set(text.encode("zoo")) - set(text.encode(" ".join(WORDS)))
+    shutil.copytree(recipe / "whole", recipe / "poisoned")
+    weights = load_file(recipe / "poisoned/model.safetensors")
+    weights["llm.model.embed_tokens.weight"][token] = float("nan")
+    save_file(weights, recipe / "poisoned/model.safetensors")
+
+
+def test_a_nan_stops_before_it_is_learned_is_replayed_and_left_out(recipe, poisoned):
+    config = CONFIG | {"mixture": {"tts": 1.0}, "rows": 1, "accum_grad": 1, "max_steps": 15, "eval_interval": 5, "save_interval": 100}
+    (recipe / "bad.yaml").write_text(yaml.safe_dump(config))
+    start, skip = ("--config", "bad.yaml", "--init_from", "poisoned"), []
+    while (done := train(recipe, "bad", *start, *skip)).status == 1 and len(skip) < 4:
+        bad = json.loads((recipe / "bad/bad_batch.json").read_text())
+        names = [example["name"] for batch in bad["batches"] for row in batch for example in row]
+        assert f"tts:{ODD}:en-en" in names and f"step {bad['step']}: the loss is nan" in done.output
+        assert torch.load(recipe / "bad/checkpoint.pth", weights_only=True)["step"] == bad["step"]
+        replayed = Command(recipe, "replay", "--exp", "bad").wait(60).output.splitlines()[1:]
+        assert [line.split()[2] for line in replayed if "nan" in line] == [f"tts:{ODD}:en-en"] and len(replayed) == len(names)
+        skip = ["--skip_steps", *skip[1:], str(bad["step"])]
+        assert " ".join(skip) in done.output
+    assert done.status == 0 and skip, done.output[-2000:]
+    assert train(recipe, "bad_again", *start, *skip).status == 0
+    assert differences(recipe, "bad", "bad_again") == []
+    (recipe / "bad/.done.train.json").unlink()  # as if it were not finished
+    done = train(recipe, "bad", *start)
+    assert done.status == 1 and "--skip_steps says []" in done.output
+
+
+def test_a_changed_input_starts_an_unfinished_training_again_and_says_which(recipe):
+    def start_and_kill() -> str:
+        command = Command(recipe, "train", *training("changed", "--max_steps", "2000", "--save_interval", "1"))
+        wait_for(command.log, "train 6/2000", command)
+        os.kill(command.pid, signal.SIGKILL)
+        return command.wait().output
+
+    start_and_kill()
+    manifest = recipe / "dump/dev/manifest.jsonl"
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[:-1]))
+    try:
+        output = start_and_kill()
+    finally:
+        manifest.write_text("".join(lines))
+    assert "starts again, because of input dump/dev/manifest.jsonl (content)" in output and "resumed" not in output
+
+
+def test_a_model_without_the_task_is_refused(recipe, whole):
     (recipe / "sft.yaml").write_text(yaml.safe_dump(CONFIG | {"mixture": {"s2xx": 1.0}}))
-    done = run(recipe, "train", *train("sft", "--init_from", "whole", "--config", "sft.yaml"))
-    assert done.returncode == 1 and "task 's2xx' is unknown" in done.stderr
+    done = train(recipe, "sft", "--init_from", "whole", "--config", "sft.yaml")
+    assert done.status == 1 and "task 's2xx' is unknown" in done.output
 
 
-def test_an_edited_vocabulary_is_refused(recipe):
+def test_an_edited_vocabulary_is_refused(recipe, whole):
     path = recipe / "whole/vocab.json"
     content = path.read_text()
     path.write_text(content.replace('"codec_fingerprint": "', '"codec_fingerprint": "0'))
     try:
-        done = run(recipe, "train", *train("sft2", "--init_from", "whole"))
+        done = train(recipe, "sft2", "--init_from", "whole")
     finally:
         path.write_text(content)
-    assert done.returncode == 1 and "the file was edited" in done.stderr
+    assert done.status == 1 and "the file was edited" in done.output

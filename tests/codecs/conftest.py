@@ -9,6 +9,7 @@ import torch
 
 from speechlm.codecs.encodec import EncodecConfig, build_model, save_folder
 from speechlm.codecs.rvq import init_codebooks
+from speechlm.data.kaldi import write_data_dir
 
 TINY = EncodecConfig(
     sample_rate_hz=8000, ratios=(4, 5, 4), dimension=8, encoder_filters=2, decoder_filters=2, num_codebooks=4, codebook_size=16
@@ -44,12 +45,8 @@ def codec_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def data_dir(tmp_path) -> Path:
     """Seven utterances at 16 kHz (the codec works at 8 kHz), one side without a language suffix."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    entries = []
     for n in range(7):
         soundfile.write(tmp_path / f"{n}.wav", make_noise(0.3 + 0.05 * n, 16000, n), 16000, subtype="PCM_16")
-        entries.append(f"utt{n} {tmp_path}/{n}.wav\n")
-    (folder / "wav.scp").write_text("".join(entries))
-    (folder / "utt2spk").write_text("".join(f"utt{n} s{n % 2}\n" for n in range(7)))
-    return folder
+    paths = {f"utt{n}": f"{tmp_path}/{n}.wav" for n in range(7)}
+    write_data_dir(tmp_path / "data", {"wav.scp": paths, "utt2spk": {f"utt{n}": f"s{n % 2}" for n in range(7)}})
+    return tmp_path / "data"

@@ -8,8 +8,10 @@ import pytest
 import soundfile
 
 from speechlm.codecs import extract, load_codec
-from speechlm.codecs.extract import CodecSpec, code_shard, extract_codes
+from speechlm.codecs.extract import CodecSpec, Options, code_shard, extract_codes
 from speechlm.data.audio import load_wav
+from speechlm.data.items import read_items
+from speechlm.data.kaldi import fix_spk2utt
 
 
 @pytest.fixture
@@ -37,75 +39,113 @@ def in_process(monkeypatch):
     monkeypatch.setattr(extract, "ProcessPoolExecutor", Pool)
 
 
+def code(data_dir: Path, dump: Path, codec_folder: Path, **options) -> None:
+    extract_codes([data_dir], [], dump, CodecSpec(str(codec_folder)), Options(lang="en", **options))
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("codes.*.ark"))}
 
 
 def test_codes_are_those_of_the_resampled_recordings(in_process, data_dir, codec_folder, tmp_path):
-    extract_codes(str(data_dir), tmp_path / "dump", CodecSpec(str(codec_folder)), nj=1, lang="en")
-    codes = kaldiio.load_scp(str(tmp_path / "dump" / "codes.en.scp"))
+    code(data_dir, tmp_path / "dump", codec_folder)
+    codes = kaldiio.load_scp(str(tmp_path / "dump" / "data" / "codes.en.scp"))
     assert list(codes) == [f"utt{n}" for n in range(7)]
     codec = load_codec(str(codec_folder))
     expected = codec.encode(load_wav(tmp_path / "4.wav", 8000)[0])
     assert codes["utt4"].dtype == np.int32 and np.array_equal(codes["utt4"], expected)
-    assert len(files_of(tmp_path / "dump")) == 3
+    assert len(files_of(tmp_path / "dump" / "data")) == 3
 
 
 def test_the_number_of_processes_changes_no_byte(data_dir, codec_folder, tmp_path):
     for nj in (1, 2):
-        extract_codes(str(data_dir), tmp_path / f"dump{nj}", CodecSpec(str(codec_folder)), nj, lang="en")
-    assert files_of(tmp_path / "dump1") == files_of(tmp_path / "dump2") != {}
+        code(data_dir, tmp_path / f"dump{nj}", codec_folder, nj=nj)
+    assert files_of(tmp_path / "dump1" / "data") == files_of(tmp_path / "dump2" / "data") != {}
 
 
 def test_goes_on_where_it_was_interrupted(in_process, data_dir, codec_folder, tmp_path, monkeypatch, capsys):
-    args = str(data_dir), tmp_path / "dump", CodecSpec(str(codec_folder)), 1, "en"
+    args = data_dir, tmp_path / "dump", codec_folder
 
-    def die_in_the_second(shard, out_dir):
+    def die_in_the_second(shard):
         if shard.number == 1:
             raise KeyboardInterrupt
-        return code_shard(shard, out_dir)
+        return code_shard(shard)
 
     monkeypatch.setattr(extract, "code_shard", die_in_the_second)
     with pytest.raises(KeyboardInterrupt):
-        extract_codes(*args)
-    assert not (tmp_path / "dump" / "codes.en.scp").exists()
+        code(*args)
+    assert not (tmp_path / "dump" / "data" / "codes.en.scp").exists()
     monkeypatch.setattr(extract, "code_shard", code_shard)
-    extract_codes(*args)
+    code(*args)
     assert "3 shards of en, 1 of them already complete" in capsys.readouterr().out
-    assert len(kaldiio.load_scp(str(tmp_path / "dump" / "codes.en.scp"))) == 7
+    assert len(kaldiio.load_scp(str(tmp_path / "dump" / "data" / "codes.en.scp"))) == 7
 
 
-def test_a_changed_recording_changes_its_shard_only(in_process, data_dir, codec_folder, tmp_path, capsys):
-    args = str(data_dir), tmp_path / "dump", CodecSpec(str(codec_folder)), 1, "en"
-    extract_codes(*args)
-    soundfile.write(tmp_path / "6.wav", np.zeros(16000), 16000)
-    extract_codes(*args)
+def test_a_changed_recording_changes_its_shard_only(in_process, data_dir, codec_folder, tmp_path, capsys, noise):
+    args = data_dir, tmp_path / "dump", codec_folder
+    code(*args)
+    soundfile.write(tmp_path / "6.wav", noise(1.0), 16000)
+    code(*args)
     assert "2 of them already complete" in capsys.readouterr().out
 
 
 def test_a_smaller_set_leaves_no_old_archive(in_process, data_dir, codec_folder, tmp_path):
-    args = str(data_dir), tmp_path / "dump", CodecSpec(str(codec_folder)), 1, "en"
-    extract_codes(*args)
-    lines = (data_dir / "wav.scp").read_text().splitlines(keepends=True)
-    (data_dir / "wav.scp").write_text("".join(lines[:3]))
-    extract_codes(*args)
-    assert list(files_of(tmp_path / "dump")) == ["codes.en.0.ark"]
+    args = data_dir, tmp_path / "dump", codec_folder
+    code(*args)
+    for name in ("wav.scp", "utt2spk"):
+        (data_dir / name).write_text("".join((data_dir / name).read_text().splitlines(keepends=True)[:3]))
+    fix_spk2utt(data_dir)
+    code(*args)
+    assert list(files_of(tmp_path / "dump" / "data")) == ["codes.en.0.ark"]
 
 
-def test_all_bad_recordings_are_listed(in_process, data_dir, codec_folder, tmp_path):
+def test_all_bad_recordings_are_listed_and_only_mended_ones_coded_again(in_process, data_dir, codec_folder, tmp_path, capsys, noise):
     (tmp_path / "1.wav").unlink()
-    soundfile.write(tmp_path / "3.wav", np.zeros(10), 16000)
-    soundfile.write(tmp_path / "5.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
-    with pytest.raises(ValueError) as error:
-        extract_codes(str(data_dir), tmp_path / "dump", CodecSpec(str(codec_folder)), 1, "en")
-    message = str(error.value)
-    assert "3 recording(s)" in message
-    for name, reason in (("1.wav", "no such file"), ("3.wav", "shorter than one frame"), ("5.wav", "NaN")):
-        assert any(name in line and reason in line for line in message.splitlines())
-    assert not (tmp_path / "dump" / "codes.en.scp").exists()
+    soundfile.write(tmp_path / "3.wav", noise(0.0005), 16000)
+    soundfile.write(tmp_path / "4.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
+    report = tmp_path / "dump" / "data" / "bad_items.tsv"
+    with pytest.raises(ValueError, match=r"(?s)3 bad items \(NaN or infinite 1, cannot be coded 1, missing file 1\).*--skip_bad 3"):
+        code(data_dir, tmp_path / "dump", codec_folder)
+    assert [(item.id, item.kind) for item in read_items(report)] == [
+        ("utt1", "missing file"), ("utt3", "cannot be coded"), ("utt4", "NaN or infinite"),
+    ]  # fmt: skip
+    assert not (tmp_path / "dump" / "data" / "codes.en.scp").exists()
+    for name in "34":
+        soundfile.write(tmp_path / f"{name}.wav", noise(0.5), 16000)
+    capsys.readouterr()
+    code(data_dir, tmp_path / "dump", codec_folder, skip_bad=1)
+    assert "3 shards of en, 2 of them already complete" in capsys.readouterr().out  # not coded again for the one that is left out
+    assert not report.exists() and [item.id for item in read_items(report.with_name("left_out.tsv"))] == ["utt1"]
+    assert len(kaldiio.load_scp(str(report.with_name("codes.en.scp")))) == 6
 
 
-def test_a_text_only_set(codec_folder, tmp_path):
-    (tmp_path / "text.en").write_text("a hello\n")
-    with pytest.raises(ValueError, match="no wav.scp"):
-        extract_codes(str(tmp_path), tmp_path / "dump", CodecSpec(str(codec_folder)), 1)
+def test_a_test_set_is_never_shortened(in_process, data_dir, codec_folder, tmp_path):
+    (tmp_path / "1.wav").unlink()
+    with pytest.raises(ValueError, match="(?s)a test set: never shortened.*missing file 1"):
+        extract_codes([], [data_dir], tmp_path / "dump", CodecSpec(str(codec_folder)), Options(skip_bad=100, lang="en"))
+
+
+def test_a_set_is_not_emptied(in_process, data_dir, codec_folder, tmp_path):
+    for n in range(7):
+        (tmp_path / f"{n}.wav").unlink()
+    with pytest.raises(ValueError, match="Nothing would be left of"):
+        code(data_dir, tmp_path / "dump", codec_folder, skip_bad=100)
+
+
+def test_a_damaged_archive_is_made_again(in_process, data_dir, codec_folder, tmp_path):
+    args = data_dir, tmp_path / "dump", codec_folder
+    code(*args)
+    before = files_of(tmp_path / "dump" / "data")
+    (tmp_path / "dump" / "data" / "codes.en.1.ark").write_bytes(b"cut")
+    code(*args)
+    assert files_of(tmp_path / "dump" / "data") == before
+
+
+def test_a_text_only_set_is_checked_and_has_no_codes(codec_folder, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "text.en").write_text("a hello\n")
+    code(tmp_path / "data", tmp_path / "dump", codec_folder)
+    assert not list((tmp_path / "dump" / "data").iterdir())
+    (tmp_path / "data" / "text.en").write_text("a hello\nb x\tx\n")
+    with pytest.raises(ValueError, match="control character"):
+        code(tmp_path / "data", tmp_path / "dump", codec_folder)

@@ -33,3 +33,7 @@ def test_mistakes_in_the_grammar_are_named(tmp_path):
     (tmp_path / "g.yaml").write_text("languages: [en, es]\nrules: {sentence: [{en: '{thing} here'}]}")
     with pytest.raises(ValueError, match="lacks es.*no rule is named thing"):
         Grammar(tmp_path / "g.yaml")
+    for rules in ("{sentence: [{en: '{a}'}], a: [{en: x}, {en: '{b}'}], b: [{en: '{a}'}]}", "{sentence: [{en: '{sentence}'}]}"):
+        (tmp_path / "g.yaml").write_text(f"languages: [en]\nrules: {rules}")
+        with pytest.raises(ValueError, match="g.yaml: .*it stands for itself"):
+            Grammar(tmp_path / "g.yaml")

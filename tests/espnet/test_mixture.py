@@ -1,5 +1,6 @@
 """The order of training: exact shares, whole passes, nothing lost by packing, and a position that can be restored."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -46,6 +47,15 @@ def test_restored_state_goes_on_as_if_never_stopped():
         undisturbed.next_plan(), stopped.next_plan()
     resumed.restore(stopped.state())
     assert [resumed.next_plan() for _ in range(5)] == [undisturbed.next_plan() for _ in range(5)]
+
+
+def test_restoring_takes_the_same_time_however_far_the_run_is():
+    began, resumed = time.process_time(), packer()
+    resumed.restore({"drawn": {"asr": 750_000_000, "tts": 250_000_000}, "waiting": [("asr", 3, 749_999_999)], "too_long": {}})
+    plan = resumed.next_plan()
+    assert time.process_time() - began < 0.1
+    assert Draw("asr", 3, 749_999_999) in plan[0]
+    assert {draw.number for row in plan for draw in row if draw.task == "tts"} >= {250_000_000}
 
 
 def test_a_task_without_examples_is_an_error():

@@ -35,7 +35,7 @@ def parallel_set(tmp_path):
     tables["text.es"] = tables["text.en"]
     tables["wav.scp.en"] = {key: str(tmp_path / f"{key}.wav") for key in tables["utt2spk"]}
     for path in tables["wav.scp.en"].values():
-        save_wav(path, np.full(1600, 0.5, np.float32), 16000)
+        save_wav(path, np.tile(np.float32([0.5, -0.5]), 800), 16000)
     write_data_dir(tmp_path / "test", tables)
     return tmp_path / "test"
 

@@ -87,7 +87,7 @@ def test_stages_run_in_order_and_tell_their_time(recipe):
     ]
     assert done.stdout.count(": done in ") == 10
     in_order = list(dict.fromkeys(names(calls)))
-    assert in_order == ("data validate_data extract_codes manifest text_tokenizer train preflight decode ceiling score results".split())
+    assert in_order == ("data extract_codes manifest text_tokenizer train preflight decode ceiling score results".split())
     assert "stage 10 (results): done" in (recipe / "exp/run.log").read_text()
 
 
@@ -205,3 +205,19 @@ def test_every_option_that_the_driver_passes_exists_in_the_program(recipe):
     assert done.returncode == 0, done.stderr
     helps = json.loads(done.stdout.splitlines()[-1])
     assert {m: sorted(o for o in passed[m] if not re.search(rf"{o}\b", helps[m])) for m in passed} == {m: [] for m in passed}
+
+
+def test_values_that_a_shell_would_act_on_stay_as_they_are(recipe):
+    odd = "a b;touch hacked;$(touch hacked)`touch hacked`&'\"*[0]"
+    done, calls = drive(recipe, "--stage", "6", "--stop_stage", "7", "--tasks", "asr", "--expdir", f"x/{odd}", "--llm", odd, "--codec", odd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert names(calls) == ["train", "train"]
+    assert option(calls[0], "--llm") == option(calls[0], "--codec") == odd
+    assert option(calls[1], "--init_from") == f"x/{odd}/cpt" and option(calls[1], "--output_dir") == f"x/{odd}/sft_asr"
+    local = "--corpus $(touch hacked);touch${IFS}hacked"
+    folders = ["--datadir", "a b $(touch hacked)", "--dumpdir", "d;touch hacked"]
+    done, calls = drive(recipe, "--stage", "1", "--stop_stage", "1", "--local_data_opts", local, *folders)
+    assert done.returncode == 0 and " ".join(calls[0]) == f"data --datadir a b $(touch hacked) --nj 2 {local}"
+    done, _ = drive(recipe, "--expdir", "--$(touch hacked)", "--nj", "a[$(touch hacked)]")
+    assert done.returncode == 2
+    assert not list(recipe.rglob("hacked"))

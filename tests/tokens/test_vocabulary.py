@@ -39,11 +39,6 @@ def test_an_edited_file_is_refused(tmp_path):
         Vocabulary.load(tmp_path / "vocab.json")
 
 
-def test_another_codec_is_refused_with_both_named():
-    with pytest.raises(ValueError, match="a.json.*b.json.*codec_fingerprint: c against d"):
-        make().check_same(make(codec_fingerprint="d"), "a.json", "b.json")
-
-
 def test_missing_special_token_says_what_there_is():
     with pytest.raises(ValueError, match="no special token <zh>.*<en>"):
         make().special_id("<zh>")

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../TEMPLATE/speechlm.sh \
+exec ../TEMPLATE/speechlm.sh \
     --langs "@LANGS@" --src_lang @SRC_LANG@ --tgt_lang @TGT_LANG@ \
     --train_sets train --dev_set dev --test_sets test \
     --tasks "@TASKS@" \

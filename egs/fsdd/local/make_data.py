@@ -6,12 +6,11 @@ A recording is `{digit}_{speaker}_{index}.wav`. The corpus's own rule makes inde
 
 import argparse
 import re
-import shutil
-import tarfile
 from collections import defaultdict
 from pathlib import Path
 
 from speechlm.bin.command import run_main
+from speechlm.data.archives import unpack
 from speechlm.data.kaldi import write_data_dir
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -37,27 +36,8 @@ def find_recordings(fsdd: Path, unpack_dir: Path) -> Path:
         return fsdd / "recordings"
     if not (fsdd / "recordings.tar.gz").is_file():
         raise ValueError(f"{fsdd}: found neither recordings/ nor recordings.tar.gz. Without --fsdd, the corpus is cloned.")
-    return unpack(fsdd / "recordings.tar.gz", unpack_dir / "recordings")
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """Copy the regular files of the archive that are named like recordings into `folder`, all of them or none.
-
-    Only file names are taken from the archive, never its folders or links: it cannot write elsewhere.
-    """
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = Path(member.name).name
-                if member.isfile() and NAME.fullmatch(name):
-                    (partial / name).write_bytes(tar.extractfile(member).read())
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{archive}: cannot be unpacked ({error}). Fetch it again, or leave --fsdd out.") from None
-    shutil.rmtree(folder, ignore_errors=True)
-    return partial.rename(folder)
+    unpacked = unpack(fsdd / "recordings.tar.gz", unpack_dir)
+    return next(unpacked.rglob("recordings"), unpacked)
 
 
 def make_tables(recordings: Path) -> dict[str, dict[str, dict[str, str]]]:

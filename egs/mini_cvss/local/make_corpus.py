@@ -5,17 +5,19 @@ The sentences of dev and test occur in no training set, in either language.
 """
 
 import argparse
+import json
 import multiprocessing
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import soundfile
 import yaml
 
+from speechlm.bin.command import run_main
+from speechlm.data.audio import save_wav
 from speechlm.data.espeak import Voice, speak
-from speechlm.data.files import atomic_write, stage
+from speechlm.data.files import atomic_write, remove_abandoned, settings_digest, sizes, stage
 from speechlm.data.grammar import Grammar
 
 ESPEAK_LANGUAGE = {"en": "en-us", "es": "es", "zh": "cmn"}
@@ -45,28 +47,52 @@ def write_text(folder: Path, languages: list[str], lines: list[tuple[str, dict[s
             stream.writelines(f"{key} {text[lang]}\n" for key, text in lines)
 
 
-def speak_shard(job: tuple[Path, list[str], list[Utterance]]) -> int:
-    """Speak some utterances to `<folder>/wav.<lang>/<id>.wav`; return how many."""
-    folder, languages, utterances = job
-    for utterance in utterances:
-        for lang in languages:
+@dataclass(frozen=True)
+class Shard:
+    """The utterances that one process speaks, to `<folder>/wav.<lang>/<id>.wav`. A finished shard is kept."""
+
+    folder: Path
+    languages: list[str]
+    utterances: list[Utterance]
+
+    @property
+    def files(self) -> list[str]:
+        return [f"wav.{lang}/{utterance.id}.wav" for utterance in self.utterances for lang in self.languages]
+
+    @property
+    def record(self) -> Path:
+        """Where the sizes of the finished files are noted; the name says what was spoken."""
+        return self.folder / f".spoken.{settings_digest({'files': self.files, 'said': [asdict(u) for u in self.utterances]})}.json"
+
+    def is_done(self) -> bool:
+        return self.record.is_file() and json.loads(self.record.read_text(encoding="utf-8")) == sizes(self.folder, self.files)
+
+
+def speak_shard(shard: Shard) -> int:
+    """Speak a shard's utterances; return how many."""
+    for utterance in shard.utterances:
+        for lang in shard.languages:
             wav_T = speak(utterance.text[lang], ESPEAK_LANGUAGE[lang], utterance.voice, SAMPLE_RATE_HZ)
-            soundfile.write(folder / f"wav.{lang}" / f"{utterance.id}.wav", wav_T, SAMPLE_RATE_HZ, subtype="PCM_16")
-    return len(utterances)
+            save_wav(shard.folder / f"wav.{lang}" / f"{utterance.id}.wav", wav_T, SAMPLE_RATE_HZ)
+    with atomic_write(shard.record) as stream:
+        json.dump(sizes(shard.folder, shard.files), stream)
+    return len(shard.utterances)
 
 
 def write_spoken(folder: Path, languages: list[str], utterances: list[Utterance], jobs: int) -> None:
     utterances = sorted(utterances, key=lambda u: u.id)
-    for lang in languages:
-        (folder / f"wav.{lang}").mkdir(parents=True, exist_ok=True)
-    shards = [(folder, languages, utterances[i : i + SHARD]) for i in range(0, len(utterances), SHARD)]
-    start, done = time.monotonic(), 0
+    remove_abandoned(folder)
+    shards = [Shard(folder, languages, utterances[i : i + SHARD]) for i in range(0, len(utterances), SHARD)]
+    for record in set(folder.glob(".spoken.*.json")) - {shard.record for shard in shards}:
+        record.unlink()  # of other utterances, whose files are overwritten now
+    todo = [shard for shard in shards if not shard.is_done()]
+    start, done, total = time.monotonic(), 0, sum(len(shard.utterances) for shard in todo)
     with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
-        for count in pool.imap_unordered(speak_shard, shards):
+        for count in pool.imap_unordered(speak_shard, todo):
             done += count
-            left_sec = (time.monotonic() - start) / done * (len(utterances) - done)
-            print(f"\r{folder.name}: {done}/{len(utterances)} utterances spoken, {left_sec:.0f} s left ", end="", flush=True)
-    print()
+            left_sec = (time.monotonic() - start) / done * (total - done)
+            print(f"\r{folder.name}: {done}/{total} utterances spoken, {left_sec:.0f} s left ", end="", flush=True)
+    print(f"{folder.name}: {len(shards) - len(todo)} of {len(shards)} shards were complete")
     write_text(folder, languages, [(u.id, u.text) for u in utterances])
     for lang in languages:
         with atomic_write(folder / f"wav.scp.{lang}") as stream:
@@ -100,7 +126,8 @@ def main() -> None:
 
     languages = args.languages.split(",")
     settings = {k: str(v) for k, v in vars(args).items() if k not in ("nj", "grammar", "voices")}
-    with stage(args.out, "mini_cvss", settings, [args.grammar, args.voices]) as todo:
+    outputs = [f"*/{name}" for name in ("text.*", "wav.scp.*", "utt2spk", "spk2utt", "wav.*/*.wav")]
+    with stage(args.out, "mini_cvss", settings, [args.grammar, args.voices], outputs) as todo:
         if todo:
             make(args, languages)
 
@@ -124,4 +151,4 @@ def make(args: argparse.Namespace, languages: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from make_corpus import HERE, cast, write_spoken
 
+from speechlm.bin.command import run_main
 from speechlm.data.espeak import Voice
 from speechlm.data.files import stage
 from speechlm.data.grammar import Grammar
@@ -24,7 +25,8 @@ def main() -> None:
     parser.add_argument("--nj", type=int, default=2)
     args = parser.parse_args()
     files = [HERE / "grammar.yaml", HERE / "voices_many.yaml", HERE / "words.txt"]
-    with stage(args.out, "words", {"lines": args.lines, "seed": args.seed}, files) as todo:
+    outputs = ["text.en", "wav.scp.en", "utt2spk", "spk2utt", "wav.en/*.wav"]
+    with stage(args.out, "words", {"lines": args.lines, "seed": args.seed}, files, outputs) as todo:
         if todo:
             voices = [Voice(**v) for v in yaml.safe_load(files[1].read_text(encoding="utf-8"))["train"]]
             lines = [{"en": line} for line in draw(args.lines, random.Random(args.seed))]
@@ -40,4 +42,4 @@ def draw(count: int, rng: random.Random) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -15,6 +15,7 @@ import torch
 
 from speechlm.data.audio import load_wav
 from speechlm.data.files import atomic_write
+from speechlm.data.settings import fill, read_json
 from speechlm.metrics.judge.hearing import prepare
 from speechlm.metrics.judge.network import BLANK, SPACE, JudgeConfig, build_network, quiet
 
@@ -99,8 +100,8 @@ def find_judge(spec: str | Path) -> Path:
 def read_config(path: Path) -> JudgeConfig:
     """Read and check a judge's config.json."""
     try:
-        return JudgeConfig(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        return fill(JudgeConfig, read_json(path), str(path))
+    except ValueError as error:
         raise ValueError(f"{path}: not a judge's configuration ({error}). Train one: python -m speechlm.bin.train_judge") from None
 
 

@@ -1,0 +1,80 @@
+"""Compute again, on the saved state, the batch at which a training stopped (`bad_batch.json`): loss and gradient norm of each example.
+
+Run it in the folder in which the training was started: the paths are those of its options.
+"""
+
+import argparse
+import json
+import logging
+import math
+from pathlib import Path
+
+import torch
+import yaml
+from espnet2.torch_utils.device_funcs import to_device
+
+from speechlm.bin.command import run_main
+from speechlm.espnet.checkpoint import load_checkpoint
+from speechlm.espnet.iterator import Corpus, PlannedBatches
+from speechlm.espnet.mixture import Draw
+from speechlm.espnet.model import SpeechLMTrainingModel
+from speechlm.espnet.task import load_corpus, training_model
+from speechlm.model.folder import load_llm
+from speechlm.model.speechlm import SpeechLM
+from speechlm.tokens.vocabulary import Vocabulary
+
+
+def read_bad_batch(folder: Path) -> dict:
+    path = folder / "bad_batch.json"
+    if not path.exists():
+        raise ValueError(f"{path}: not found. Expected the --output_dir of a training that stopped at a bad batch, which writes this file.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[SpeechLMTrainingModel, Corpus]:
+    """Return the model as the last checkpoint has it, and the corpus."""
+    vocab = Vocabulary.load(folder / "vocab.json")
+    model = training_model(SpeechLM(load_llm(str(folder / "llm"), random_init=True), vocab), args)
+    state = load_checkpoint(folder, device)
+    if state is None:
+        raise ValueError(f"{folder}: no checkpoint.pth. Expected the folder of the training that stopped; start that training again.")
+    model.load_state_dict(state["model"])
+    return model.to(device).eval(), load_corpus(args, vocab, args.train_sets)
+
+
+def measure(model: SpeechLMTrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace) -> list[tuple[float, float, str]]:
+    """Return (loss, gradient norm, name) of every example alone, worst first: what is not finite, then the largest loss."""
+    vocab, device, found = model.speechlm.vocab, next(model.parameters()).device, []
+    build = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_codebooks).build
+    for entry in [entry for batch in batches for row in batch for entry in row]:
+        draw = Draw(entry["task"], entry["index"], entry["number"])
+        if corpus.name(draw) != entry["name"]:
+            raise ValueError(f"bad_batch.json names {entry['name']}, the corpus has {corpus.name(draw)} there. Run the training again.")
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=args.dtype == "bfloat16"):
+            loss, _, _ = model(**to_device(build([[draw]]), device))
+        model.zero_grad()
+        loss.sum().backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        found.append((float(loss), float(norm), entry["name"]))
+    return sorted(found, key=lambda row: (math.isfinite(row[0] + row[1]), -row[0]))
+
+
+def main() -> None:
+    logging.basicConfig(level="WARNING")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exp", type=Path, required=True, help="folder of the training")
+    parser.add_argument("--ngpu", type=int, default=0, help="1: on the GPU")
+    options = parser.parse_args()
+    bad = read_bad_batch(options.exp)
+    args = argparse.Namespace(**yaml.safe_load((options.exp / "config.yaml").read_text(encoding="utf-8")))
+    args.output_dir = str(options.exp)
+    model, corpus = load_state(options.exp, args, "cuda" if options.ngpu else "cpu")
+    print(
+        f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['grad_norm']}. Each example alone: loss in nats per row, gradient norm, name"
+    )
+    for loss, norm, name in measure(model, bad["batches"], corpus, args):
+        print(f"{loss:10.3f} {norm:10.3f}  {name}")
+
+
+if __name__ == "__main__":
+    run_main(main)

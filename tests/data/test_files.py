@@ -1,0 +1,88 @@
+"""Atomic files and stages: what is complete is not done again, what vanished, was cut or changed is, and says why."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from speechlm.bin.command import run_main
+from speechlm.data.files import TEMPORARY, atomic_write, stage
+
+
+def work(folder, settings, inputs=()):
+    """Write a text and three wavs as a stage does; return whether it was done."""
+    with stage(folder, "decode", settings, inputs, ["text", "wav/*.wav"]) as todo:
+        if todo:
+            (folder / "wav").mkdir(parents=True, exist_ok=True)
+            for name in ("text", "wav/a.wav", "wav/b.wav", "wav/c.wav"):
+                (folder / name).write_text(name)
+    return todo
+
+
+def cut(path):
+    path.write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "said"),
+    [
+        ("text", os.remove, "output text (1 files of 4 bytes -> 0 files of 0 bytes)"),
+        ("text", cut, "output text (1 files of 4 bytes -> 1 files of 1 bytes)"),
+        ("wav/b.wav", os.remove, "output wav/*.wav (3 files of 27 bytes -> 2 files of 18 bytes)"),
+        ("wav/b.wav", cut, "output wav/*.wav (3 files of 27 bytes -> 3 files of 19 bytes)"),
+    ],
+)
+def test_an_output_that_vanished_or_was_cut_is_made_again(tmp_path, capsys, name, harm, said):
+    assert work(tmp_path, {}) and not work(tmp_path, {})
+    harm(tmp_path / name)
+    assert work(tmp_path, {})
+    assert f"decode: done again in {tmp_path}, because of {said}\n" in capsys.readouterr().out
+    assert not work(tmp_path, {})
+
+
+def test_a_changed_setting_or_input_is_named(tmp_path, capsys):
+    manifest = tmp_path / "manifest"
+    manifest.write_text("one")
+    out = tmp_path / "out"
+    out.mkdir()
+    assert work(out, {"beam": 1}, [manifest]) and work(out, {"beam": 4}, [manifest])
+    assert "because of setting beam (1 -> 4)" in capsys.readouterr().out
+    manifest.write_text("two")
+    assert work(out, {"beam": 4}, [manifest])
+    assert f"because of input {manifest} (sha256 " in capsys.readouterr().out
+    manifest.unlink()
+    with pytest.raises(ValueError, match="manifest: not found. Run the stage that writes it first."):
+        work(out, {"beam": 4}, [manifest])
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
+    write = "import os, sys; from speechlm.data.files import atomic_write as a\nwith a(sys.argv[1]): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", write, str(tmp_path / "text")])
+    assert [path.suffix for path in tmp_path.iterdir()] == [TEMPORARY]
+    assert work(tmp_path, {})
+    assert not list(tmp_path.glob(f".*{TEMPORARY}"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_disk_that_cannot_be_written_to_is_one_message(tmp_path, number):
+    def main():
+        with atomic_write(tmp_path / "text") as stream:
+            stream.write("half")
+            raise OSError(number, os.strerror(number))  # as write() raises it: without the file's name
+
+    with pytest.raises(SystemExit) as ended:
+        run_main(main)
+    message = str(ended.value)
+    assert message.startswith(f"error: {tmp_path}/text: {os.strerror(number)}. The disk of {tmp_path} has ")
+    assert message.endswith("give the same command again: what is complete is kept.")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_system_errors_are_bugs():
+    def main():
+        raise FileNotFoundError(errno.ENOENT, "No such file", "x")
+
+    with pytest.raises(FileNotFoundError):
+        run_main(main)

@@ -1,0 +1,109 @@
+"""Two drivers at once, and drivers that are told to end: utils/lock.sh and utils/stages.sh."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from shell import ROOT, run, write_script
+
+DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
+# A Python that notes its process, takes its time, and on SIGTERM "saves" before it ends.
+SLOW = """
+echo "$$ $*" >> started
+trap 'sleep 0.3; echo saved >> saved; exit 1' TERM
+while [ ! -e "go" ]; do sleep 0.05; done
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe folder whose commands last until the file `go` is there."""
+    write_script(tmp_path / "bin/python", SLOW)
+    write_script(tmp_path / "local/data.sh", f'echo data >> started\n"{tmp_path}/bin/python" -m data.sh inner\n')
+    return tmp_path
+
+
+def command(recipe, *options):
+    return [str(x) for x in (DRIVER, "--python", recipe / "bin/python", *options)]
+
+
+def start(recipe, *options):
+    return subprocess.Popen(
+        command(recipe, *options), cwd=recipe, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for(path, text=""):
+    for _ in range(200):
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} has no {text!r}")
+
+
+def is_running(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_second_run_in_one_expdir_is_refused(recipe):
+    first = start(recipe, "--stage", "5", "--stop_stage", "5")
+    wait_for(recipe / "started", "preflight")
+    log = (recipe / "exp/run.log").read_text()
+    second = run(command(recipe, "--stage", "10"), recipe)
+    assert second.returncode == 2
+    assert f"another run is working in exp: process {first.pid} on {os.uname().nodename}, since 20" in second.stderr
+    assert "--stage 5 --stop_stage 5" in second.stderr
+    assert (recipe / "exp/run.log").read_text() == log, "the second run wrote into the log of the first"
+    (recipe / "go").touch()
+    assert first.wait(10) == 0
+    assert run(command(recipe, "--stage", "10"), recipe).returncode == 0
+
+
+def test_runs_that_share_data_wait_for_each_other_in_stages_1_to_3_only(recipe):
+    first = start(recipe, "--stage", "1", "--stop_stage", "4")
+    wait_for(recipe / "started", "inner")
+    second = start(recipe, "--stage", "2", "--stop_stage", "2", "--expdir", "other")
+    wait_for(recipe / "other/run.log", "Waiting for another run")
+    wait_for(recipe / "other/run.log", f"process {first.pid}")
+    assert run(command(recipe, "--stage", "4", "--stop_stage", "4", "--llm", "hub/x", "--expdir", "third"), recipe).returncode == 0
+    (recipe / "go").touch()
+    assert (first.wait(10), second.wait(10)) == (0, 0)
+
+
+def test_a_killed_driver_whose_child_still_writes_keeps_the_lock(recipe):
+    first = start(recipe, "--stage", "5", "--stop_stage", "5")
+    wait_for(recipe / "started", "preflight")
+    first.kill()
+    first.wait()
+    child = int((recipe / "started").read_text().split()[0])
+    second = run(command(recipe, "--stage", "10"), recipe)
+    assert second.returncode == 2 and "has ended, but what it started still runs: process" in second.stderr
+    assert str(child) in second.stderr.split("still runs")[1]
+    (recipe / "go").touch()
+    while is_running(child):
+        time.sleep(0.05)
+    assert run(command(recipe, "--stage", "10"), recipe).returncode == 0
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("whole_group", [False, True], ids=["driver alone", "its process group"])
+@pytest.mark.parametrize(("number", "name"), [(1, "inner"), (5, "preflight")])
+def test_told_to_end_it_ends_its_children_and_waits_for_them(recipe, sign, whole_group, number, name):
+    process = start(recipe, "--stage", number, "--stop_stage", number)
+    wait_for(recipe / "started", name)
+    child = int(next(line for line in (recipe / "started").read_text().splitlines() if name in line).split()[0])
+    (os.killpg if whole_group else os.kill)(process.pid, sign)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 128 + sign, said
+    if not (whole_group and name == "inner"):  # there the script between the two may end first
+        assert not is_running(child), said
+    wait_for(recipe / "saved")
+    assert f"stage {number} " in said and "The same command goes on from here." in said
+    assert "The same command goes on from here." in (recipe / "exp/run.log").read_text()
+    (recipe / "go").touch()
+    assert run(command(recipe, "--stage", number, "--stop_stage", number), recipe).returncode == 0
