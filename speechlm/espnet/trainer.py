@@ -217,7 +217,7 @@ class Run:
             self.progress += 1
             totals.add(stats | {"positions": (batch["segment_BL"] >= 0).sum()}, float(weight.sum()))
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip)
-        names = sorted(totals.sums)
+        names = list(totals.sums)  # in the same order in every process
         sums = torch.tensor([totals.sums[name] for name in names], dtype=torch.float64, device=self.device)
         self.sum_over_processes(sums)
         return Meter(dict(zip(names, map(tuple, sums.tolist()), strict=True))), float(norm)
