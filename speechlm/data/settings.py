@@ -8,7 +8,6 @@ from typing import Any, Callable, get_args, get_origin
 
 import yaml
 
-
 DEEPEST = 50  # brackets in brackets; yaml's time grows with the square of their number
 
 
