@@ -6,6 +6,7 @@ state of the `encodec.EncodecModel`). Shapes: B batch, D latent dimension, T fra
 
 import json
 import os
+import reprlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def config_from_dict(values: dict, source: str) -> EncodecConfig | SpectralConfi
     """Return the config of a codec's "kind", or raise ValueError naming the unknown kind, keys or values of `source`."""
     kind = values.get("kind", "encodec") if isinstance(values, dict) else "encodec"
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"{source}: kind {kind!r}; expected one of {sorted(KINDS)}")
+        raise ValueError(f"{source}: kind {reprlib.repr(kind)}; expected one of {sorted(KINDS)}")
     return fill(KINDS[kind][0], values, source)
 
 

@@ -1,11 +1,23 @@
 """Settings from JSON and YAML files: a damaged or wrong file is one ValueError that names it, whatever the parser raises."""
 
 import json
+import reprlib
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Callable, get_args, get_origin
 
 import yaml
+
+DEEPEST = 50  # brackets in brackets; yaml's time grows with the square of their number
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and no deeper than a person would write."""
+
+    def fetch_flow_collection_start(self, TokenClass) -> None:
+        if self.flow_level >= DEEPEST:
+            raise yaml.YAMLError(f"more than {DEEPEST} brackets in brackets")
+        super().fetch_flow_collection_start(TokenClass)
 
 
 def read_json(path: str | Path) -> Any:
@@ -15,7 +27,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_yaml(path: str | Path) -> Any:
     """Return the content of a YAML file; raise ValueError naming the file if it is missing or not YAML."""
-    return _read(Path(path), yaml.safe_load, "YAML")
+    return _read(Path(path), lambda text: yaml.load(text, _Loader), "YAML")
 
 
 def _read(path: Path, parse: Callable[[str], Any], what: str) -> Any:
@@ -38,7 +50,7 @@ def fill(config_class: type, values: Any, source: str) -> Any:
         raise ValueError(f"{source}: no {', '.join(missing)}; expected all of {sorted(known)}")
     for name, value in values.items():
         if not _fits(value, known[name].type):
-            raise ValueError(f"{source}: {name} is {value!r}; expected {known[name].type}")
+            raise ValueError(f"{source}: {name} is {reprlib.repr(value)}; expected {known[name].type}")
     try:
         return config_class(**values)
     except (ValueError, OverflowError) as error:
