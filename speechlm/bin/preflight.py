@@ -15,6 +15,7 @@ from espnet2.torch_utils.device_funcs import to_device
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 
 from speechlm.bin.command import run_main
+from speechlm.bin.train import input_files
 from speechlm.data.files import atomic_write, settings_digest, stage
 from speechlm.espnet.iterator import Corpus, pack
 from speechlm.espnet.mixture import Draw
@@ -112,13 +113,12 @@ def main() -> None:
     logging.basicConfig(level="WARNING")
     args = SpeechLMTask.get_parser().parse_args()
     args.train_sets = " ".join(args.train_sets).split()
-    manifest = Path(args.dump) / args.dev_set / "manifest.jsonl"
     settings = {
         "options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}),
         "arguments": sys.argv[1:],
     }
     out = Path(args.output_dir)
-    with stage(out, "preflight", settings, [manifest], ["preflight.json"]) as todo:
+    with stage(out, "preflight", settings, input_files(args), ["preflight.json"]) as todo:
         if todo:
             found = check(args)
             with atomic_write(out / "preflight.json") as stream:

@@ -13,6 +13,7 @@ import kaldiio
 import pytest
 import torch
 
+from speechlm.bin import preflight
 from speechlm.bin.text_tokenizer import train_tokenizer
 from speechlm.codecs import load_codec
 from speechlm.data.codes import write_codec
@@ -104,6 +105,20 @@ def test_vocabulary_and_weights_of_two_models(model):
     other.save(model / "vocab.json")
     with pytest.raises(ValueError, match=f"was trained with vocabulary {mine.fingerprint}, .*vocab.json is {other.fingerprint}"):
         load_model(model)
+
+
+def test_preflight_is_done_again_for_another_llm(recipe, monkeypatch, capsys):
+    shutil.copytree(recipe / "tok", recipe / "tok2")
+    monkeypatch.chdir(recipe)
+    monkeypatch.setattr(sys, "argv", ["preflight", *training("preflight", "--llm", "tok2")])
+    checked = []
+    monkeypatch.setattr(preflight, "check", lambda args: checked.append(args) or {})
+    preflight.main()
+    preflight.main()
+    assert len(checked) == 1
+    (recipe / "tok2/config.json").write_text((recipe / "tok2/config.json").read_text() + "\n")
+    preflight.main()
+    assert len(checked) == 2 and "because of input tok2/config.json (sha256 " in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- disks and files

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,14 +69,27 @@ class Shard:
         return self.record.is_file() and json.loads(self.record.read_text(encoding="utf-8")) == sizes(self.folder, self.files)
 
 
-def speak_shard(shard: Shard) -> int:
-    """Speak a shard's utterances; return how many."""
+def speak_shard(shard: Shard) -> None:
+    """Speak a shard's utterances."""
     for utterance in shard.utterances:
         for lang in shard.languages:
             wav_T = speak(utterance.text[lang], ESPEAK_LANGUAGE[lang], utterance.voice, SAMPLE_RATE_HZ)
             save_wav(shard.folder / f"wav.{lang}" / f"{utterance.id}.wav", wav_T, SAMPLE_RATE_HZ)
     with atomic_write(shard.record) as stream:
         json.dump(sizes(shard.folder, shard.files), stream)
+
+
+def speak_in_own_process(shard: Shard) -> int:
+    """Speak a shard in a fresh process; return its number of utterances. ValueError if the process dies: espeak-ng can crash."""
+    process = multiprocessing.get_context("spawn").Process(target=speak_shard, args=(shard,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        first, last = shard.utterances[0], shard.utterances[-1]
+        raise ValueError(
+            f"{shard.folder}: the process that spoke {first.id} to {last.id} ended with status {process.exitcode}. Expected voices that "
+            "espeak-ng can speak and enough memory: see above, mend the voices, and give the same command again."
+        )
     return len(shard.utterances)
 
 
@@ -87,8 +101,8 @@ def write_spoken(folder: Path, languages: list[str], utterances: list[Utterance]
         record.unlink()  # of other utterances, whose files are overwritten now
     todo = [shard for shard in shards if not shard.is_done()]
     start, done, total = time.monotonic(), 0, sum(len(shard.utterances) for shard in todo)
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=1) as pool:
-        for count in pool.imap_unordered(speak_shard, todo):
+    with ThreadPoolExecutor(jobs) as pool:
+        for count in pool.map(speak_in_own_process, todo):
             done += count
             left_sec = (time.monotonic() - start) / done * (total - done)
             print(f"\r{folder.name}: {done}/{total} utterances spoken, {left_sec:.0f} s left ", end="", flush=True)
