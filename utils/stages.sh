@@ -60,6 +60,10 @@ descendants() {     # descendants PID: its children, their children, ...
     done
 }
 
+group_members() {   # the other processes of this script's group, if it leads one: also those whose parent the same signal has ended
+    cat /proc/[0-9]*/stat 2>/dev/null | sed -n "/^$$ /d; / (tee) /d; s/^\([0-9]*\) (.*) [A-Z] [0-9]* $$ .*/\1/p"
+}
+
 still_running() {   # still_running PID...: is one of them alive (a zombie is not)?
     local pid
     for pid in "$@"; do
@@ -73,7 +77,7 @@ stop() {            # stop NAME STATUS: end all that was started by `run`, then 
     trap '' INT TERM HUP
     if [ -n "$job" ]; then
         say "Stopped by SIG$1: ending what runs (a training saves a checkpoint first) ..." >&2
-        pids="$job $(descendants "$job")"
+        pids="$job $(descendants "$job") $(group_members || true)"
         trap 'kill -KILL $pids 2>/dev/null || true' INT TERM HUP      # a second signal does not wait
         kill -TERM $pids 2>/dev/null || true
         while still_running "$job"; do sleep 0.1; done      # `wait` inside a trap inside `wait` can hang

@@ -27,7 +27,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_yaml(path: str | Path) -> Any:
     """Return the content of a YAML file; raise ValueError naming the file if it is missing or not YAML."""
-    return _read(Path(path), lambda text: yaml.load(text, _Loader), "YAML")
+    return _read(Path(path), lambda text: _Loader(text).get_single_data(), "YAML")
 
 
 def _read(path: Path, parse: Callable[[str], Any], what: str) -> Any:

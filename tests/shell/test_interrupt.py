@@ -30,9 +30,11 @@ def command(recipe, *options):
 
 
 def start(recipe, *options):
-    return subprocess.Popen(
-        command(recipe, *options), cwd=recipe, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    def hear_interrupts():  # what a shell starts in the background is deaf to SIGINT, and so would be the driver
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command(recipe, *options), cwd=recipe, start_new_session=True, preexec_fn=hear_interrupts, **pipes)
 
 
 def wait_for(path, text=""):
@@ -92,7 +94,7 @@ def test_a_killed_driver_whose_child_still_writes_keeps_the_lock(recipe):
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("whole_group", [False, True], ids=["driver alone", "its process group"])
-@pytest.mark.parametrize(("number", "name"), [(1, "inner"), (5, "preflight")])
+@pytest.mark.parametrize(("number", "name"), [(1, "inner"), (5, "preflight"), (7, "sft_tts")])
 def test_told_to_end_it_ends_its_children_and_waits_for_them(recipe, sign, whole_group, number, name):
     process = start(recipe, "--stage", number, "--stop_stage", number)
     wait_for(recipe / "started", name)
