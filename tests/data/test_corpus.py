@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make(folder, **options):
-    sizes = {"pairs": 3, "text_pairs": 2, "eval_pairs": 1, "nj": 1} | options
+    sizes = {"pairs": 3, "mono": 1, "text_pairs": 2, "eval_pairs": 1, "nj": 1} | options
     words = [str(word) for name, value in sizes.items() for word in (f"--{name}", value)]
     command = [sys.executable, str(ROOT / "egs/mini_cvss/local/make_corpus.py"), "--out", "data", *words]
     done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60)
