@@ -28,7 +28,8 @@ REQUIREMENTS = [
 ]
 TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "ruff"]
 
-ASSETS = [str(path.relative_to("speechlm")) for path in Path("speechlm/assets").rglob("*") if path.is_file()]
+FOLDERS = ("assets", "metrics/protocols")  # files that are no Python
+ASSETS = [str(path.relative_to("speechlm")) for folder in FOLDERS for path in Path("speechlm", folder).rglob("*") if path.is_file()]
 
 setup(
     name="speechlm",
