@@ -17,6 +17,7 @@ REQUIREMENTS = [
     "kaldiio",
     "jiwer",
     "sacrebleu",
+    "whisper-normalizer",
     "soundfile",
     "soxr",
     "espeakng-loader",
@@ -25,6 +26,13 @@ REQUIREMENTS = [
     "matplotlib",
     "tensorboard",
     "setuptools<74",  # espnet's dependencies still import pkg_resources
+]
+QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq and webrtcvad are compiled on installation
+    "speechmos",
+    "onnxruntime",  # speechmos runs on it and doesn't say so
+    "resemblyzer",
+    "pesq",
+    "pystoi",
 ]
 TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "ruff"]
 
@@ -40,5 +48,5 @@ setup(
     packages=find_packages(include=["speechlm", "speechlm.*"]),
     package_data={"speechlm": ASSETS},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS},
+    extras_require={"quality": QUALITY_REQUIREMENTS, "test": TEST_REQUIREMENTS},
 )

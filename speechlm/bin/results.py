@@ -1,7 +1,8 @@
 """Collect score.json files into one table: `python -m speechlm.bin.results exp --out exp`.
 
 Takes score.json files, or folders to look for them in. Writes `<out>/results.json` (all rows) and `<out>/RESULTS.md`,
-and prints the table. The ceilings (original recordings, codec reconstruction) stand first in each group. Figures of different protocols never stand in one group: they are refused, or chosen by --protocol.
+and prints the table. The ceilings (original recordings, codec reconstruction) stand first in each group. Figures of different
+protocols never stand in one group: they are refused, or chosen by --protocol.
 """
 
 import argparse

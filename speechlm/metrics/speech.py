@@ -91,10 +91,10 @@ def _parts(keep: Path, settings: dict) -> Path:
     return keep.parent / f".parts.{keep.name}.{settings_digest(settings)}"
 
 
-def batches_by_length(wavs: Mapping[str, str | Path], size: int = BATCH) -> list[list[str]]:
+def batches_by_length(wavs: Mapping[str, str | Path]) -> list[list[str]]:
     """Return all ids in batches of similar duration, shortest first."""
     order = sorted(wavs, key=lambda key: (duration_sec(wavs[key]), key))
-    return [order[i : i + size] for i in range(0, len(order), size)]
+    return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
 
 
 def digest_of(recordings: Mapping[str, str | Path | Span]) -> str:

@@ -1,4 +1,4 @@
-"""How much of the original a codec keeps: PESQ, STOI, log-mel and multi-scale STFT distance. Both have the same samples in time."""
+"""How much of the original a codec keeps: PESQ, STOI, log-mel and multi-scale STFT distance. Compared over the length of the original."""
 
 from importlib.metadata import version
 
@@ -13,10 +13,9 @@ STFT_SIZES = (2048, 1024, 512, 256, 128)
 STFT_FLOOR = 1e-5
 
 
-def same_length(made_T: np.ndarray, other_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the longer one, as VERSA does: codecs end on a whole frame."""
-    length = min(len(made_T), len(other_T))
-    return made_T[:length], other_T[:length]
+def to_length(made_T: np.ndarray, length: int) -> np.ndarray:
+    """Cut what a codec adds to fill its last frame; fill what is missing with zeros, so that a cut-off output pays for it."""
+    return np.pad(made_T[:length], (0, max(0, length - len(made_T))))
 
 
 class PESQ:
@@ -30,9 +29,8 @@ class PESQ:
         self.signature = f"pesq:wb-{version('pesq')}"
 
     def measure(self, made_T: np.ndarray, other_T: np.ndarray, rate_hz: int) -> dict[str, float]:
-        made_T, other_T = same_length(made_T, other_T)
         try:
-            return {"pesq": self.package.pesq(rate_hz, other_T, made_T, "wb")}
+            return {"pesq": self.package.pesq(rate_hz, other_T, to_length(made_T, len(other_T)), "wb")}
         except (self.package.NoUtterancesError, self.package.BufferTooShortError):  # it finds no speech
             return {"pesq": self.lowest}
 
@@ -48,8 +46,7 @@ class STOI:
         self.signature = f"stoi:pystoi-{version('pystoi')}"
 
     def measure(self, made_T: np.ndarray, other_T: np.ndarray, rate_hz: int) -> dict[str, float]:
-        made_T, other_T = same_length(made_T, other_T)
-        return {"stoi": self.stoi(other_T, made_T, rate_hz)}
+        return {"stoi": self.stoi(other_T, to_length(made_T, len(other_T)), rate_hz)}
 
 
 class MelDistance:
@@ -92,6 +89,6 @@ def _one_scale(made_BN: torch.Tensor, other_BN: torch.Tensor, size: int) -> floa
 
 
 def _long_enough(made_T: np.ndarray, other_T: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both as [1, N] of the same length, padded to the longest window."""
-    pair = [torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None] for x in same_length(made_T, other_T)]
-    return tuple(F.pad(x_BN, (0, max(0, STFT_SIZES[0] - x_BN.shape[1]))) for x_BN in pair)
+    """Return both as [1, N], as long as the original and at least the longest window."""
+    length = max(len(other_T), STFT_SIZES[0])
+    return tuple(torch.from_numpy(to_length(x_T, length).astype(np.float32))[None] for x_T in (to_length(made_T, len(other_T)), other_T))
