@@ -23,6 +23,8 @@ REQUIREMENTS = [
     "espeakng-loader",
     "safetensors",
     "pyyaml",
+    "requests",
+    "ijson",
     "matplotlib",
     "tensorboard",
     "setuptools<74",  # espnet's dependencies still import pkg_resources
@@ -48,5 +50,5 @@ setup(
     packages=find_packages(include=["speechlm", "speechlm.*"]),
     package_data={"speechlm": ASSETS},
     install_requires=REQUIREMENTS,
-    extras_require={"quality": QUALITY_REQUIREMENTS, "test": TEST_REQUIREMENTS},
+    extras_require={"test": TEST_REQUIREMENTS, "parquet": ["pyarrow"], "quality": QUALITY_REQUIREMENTS},
 )

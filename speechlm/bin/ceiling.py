@@ -19,7 +19,7 @@ from speechlm.bin.score import add_protocol_options, show
 from speechlm.codecs import load_codec
 from speechlm.data.audio import load_span, save_wav
 from speechlm.data.files import settings_digest, stage
-from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, read_text, require_valid, write_table
+from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, read_text, require_valid, side_path, write_table
 from speechlm.data.parts import in_parts
 from speechlm.metrics.protocol import SPOKEN, Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
@@ -43,6 +43,9 @@ def main() -> None:
     tasks = tasks_of(args)
     if not tasks:
         print(f"{args.data}: none of {' '.join(args.tasks)} speaks, so there is no ceiling")
+        return
+    if not side_path(args.data, "wav.scp", args.lang).is_file():
+        print(f"{args.data}: no recordings in {args.lang}, so no ceiling for speech in it")
         return
     require_valid(args.data, args.lang)
     spans, codec = read_audio(args.data, args.lang), load_codec(args.codec)

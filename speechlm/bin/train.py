@@ -2,7 +2,8 @@
 
 A finished training is skipped, an interrupted one goes on at its last checkpoint; if a setting or an input changed,
 the command says which, and starts again. SIGTERM, SIGINT and SIGUSR1 finish the step, save it, and exit with 128 + the
-signal's number. `--ngpu N`, or `--nproc N` on CPU, trains in N processes of this machine.
+signal's number. `--ngpu N`, or `--nproc N` on CPU, trains in N processes of this machine. With `--dry_run true` it only
+says what the training would take.
 """
 
 import json
@@ -12,7 +13,10 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, file_digest, stage
+from speechlm.data.settings import read_json
+from speechlm.espnet import dry_run
 from speechlm.espnet.launch import launch
+from speechlm.espnet.options import parse_options
 from speechlm.espnet.signals import exit_at_once
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.folder import export_llm, load_model
@@ -33,7 +37,8 @@ NEUTRAL = {
     "required",
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
-NEUTRAL |= {"nproc", "save_interval", "hang_sec", "max_loss_ratio", "skip_steps"}
+NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps"}
+NEUTRAL |= {"overlay", "gpu", "mfu", "nodes", "codec_shape"}
 
 
 def result_settings(args, world: int) -> dict:
@@ -44,7 +49,7 @@ def result_settings(args, world: int) -> dict:
 
 def input_files(args) -> list[Path]:
     """Return the files that decide the result: manifests, and the weights to start from."""
-    files = [Path(args.dump) / name / "manifest.jsonl" for name in [*args.train_sets, args.dev_set]]
+    files = [Path(args.dump) / name / "manifest.jsonl" for name in [*args.train_sets, *args.dev_set]]
     for folder in filter(None, [args.init_from, args.llm if not args.init_from else None]):
         files += [
             p for name in ("config.json", "model.safetensors", "vocab.json", "tokenizer.model") if (p := Path(folder) / name).exists()
@@ -57,7 +62,7 @@ def drop_other_run(folder: Path, settings: dict, inputs: list[Path]) -> None:
     path = folder / "settings.json"
     now = settings | {f"input {file}": file_digest(file) for file in inputs}
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = read_json(path)
         changed = [_change(k, old.get(k), now.get(k)) for k in sorted(old.keys() | now.keys()) if old.get(k) != now.get(k)]
         if changed:
             print(f"{folder}: starts again, because of {'; '.join(changed)}", flush=True)
@@ -79,27 +84,29 @@ def number_of_processes(args) -> int:
             "this command was started as one of several processes (torchrun, srun, --dist_*). Expected one: it starts and watches the others "
             "of a machine itself. Give --ngpu N, or --nproc N on CPU."
         )
+    if args.nodes > 1:
+        raise ValueError(f"--nodes {args.nodes}: training runs on one machine so far. Expected 1, or --dry_run true for an estimate.")
     return args.ngpu if args.ngpu > 1 else args.nproc
 
 
 def main() -> None:
     exit_at_once()
-    args = SpeechLMTask.get_parser().parse_args()
+    args = parse_options(SpeechLMTask.get_parser(), sys.argv[1:])
+    if args.dry_run:
+        dry_run.show(args)
+        return
     SpeechLMTask.check_required_command_args(args)
-    args.train_sets = " ".join(args.train_sets).split()
     world = number_of_processes(args)
     settings, inputs, folder = result_settings(args, world), input_files(args), Path(args.output_dir)
     skipped = {"skip_steps": args.skip_steps} if args.skip_steps else {}
-    outputs = [] if args.dry_run else ["model.safetensors", "vocab.json", "llm/*"]
-    with stage(folder, "train", settings | skipped, inputs, outputs) as todo:
+    with stage(folder, "train", settings | skipped, inputs, ["model.safetensors", "vocab.json", "llm/*"]) as todo:
         if todo:
             drop_other_run(folder, settings, inputs)
             if world > 1:
                 launch(SpeechLMTask.main, args, world)
             else:
                 SpeechLMTask.main(args=args)
-            if not args.dry_run:
-                export_llm(load_model(folder))
+            export_llm(load_model(folder))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from speechlm.data.files import atomic_write
+from speechlm.data.settings import read_json
 
 
 def in_parts(batches: Sequence[list[str]], work: Callable[[list[str]], Sequence], folder: Path, label: str) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def in_parts(batches: Sequence[list[str]], work: Callable[[list[str]], Sequence]
             made += 1
             with atomic_write(path) as stream:
                 json.dump(dict(zip(keys, work(keys), strict=True)), stream)
-        found |= json.loads(path.read_text(encoding="utf-8"))
+        found |= read_json(path)
         left_sec = (time.monotonic() - start) / max(made, 1) * (len(batches) - number - 1)
         print(f"{label}: {len(found)} utterances done, batch {number + 1}/{len(batches)}, {left_sec:.0f} s left", flush=True)
     return found

@@ -6,6 +6,7 @@ all of them, with its rank named, so that the same command can go on from the la
 
 import argparse
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -23,17 +24,26 @@ from speechlm.espnet.signals import STOPPING, exit_at_once
 GRACE_SEC = 5.0  # for the others to end by themselves, when one has ended
 INTERRUPTED = [128 + number for number in STOPPING]
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+SHOW_STACK = signal.SIGUSR2  # makes a rank print where it is
+STARTED, JOINED, MODEL_READY, DATA_READY = range(-4, 0)  # progress before the first step; steps count from 0
 
-_board = None  # shared by all ranks and the launcher: [progress of each rank, moment by which each is due again]
+_board = None  # shared by all ranks and the launcher: progress of each rank, moment by which each is due again, and its limit in seconds
 _rank = 0
 
 
 def beat(progress: int, limit_sec: float) -> None:
     """Tell the launcher that this rank is alive: how far it is, and how long it may take until its next beat (0: for ever)."""
     if _board is not None:
-        world = len(_board) // 2
-        _board[_rank] = progress
-        _board[world + _rank] = time.monotonic() + limit_sec if limit_sec else float("inf")
+        _note(_board, _rank, progress, limit_sec)
+
+
+def _note(board, rank: int, progress: int, limit_sec: float) -> None:
+    world = len(board) // 3
+    board[rank], board[world + rank], board[2 * world + rank] = progress, _due(limit_sec), limit_sec
+
+
+def _due(limit_sec: float) -> float:
+    return time.monotonic() + limit_sec if limit_sec else float("inf")
 
 
 def launch(work: Callable[[argparse.Namespace], None], args: argparse.Namespace, world: int) -> None:
@@ -43,7 +53,9 @@ def launch(work: Callable[[argparse.Namespace], None], args: argparse.Namespace,
     """
     # A GPU can't be used in a forked process; without one, forking saves each process the imports (5 s).
     context = torch.multiprocessing.get_context("spawn" if args.ngpu else "fork")
-    board = context.Array("d", [0.0] * world + [float("inf")] * world, lock=False)
+    board = context.Array("d", 3 * world, lock=False)
+    for rank in range(world):
+        _note(board, rank, STARTED, args.start_sec)
     messages = context.SimpleQueue()
     port = free_port()
     ranks = [context.Process(target=_run_rank, args=(work, _rank_args(args, r, world, port), board, messages)) for r in range(world)]
@@ -54,7 +66,7 @@ def launch(work: Callable[[argparse.Namespace], None], args: argparse.Namespace,
         for number in STOPPING:
             signal.signal(number, lambda number, _frame: _send(ranks, number))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        reason = _watch(ranks, board, args.hang_sec)
+        reason = _watch(ranks, board)
     finally:
         for process in ranks:
             if process.pid:
@@ -85,6 +97,7 @@ def _run_rank(work, args: argparse.Namespace, board, messages) -> None:
     _board, _rank = board, args.dist_rank
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed launcher leaves no process behind
     exit_at_once()
+    faulthandler.register(SHOW_STACK, all_threads=False)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     if not args.ngpu:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # ESPnet takes it for the number of this process
@@ -104,7 +117,7 @@ def _send(ranks: list, number: int) -> None:
                 os.kill(process.pid, number)
 
 
-def _watch(ranks: list, board, hang_sec: float) -> str | None:
+def _watch(ranks: list, board) -> str | None:
     """Wait until all have ended well (None), or one has died or hangs (the reason); SystemExit if they were interrupted."""
     world = len(ranks)
     while any(process.exitcode is None for process in ranks):
@@ -116,8 +129,8 @@ def _watch(ranks: list, board, hang_sec: float) -> str | None:
             if first.exitcode in INTERRUPTED:
                 raise SystemExit(first.exitcode)
             return f"rank {ranks.index(first)} of {world} {_ending(first.exitcode)}. {_AGAIN}"
-        if time.monotonic() > max(board[world:]):
-            return f"{_hanging(ranks, board)} of {world} made no progress for {hang_sec:.0f} s (--hang_sec). {_AGAIN}"
+        if time.monotonic() > max(board[world : 2 * world]):
+            return _hanging(ranks, board)
     return None
 
 
@@ -136,10 +149,18 @@ def _ending(exitcode: int) -> str:
 
 
 def _hanging(ranks: list, board) -> str:
-    """Return 'rank 1': the stopped ones, else those that are behind; the others only wait for them."""
-    behind = [r for r in range(len(ranks)) if board[r] == min(board[: len(ranks)])]
+    """Name the ranks that are stopped, else those that are behind (the others only wait for them), and let all show where they are."""
+    world = len(ranks)
+    progress, limits = board[:world], board[2 * world :]
     stopped = [r for r, process in enumerate(ranks) if process.exitcode is None and _state(process.pid) in "TD"]
-    return "rank " + " and ".join(map(str, stopped or behind))
+    named = stopped or [r for r in range(world) if progress[r] == min(progress)]
+    _send(ranks, SHOW_STACK)
+    time.sleep(1.0)
+    option = "--hang_sec" if progress[named[0]] >= 0 else "--start_sec, for what comes before the first step"
+    return (
+        f"rank {' and '.join(map(str, named))} of {world} made no progress for {limits[named[0]]:.0f} s ({option}); "
+        f"where each rank was stands above. {_AGAIN}"
+    )
 
 
 def _state(pid: int) -> str:

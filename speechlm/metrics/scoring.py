@@ -68,6 +68,8 @@ def score_texts(rules: Rules, output: Output, recogniser: str = "") -> tuple[lis
     """Return the scores of what was written, or of what a recogniser (its signature) heard; and the lines, in the order of the references."""
     pairs = [rules.normalise(hyp, ref, output.lang) for hyp, ref in pair_up(output.hyps, output.refs)]
     hyps, refs = [hyp for hyp, _ in pairs], [ref for _, ref in pairs]
+    if not any(refs):
+        raise ValueError("the references are empty after normalising. Check their text, or the protocol's normaliser.")
     lines, scores = [_line(output, key, *pair) for key, pair in zip(output.refs, pairs)], []
     for metric in (make_metric(name, output.lang, rules.tokenise) for name in rules.metrics):
         counts_NC = metric.counts(hyps, refs)

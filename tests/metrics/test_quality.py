@@ -31,16 +31,23 @@ def sound() -> dict[str, np.ndarray]:
     return wavs | {"silence": np.zeros(RATE_HZ, np.float32), "nothing": np.zeros(0, np.float32)}
 
 
-@pytest.mark.parametrize(
-    "name, better, worse, worst",
-    [("pesq", ["clean", "weak", "strong"], True, 1.0), ("stoi", ["clean", "weak", "strong"], True, 0.0), ("mel", ["clean", "weak", "strong"], False, None)]
-    + [("mstft", ["clean", "weak", "strong"], False, None), ("sim-resemblyzer", ["same", "other"], True, 0.0), ("dnsmos", ["clean", "strong"], True, 1.0)],
-)  # fmt: skip
-def test_what_is_better_scores_better_and_silence_is_the_worst(sound, name, better, worse, worst):
-    measure = load_measure(name)
+NOISIER = ["clean", "weak", "strong"]
+MEASURES = {  # name -> (recordings from best to worst, whether more is better, what silence gets)
+    "pesq": (NOISIER, True, 1.0),
+    "stoi": (NOISIER, True, 0.0),
+    "mel": (NOISIER, False, None),
+    "mstft": (NOISIER, False, None),
+    "sim-resemblyzer": (["same", "other"], True, 0.0),
+    "dnsmos": (["clean", "strong"], True, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_what_is_better_scores_better_and_silence_is_the_worst(sound, name):
+    (better, more_is_better, worst), measure = MEASURES[name], load_measure(name)
     key = measure.names[0]
     values = [measure_one(measure, sound[made], sound["clean"], RATE_HZ)[key] for made in better]
-    assert values == sorted(values, reverse=worse) and len(set(values)) == len(values)
+    assert values == sorted(values, reverse=more_is_better) and len(set(values)) == len(values)
     for missing in ("silence", "nothing"):
         value = measure_one(measure, sound[missing], sound["clean"], RATE_HZ)[key]
         assert value == worst if worst is not None else value > max(values)
