@@ -47,26 +47,14 @@ def test_rows_for_originals_and_reconstructions(parallel_set, tmp_path, monkeypa
     monkeypatch.setattr(speech, "load_recogniser", lambda *spec: LoudnessJudge())
 
     def run(experiment):
-        arguments = [
-            "--data",
-            str(parallel_set),
-            "--lang",
-            "en",
-            "--codec",
-            "c",
-            "--out",
-            str(experiment),
-            "--cache",
-            str(tmp_path / "dump"),
-        ]
-        monkeypatch.setattr(sys, "argv", ["ceiling", *arguments])
+        arguments = f"--data {parallel_set} --lang en --codec c --out {experiment} --cache {tmp_path}/dump"
+        monkeypatch.setattr(sys, "argv", ["ceiling", *arguments.split()])
         ceiling.main()
         return {path.relative_to(experiment): path.read_bytes() for path in sorted(experiment.rglob("*.json*"))}
 
     first = run(tmp_path / "one")
-    rows = {
-        (row.model, row.task, row.metric): row for path in first for row in read_rows(tmp_path / "one" / path) if path.suffix == ".json"
-    }
+    files = (tmp_path / "one").rglob("score.json")
+    rows = {(row.model, row.task, row.metric): row for path in files for row in read_rows(path)}
     assert rows["originals", "tts", "WER"].value == 0
     assert rows["codec reconstruction", "tts", "WER"].value == 100
     assert rows["codec reconstruction", "s2st", "ASR-BLEU"].value == 0
