@@ -20,7 +20,7 @@ from speechlm.metrics.rows import read_lines, write_lines
 from speechlm.metrics.scoring import Mean, Output, Score, score_texts
 from speechlm.metrics.text import pair_up
 
-BATCH = 64  # recordings of similar length, kept together when interrupted
+BATCH = 128  # recordings of similar length, kept together when interrupted
 
 
 def score_speech(rules: Rules, output: Output, folder: Path, device: str = "cpu") -> tuple[list[Score], list[dict]]:
