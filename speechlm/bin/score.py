@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from speechlm.bin.command import run_main
-from speechlm.data.kaldi import read_audio, read_speakers, read_table, read_text
+from speechlm.data.kaldi import read_audio, read_speakers, read_table, read_text, side_path
 from speechlm.metrics.normalise import by_character
 from speechlm.metrics.protocol import SPOKEN, TASKS, Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
@@ -90,7 +90,8 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
     if args.task not in SPOKEN:
         output = Output(args.task, lang, read_table(folder / "text", may_be_empty=True), refs, speakers)
         return Part(lang, *score_texts(rules, output), made_by)
-    voices = other_recordings(read_audio(args.ref, lang), speakers) if rules.quality else {}
+    spoken = rules.quality and side_path(args.ref, "wav.scp", lang).is_file()
+    voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
     output = Output(args.task, lang, {}, refs, speakers, read_table(folder / "wav.scp"), voices)
     return Part(lang, *score_speech(rules, output, folder, "cuda" if args.ngpu else "cpu"), made_by)
 

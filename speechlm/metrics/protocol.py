@@ -37,7 +37,7 @@ class Rules:
     def __post_init__(self) -> None:
         for what, names, known in (
             ("metric", self.metrics, METRICS),
-            ("normaliser", [self.normaliser, self.reference_normaliser or self.normaliser], NORMALISERS),
+            ("normaliser", {self.normaliser, self.reference_normaliser or self.normaliser}, NORMALISERS),
         ):
             if wrong := [name for name in names if name not in known]:
                 raise ValueError(f"{what} {', '.join(wrong)}; expected some of {', '.join(known)}")

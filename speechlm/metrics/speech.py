@@ -68,8 +68,11 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
 def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[str, float]]:
     """Return {utterance id: {name: value}}, also written to `keep`; done once for the same recordings and measure."""
     others = {"": {}, "speaker": output.voices, "original": output.originals}[measure.against]
-    if measure.against:
-        pair_up(others, output.refs)
+    if lacking := [key for key in output.refs if measure.against and key not in others]:
+        found = f"{len(lacking)} utterances have none in {output.lang}: {', '.join(lacking[:5])}"
+        raise ValueError(
+            f"{', '.join(measure.names)} compares with the {measure.against}'s recordings, and {found}. Leave it out of the protocol."
+        )
     settings = {"measure": measure.signature, "wavs": digest_of(output.wavs), "against": digest_of(others)}
     with stage(keep.parent, keep.stem, settings, outputs=[keep.name]) as todo:
         if todo:

@@ -147,7 +147,13 @@ def test_silence_stays_in_the_test_set_and_scores_as_the_worst(spoken, monkeypat
     score_tts(monkeypatch, spoken)
     assert [(spoken / "score" / name).read_bytes() for name in ("score.json", "utterances.jsonl")] == before
     assert capsys.readouterr().out.count("already complete") == 2
+    (spoken / "data/wav.scp").unlink()
+    with pytest.raises(
+        ValueError, match="SIM-resemblyzer compares with the speaker's recordings, and 3 utterances have none in en: u1, u2, u3"
+    ):
+        score_tts(monkeypatch, spoken)
     write_table(spoken / "hyp/wav.scp", {"u1": str(spoken / "hyp/one_dog.wav")})
+    (spoken / "protocol.yaml").write_text("description: x\ntts: {metrics: [WER], recogniser: judge_en}\n")
     with pytest.raises(ValueError, match="2 of 3 utterances without a hypothesis: u2, u3"):
         score_tts(monkeypatch, spoken)
 

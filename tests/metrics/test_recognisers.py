@@ -81,6 +81,7 @@ def make_whisper(folder):
         "<|es|>",
         "<|transcribe|>",
         "<|translate|>",
+        "<|startoflm|>",
         "<|startofprev|>",
         "<|nospeech|>",
         "<|notimestamps|>",
@@ -91,7 +92,7 @@ def make_whisper(folder):
     WhisperProcessor(WhisperFeatureExtractor(), tokenizer).save_pretrained(folder)
     config = WhisperConfig(
         vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=16, decoder_ffn_dim=16, max_target_positions=64, decoder_start_token_id=ids["<|startoftranscript|>"],
+        encoder_ffn_dim=16, decoder_ffn_dim=16, max_target_positions=448, decoder_start_token_id=ids["<|startoftranscript|>"],
         pad_token_id=ids["<|endoftext|>"], bos_token_id=ids["<|endoftext|>"], eos_token_id=ids["<|endoftext|>"],
         suppress_tokens=None, begin_suppress_tokens=None, tie_word_embeddings=False,
     )  # fmt: skip
