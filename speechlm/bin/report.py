@@ -49,7 +49,7 @@ def make_report(args: argparse.Namespace, out: Path) -> None:
     heard = Heard(listen(found.groups, recordings, args.listen), recordings)
     names = sorted(recordings.clips)
     speakers = [args.data / name / "utt2spk" for name in corpus.train_sets]
-    title = args.title or "  ·  ".join("/".join(path.resolve().parts[-2:]) for path in args.experiments)
+    title = args.title or " · ".join(map(title_of, args.experiments))
     settings = {"title": title, "protocol": args.protocol, "page": assets(), "audio": settings_digest({"clips": names})}
     outputs = ["index.html", *(["audio/*.mp3"] if names else [])]
     with stage(out, "report", settings, [*found.files, *speakers], outputs) as todo:
@@ -59,6 +59,12 @@ def make_report(args: argparse.Namespace, out: Path) -> None:
                 stream.write(page)
             remove_others(out / "audio", set(names))
     report_on(out, found, recordings)
+
+
+def title_of(experiment: Path) -> str:
+    """Return the recipe's name for egs/<recipe>/exp, else the last two folders."""
+    parts = experiment.resolve().parts[-2:]
+    return "/".join(parts).removesuffix("/exp")
 
 
 def remove_others(folder: Path, names: set[str]) -> None:

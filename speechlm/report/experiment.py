@@ -9,6 +9,7 @@ from speechlm.metrics.rows import UTTERANCES, Row, read_lines, read_rows
 from speechlm.metrics.table import CEILINGS, LOCK, Key, in_order, score_files, select
 
 TRAINING = "train.jsonl"
+LOWER_IS_BETTER = frozenset({"WER", "CER", "ppl", "ppl_unmasked", "mel_distance", "mstft_distance"})
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class System:
 
 @dataclass(frozen=True)
 class Group:
-    """All systems on one test set of a task, models first: the same utterances with the same references."""
+    """All systems on one test set of a task, the best model first, ceilings last: the same utterances with the same references."""
 
     task: str
     test_set: str
@@ -126,11 +127,16 @@ def _grouped(systems: list[System]) -> list[Group]:
         members.setdefault((system.rows[0].task, _set_of(system)), {}).setdefault(system.name, system)  # a ceiling that experiments share
     groups = []
     for (task, test_set), by_name in sorted(members.items()):
-        rank = {system.name: (system.ceiling != "", CEILINGS.index(system.ceiling) if system.ceiling else 0) for system in by_name.values()}
-        group = Group(task, test_set, sorted(by_name.values(), key=lambda system: (*rank[system.name], system.name)))
+        group = Group(task, test_set, sorted(by_name.values(), key=_rank))
         _require_same_utterances(group)
         groups.append(group)
     return groups
+
+
+def _rank(system: System) -> tuple:
+    whole = max(system.rows, key=lambda row: (row.metric == system.rows[0].metric, row.n))
+    best = whole.value if whole.metric in LOWER_IS_BETTER else -whole.value
+    return (True, CEILINGS.index(system.ceiling), system.name) if system.ceiling else (False, best, system.name)
 
 
 def _require_same_utterances(group: Group) -> None:

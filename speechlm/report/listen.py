@@ -8,10 +8,9 @@ from speechlm.data.audio import AudioError, Span
 from speechlm.data.kaldi import read_audio, read_speakers, read_text, side_path
 from speechlm.metrics.table import CEILINGS, Key
 from speechlm.report.breakdown import keys_by_badness
-from speechlm.report.experiment import Experiments, Group, locate
+from speechlm.report.experiment import LOWER_IS_BETTER, Experiments, Group, locate
 from speechlm.report.sound import Clip, make_clip
 
-LOWER_IS_BETTER = frozenset({"WER", "CER", "ppl", "ppl_unmasked", "mel_distance", "mstft_distance"})
 SOURCE, REFERENCE, CODEC = "source", "reference", "codec"  # roles of recordings beside the systems' own
 ROLE_OF = dict(zip(CEILINGS, (REFERENCE, CODEC)))
 

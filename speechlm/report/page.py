@@ -14,8 +14,8 @@ from pathlib import Path
 
 from speechlm.metrics.table import CEILINGS
 from speechlm.report.breakdown import by_length, by_speaker, by_voice, length_of
-from speechlm.report.experiment import Experiments, Group, Training
-from speechlm.report.listen import LOWER_IS_BETTER, Corpus, Recordings
+from speechlm.report.experiment import LOWER_IS_BETTER, Experiments, Group, Training
+from speechlm.report.listen import Corpus, Recordings
 
 PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("base.js", "players.js", "charts.js", "results.js", "curves.js", "errors.js", "utterances.js", "blind.js", "start.js")

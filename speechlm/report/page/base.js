@@ -7,7 +7,6 @@ const byId = (id) => document.getElementById(id);
 const lowerIsBetter = (metric) => report.lower.includes(metric);
 const arrow = (metric) => (lowerIsBetter(metric) ? '↓' : '↑');
 const figure = (value, digits = 2) => (value === null || value === undefined ? '–' : value.toFixed(digits));
-const isPhone = () => window.matchMedia('(max-width: 45rem)').matches;
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
@@ -66,7 +65,7 @@ function compare(a, b, descending) {
 }
 
 // The colour of a system: one of six for models, grey for ceilings; the same everywhere on the page.
-const modelNames = [...new Set(report.groups.flatMap((group) => group.systems.filter((s) => !s.ceiling).map((s) => s.name)))].sort();
+const modelNames = [...new Set(report.groups.flatMap((group) => group.systems.filter((s) => !s.ceiling).map((s) => s.name)).concat(report.rows.filter((row) => !row.ceiling).map((row) => row.model)))];
 const seriesOf = (system) => (system.ceiling ? (system.ceiling === 'originals' ? 'ceiling originals' : 'ceiling coded') : `series series${modelNames.indexOf(system.name) % 6}`);
 
 const wordsOf = (text, lang) => (WITHOUT_SPACES.includes(lang) ? [...text.replace(/\s+/g, '')] : text.split(/\s+/).filter(Boolean));
@@ -92,19 +91,28 @@ function align(a, b) {
   return pairs.reverse();
 }
 
-// A text with its word differences; side: 'ref' shows what was lost, 'hyp' what came instead, 'both' the two in one line.
-function differences(utterance, hyp, side) {
+// A hypothesis in one line with its reference: what was lost, and what came instead.
+function differences(utterance, hyp) {
   const wanted = wordsOf(utterance.compared ?? utterance.ref, utterance.lang);
   const made = wordsOf(hyp.compared ?? hyp.text, utterance.lang);
   const gap = WITHOUT_SPACES.includes(utterance.lang) ? '' : ' ';
   const line = el('span', { class: 'words', lang: utterance.lang });
-  for (const [ref, got] of align(wanted, made)) {
-    if (ref === got) line.append(ref, gap);
-    else {
-      if (ref !== null && side !== 'hyp') line.append(el('del', { title: 'in the reference only' }, ref), gap);
-      if (got !== null && side !== 'ref') line.append(el('ins', { title: 'in the hypothesis only' }, got), gap);
+  let [lost, got] = [[], []]; // of a run of differences
+  const end = () => {
+    if (lost.length) line.append(el('del', { title: 'in the reference only' }, lost.join(gap)), gap);
+    if (got.length) line.append(el('ins', { title: 'in the hypothesis only' }, got.join(gap)), gap);
+    [lost, got] = [[], []];
+  };
+  for (const [ref, word] of align(wanted, made)) {
+    if (ref === word) {
+      end();
+      line.append(ref, gap);
+    } else {
+      if (ref !== null) lost.push(ref);
+      if (word !== null) got.push(word);
     }
   }
-  if (!made.length && side !== 'ref') line.append(el('em', null, '(nothing)'));
+  end();
+  if (!made.length) line.append(el('em', null, '(nothing)'));
   return line;
 }

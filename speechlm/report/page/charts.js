@@ -1,6 +1,6 @@
 // Charts as inline SVG, and bars as rows of a list; colours and sizes are the style sheet's.
 
-const BOX = { width: 420, height: 240, left: 46, right: 12, top: 12, bottom: 40 };
+const BOX = { height: 250, left: 44, right: 20, top: 12, bottom: 42 };
 
 function ticks(low, high, count) {
   const rough = (high - low || 1) / count;
@@ -11,9 +11,10 @@ function ticks(low, high, count) {
   return found;
 }
 
-// An empty chart: {node, plot, x, y}; x and y turn values into places.
-function chart(label, xAxis, yAxis) {
-  const { width, height, left, right, top, bottom } = BOX;
+// An empty chart: {node, plot, x, y}; x and y turn values into places. Its width is that of a phone, or twice as wide as it is high.
+function chart(label, xAxis, yAxis, wide) {
+  const { height, left, right, top, bottom } = BOX;
+  const width = wide && window.matchMedia('(min-width: 45rem)').matches ? 560 : 400;
   const x = (value) => left + ((value - xAxis.low) / (xAxis.high - xAxis.low || 1)) * (width - left - right);
   const y = (value) => height - bottom - ((value - yAxis.low) / (yAxis.high - yAxis.low || 1)) * (height - top - bottom);
   const node = svg('svg', { viewBox: `0 0 ${width} ${height}`, class: 'chart', role: 'img', 'aria-label': label });

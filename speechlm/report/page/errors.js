@@ -27,7 +27,7 @@ function lengthChart(group, metric) {
   if (!points.length) return null;
   const lengths = points.map((p) => p.u.length);
   const frame = chart(`${metric} against length of the reference, one mark an utterance`, { low: Math.min(...lengths) - 0.7, high: Math.max(...lengths) + 0.7, name: 'length of the reference (words or characters)' },
-    { low: Math.min(0, ...points.map((p) => p.value)), high: Math.max(...points.map((p) => p.value)) * 1.05 || 1 });
+    { low: Math.min(0, ...points.map((p) => p.value)), high: Math.max(...points.map((p) => p.value)) * 1.05 || 1 }, true);
   for (const { u, index, system, i, value } of points) {
     frame.plot.append(marker(i, frame.x(u.length + 0.55 * spread(index)), frame.y(value),
       { class: `point ${seriesOf(system)}`, onclick: () => openUtterance(u) }));

@@ -9,7 +9,7 @@ function silence() {
 function start(audio) {
   if (playing && playing !== audio) playing.pause();
   playing = audio;
-  audio.play().catch(() => audio.dispatchEvent(new Event('error')));
+  audio.play().catch((error) => { if (error.name !== 'AbortError') audio.dispatchEvent(new Event('error')); });
 }
 
 const toggle = (audio) => (audio.paused ? start(audio) : audio.pause());

@@ -19,10 +19,11 @@ function tile(group, index) {
 
 function showOverview() {
   const utterances = report.groups.reduce((sum, group) => sum + group.of, 0);
+  const models = new Set(report.groups.flatMap((group) => group.systems.filter((s) => !s.ceiling).map((s) => s.name))).size;
   const sets = new Set(report.groups.map((group) => `${group.task} ${group.set}`)).size;
   const clips = Object.keys(report.clips).length;
   const missing = report.missing ? ` ${report.missing} recordings were not found.` : '';
-  byId('summary').textContent = `${sets} test sets, ${modelNames.length} ${modelNames.length === 1 ? 'model' : 'models'}, ${utterances.toLocaleString('en')} scored utterances, ${clips} recordings to listen to.${missing}`;
+  byId('summary').textContent = `${sets} test sets, ${models} ${models === 1 ? 'model' : 'models'}, ${utterances.toLocaleString('en')} scored utterances, ${clips} recordings to listen to.${missing}`;
   byId('tiles').append(...report.groups.map(tile).filter(Boolean));
 }
 
@@ -45,7 +46,7 @@ function showResults() {
     const series = row.ceiling ? `ceiling ${row.model.startsWith('originals') ? 'originals' : 'coded'}` : `series series${Math.max(0, modelNames.indexOf(row.model)) % 6}`;
     const starts = !before || before.task !== row.task || before.set !== row.set || before.metric !== row.metric;
     return el('tr', { role: 'row', class: `${row.ceiling ? 'is-ceiling' : ''} ${starts ? 'starts' : ''}` },
-      cell('task', null, row.task), cell('test set', null, row.set), cell('metric', null, `${row.metric} ${arrow(row.metric)}`),
+      cell('task', null, row.task), cell('test set', null, row.set), cell('metric', 'metric', `${row.metric} ${arrow(row.metric)}`),
       cell('model', 'model', row.model, row.ceiling && el('small', { class: 'badge' }, 'ceiling')),
       cell('value', 'number strong', figure(row.value)), cell('95 %', 'number', row.low === null ? '' : `${figure(row.low)} – ${figure(row.high)}`),
       cell('', 'plot', whisker(row.low, row.high, row.value, top, series)), cell('n', 'number', String(row.n)),

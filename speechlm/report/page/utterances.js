@@ -20,7 +20,7 @@ function matching() {
   const { key, descending } = list.sorted;
   const has = (u) => !list.words || [u.id, u.ref, u.source || '', ...u.hyps.map((h) => h.text)].some((text) => text.toLowerCase().includes(list.words));
   const fits = (u) => (!list.speaker || u.speaker === list.speaker) && (!list.lang || u.lang === list.lang) && (!list.kind || (u.clips && (list.kind === 'audio' || u.clips.why === list.kind)));
-  return groupNow().utterances.filter((u) => fits(u) && has(u)).sort((a, b) => compare(valueOf(a, key), valueOf(b, key), descending) || compare(a.id, b.id));
+  return groupNow().utterances.filter((u) => fits(u) && has(u)).sort((a, b) => compare(valueOf(a, key), valueOf(b, key), descending) || Boolean(b.clips) - Boolean(a.clips) || compare(a.id, b.id));
 }
 
 function showFilters() {
@@ -51,7 +51,7 @@ function rowOf(utterance, columns) {
   const row = el('tr', { role: 'row', class: open ? 'opened' : null }, el('th', { role: 'rowheader', scope: 'row', 'data-name': 'utterance' }, button),
     cell('speaker', null, utterance.speaker || '–', utterance.known === false && el('small', { class: 'badge' }, 'unheard')), cell('length', 'number', String(utterance.length)),
     ...models.map((column) => cell(column.name, 'number strong', figure(utterance.hyps[column.i].values[chosen.metric], 1))),
-    cell('', 'text', differences(utterance, utterance.hyps[shown.i], 'both')));
+    cell('', 'text', differences(utterance, utterance.hyps[shown.i])));
   if (!open) return [row];
   return [row, el('tr', { role: 'row', class: 'detail' }, el('td', { role: 'cell', colspan: columns.length }, detail(utterance, group)))];
 }
@@ -77,7 +77,7 @@ function detail(utterance, group) {
   group.systems.forEach((system, i) => {
     const hyp = utterance.hyps[i];
     const values = group.metrics.map((metric, m) => hyp.values[m] !== null && hyp.values[m] !== undefined && el('span', { class: 'score' }, `${metric} `, el('b', null, figure(hyp.values[m], 1))));
-    texts.append(textRow(system.name, differences(utterance, hyp, 'both'), el('dd', { class: 'scores' }, ...values), seriesOf(system)));
+    texts.append(textRow(system.name, differences(utterance, hyp), el('dd', { class: 'scores' }, ...values), seriesOf(system)));
     if (hyp.compared !== undefined) texts.append(textRow('as it was written', el('span', { class: 'raw' }, hyp.text || '(nothing)')));
   });
   return el('div', null, players, texts);
