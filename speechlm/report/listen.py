@@ -1,5 +1,6 @@
 """Which utterances can be listened to, and where their recordings are."""
 
+import time
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -125,9 +126,13 @@ def listen(groups: list[Group], recordings: Recordings, count: int) -> list[dict
     orders = [list(picks(group, count).items()) for group in groups]
     sources = [recordings.corpus.recordings(group) for group in groups]
     found: list[dict[Key, dict]] = [{} for _ in groups]
-    for rank in range(max(map(len, orders), default=0)):
+    ranks, start = max(map(len, orders), default=0), time.monotonic()
+    for rank in range(ranks):
         for number, group in enumerate(groups):
             if rank < len(orders[number]) and not recordings.full:
                 key, why = orders[number][rank]
                 found[number][key] = {"why": why} | recordings.of(group, sources[number], key)
+        if rank % 8 == 7:
+            left_sec = (time.monotonic() - start) / (rank + 1) * (ranks - rank - 1)
+            print(f"report: audio of {rank + 1}/{ranks} utterances of each set, {left_sec:.0f} s left", flush=True)
     return found

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from report_maker import EVIL, Maker, make_report
 
 from speechlm.metrics.rows import read_lines, write_lines
