@@ -143,6 +143,8 @@ def test_blind_votes_are_saved_and_exported(open_page, tmp_path):
     assert page.locator("[data-trial='2']").count() == 1
     page.click("text=Show the result so far")
     assert "2 votes" in page.inner_text("#trial") and "Sign test" in page.inner_text("#trial")
+    page.click("text=Go on")
+    assert page.locator("[data-trial='2']").count() == 1
 
 
 @pytest.mark.parametrize("width", [360, 390])

@@ -118,7 +118,7 @@ function showTrial() {
   silence();
   const test = testNow();
   const done = test.trials.filter((trial) => trial.vote).length;
-  const reveal = el('button', { type: 'button', disabled: !done || done === test.trials.length, onclick: () => byId('trial').replaceChildren(outcome(test)) }, 'Show the result so far');
+  const reveal = el('button', { type: 'button', disabled: !done || done === test.trials.length, onclick: () => byId('trial').replaceChildren(outcome(test), el('button', { type: 'button', onclick: showTrial }, 'Go on')) }, 'Show the result so far');
   byId('trial').replaceChildren(trialView(test));
   byId('trial-tools').replaceChildren(el('button', { type: 'button', disabled: !done, onclick: takeBack }, 'Take back the last vote'), reveal,
     el('button', { type: 'button', id: 'export', onclick: exportVotes }, 'Export votes (JSON)'),

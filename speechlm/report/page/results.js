@@ -20,10 +20,11 @@ function tile(group, index) {
 function showOverview() {
   const utterances = report.groups.reduce((sum, group) => sum + group.of, 0);
   const models = new Set(report.groups.flatMap((group) => group.systems.filter((s) => !s.ceiling).map((s) => s.name))).size;
-  const sets = new Set(report.groups.map((group) => `${group.task} ${group.set}`)).size;
+  const count = (number, name) => `${number} ${name}${number === 1 ? '' : 's'}`;
+  const [tasks, sets] = ['task', 'set'].map((name) => new Set(report.groups.map((group) => group[name])).size);
   const clips = Object.keys(report.clips).length;
   const missing = report.missing ? ` ${report.missing} recordings were not found.` : '';
-  byId('summary').textContent = `${sets} test sets, ${models} ${models === 1 ? 'model' : 'models'}, ${utterances.toLocaleString('en')} scored utterances, ${clips} recordings to listen to.${missing}`;
+  byId('summary').textContent = `${count(tasks, 'task')}, ${count(sets, 'test set')}, ${count(models, 'model')}, ${utterances.toLocaleString('en')} scored utterances, ${clips} recordings to listen to.${missing}`;
   byId('tiles').append(...report.groups.map(tile).filter(Boolean));
 }
 
