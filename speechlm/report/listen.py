@@ -131,7 +131,8 @@ def listen(groups: list[Group], recordings: Recordings, count: int) -> list[dict
         for number, group in enumerate(groups):
             if rank < len(orders[number]) and not recordings.full:
                 key, why = orders[number][rank]
-                found[number][key] = {"why": why} | recordings.of(group, sources[number], key)
+                if clips := recordings.of(group, sources[number], key):
+                    found[number][key] = {"why": why} | clips
         if rank % 8 == 7:
             left_sec = (time.monotonic() - start) / (rank + 1) * (ranks - rank - 1)
             print(f"report: audio of {rank + 1}/{ranks} utterances of each set, {left_sec:.0f} s left", flush=True)

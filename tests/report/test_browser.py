@@ -3,6 +3,11 @@
 import json
 
 import pytest
+from report_maker import make_report
+
+from speechlm.metrics.protocol import rules_for
+from speechlm.metrics.rows import Row, write_lines, write_rows
+from speechlm.metrics.scoring import Output, score_texts
 
 ROWS = "#list tbody tr:not(.detail)"
 SCORE = "#list thead button[data-key=score0]"
@@ -189,3 +194,26 @@ def test_headings_and_names_for_screen_readers(open_page):
     unnamed = """[...document.querySelectorAll('button, input, select, img, a')].filter(e =>
       !(e.getAttribute('aria-label') || e.alt || e.textContent.trim() || e.labels && e.labels.length)).map(e => e.outerHTML)"""
     assert page.evaluate(unnamed) == []
+
+
+def test_pages_without_audio_with_long_names_and_characters(chromium, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rules, rows, lines = rules_for(["mini"], "asr"), [], []
+    for lang, hyp, ref in (("zh", "今天天气很好", "今天的天气好"), ("en", "x" * 300, "y" * 300)):
+        scores, made = score_texts(rules, Output("asr", lang, {"a": hyp}, {"a": ref}))
+        lines += made
+        rows += [score.to_row(rules, "a_very_long_name_" * 8, "asr", f"test.{lang}", "") for score in scores]
+    write_lines("exp/asr/utterances.jsonl", lines)
+    write_rows("exp/asr/score.json", rows)
+    write_rows("lm/score.json", [Row("llm", "lm", "test.en", "ppl", 2.5, 10, "signature")])
+    complaints = []
+    for exp in ("exp", "lm"):
+        make_report(exp)
+        page = chromium.new_page(viewport={"width": 360, "height": 780})
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((tmp_path / exp / "report/index.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        if exp == "exp":
+            assert page.locator("#list tr:has-text('今') del, #list tr:has-text('今') ins").all_inner_texts() == ["的", "很"]
+        page.close()
+    assert not complaints

@@ -1,7 +1,13 @@
 // What all parts share: the data, making elements (texts only ever as text), words and colours.
 
 const report = JSON.parse(document.getElementById('data').textContent);
-const TASKS = { asr: 'Speech recognition', tts: 'Speech synthesis', s2tt: 'Speech-to-text translation', s2st: 'Speech-to-speech translation', lm: 'Language modelling' };
+const TASKS = {
+  asr: 'Speech recognition',
+  tts: 'Speech synthesis',
+  s2tt: 'Speech-to-text translation',
+  s2st: 'Speech-to-speech translation',
+  lm: 'Language modelling',
+};
 const WITHOUT_SPACES = ['zh', 'ja'];
 const byId = (id) => document.getElementById(id);
 const lowerIsBetter = (metric) => report.lower.includes(metric);
@@ -29,7 +35,12 @@ function select(label, options, value, onchange) {
 }
 
 function search(label, oninput) {
-  const control = el('input', { type: 'search', autocomplete: 'off', spellcheck: 'false', oninput: () => oninput(control.value.trim().toLowerCase()) });
+  const control = el('input', {
+    type: 'search',
+    autocomplete: 'off',
+    spellcheck: 'false',
+    oninput: () => oninput(control.value.trim().toLowerCase()),
+  });
   return el('label', { class: 'field grow' }, el('span', null, label), control);
 }
 
@@ -47,8 +58,20 @@ function sortableHead(columns, sorted, onsort) {
     if (column.key === undefined) head.append(column.name);
     else {
       head.setAttribute('aria-sort', on ? (sorted.descending ? 'descending' : 'ascending') : 'none');
-      head.append(el('button', { type: 'button', class: 'sort', 'data-key': column.key, onclick: () => onsort(column.key, on ? !sorted.descending : Boolean(column.numeric)) },
-        column.name, el('span', { class: 'mark', 'aria-hidden': 'true' }, on ? (sorted.descending ? '▼' : '▲') : '↕')));
+      head.append(
+        el(
+          'button',
+          {
+            type: 'button',
+            class: 'sort',
+            title: column.name,
+            'data-key': column.key,
+            onclick: () => onsort(column.key, on ? !sorted.descending : Boolean(column.numeric)),
+          },
+          column.name,
+          el('span', { class: 'mark', 'aria-hidden': 'true' }, on ? (sorted.descending ? '▼' : '▲') : '↕'),
+        ),
+      );
     }
     row.append(head);
   }
@@ -65,8 +88,19 @@ function compare(a, b, descending) {
 }
 
 // The colour of a system: one of six for models, grey for ceilings; the same everywhere on the page.
-const modelNames = [...new Set(report.groups.flatMap((group) => group.systems.filter((s) => !s.ceiling).map((s) => s.name)).concat(report.rows.filter((row) => !row.ceiling).map((row) => row.model)))];
-const seriesOf = (system) => (system.ceiling ? (system.ceiling === 'originals' ? 'ceiling originals' : 'ceiling coded') : `series series${modelNames.indexOf(system.name) % 6}`);
+const modelNames = [
+  ...new Set(
+    report.groups
+      .flatMap((group) => group.systems.filter((s) => !s.ceiling).map((s) => s.name))
+      .concat(report.rows.filter((row) => !row.ceiling).map((row) => row.model)),
+  ),
+];
+const seriesOf = (system) =>
+  system.ceiling
+    ? system.ceiling === 'originals'
+      ? 'ceiling originals'
+      : 'ceiling coded'
+    : `series series${modelNames.indexOf(system.name) % 6}`;
 
 const wordsOf = (text, lang) => (WITHOUT_SPACES.includes(lang) ? [...text.replace(/\s+/g, '')] : text.split(/\s+/).filter(Boolean));
 

@@ -9,7 +9,9 @@ function silence() {
 function start(audio) {
   if (playing && playing !== audio) playing.pause();
   playing = audio;
-  audio.play().catch((error) => { if (error.name !== 'AbortError') audio.dispatchEvent(new Event('error')); });
+  audio.play().catch((error) => {
+    if (error.name !== 'AbortError') audio.dispatchEvent(new Event('error'));
+  });
 }
 
 const toggle = (audio) => (audio.paused ? start(audio) : audio.pause());
@@ -20,8 +22,22 @@ function player(name, clip, longest, number) {
   const sec = report.clips[clip];
   const audio = audioOf(clip);
   const time = el('span', { class: 'time' }, `${sec.toFixed(1)} s`);
-  const button = el('button', { type: 'button', class: 'play', 'aria-label': `Play ${name}`, 'data-number': number, onclick: () => toggle(audio) });
-  const position = el('input', { type: 'range', min: 0, max: sec, step: 0.01, value: 0, 'aria-label': `Position in ${name}`, oninput: () => seek(Number(position.value)) });
+  const button = el('button', {
+    type: 'button',
+    class: 'play',
+    'aria-label': `Play ${name}`,
+    'data-number': number,
+    onclick: () => toggle(audio),
+  });
+  const position = el('input', {
+    type: 'range',
+    min: 0,
+    max: sec,
+    step: 0.01,
+    value: 0,
+    'aria-label': `Position in ${name}`,
+    oninput: () => seek(Number(position.value)),
+  });
   const picture = el('img', { src: `audio/${clip}.webp`, alt: `Spectrogram of ${name}`, loading: 'lazy', draggable: 'false' });
   const cursor = el('i', { class: 'cursor' });
   const view = el('div', { class: 'view', '--part': `${Math.max(8, (100 * sec) / longest)}%` }, picture, cursor);
@@ -47,9 +63,16 @@ function player(name, clip, longest, number) {
     show();
   }
   for (const event of ['play', 'pause', 'ended']) audio.addEventListener(event, mark);
-  audio.addEventListener('error', () => { time.textContent = 'cannot be played'; });
-  const box = el('figure', { class: 'clip' },
+  audio.addEventListener('error', () => {
+    time.textContent = 'cannot be played';
+  });
+  const box = el(
+    'figure',
+    { class: 'clip' },
     el('figcaption', null, el('span', null, name), number <= 9 && el('kbd', null, String(number))),
-    el('div', { class: 'frame' }, view), el('div', { class: 'transport' }, button, position, time), audio);
+    el('div', { class: 'frame' }, view),
+    el('div', { class: 'transport' }, button, position, time),
+    audio,
+  );
   return box;
 }

@@ -4,7 +4,8 @@ function onkey(event) {
   const typing = event.target.closest('input:not([type="range"]), select, textarea');
   if (event.ctrlKey || event.metaKey || event.altKey || typing || byId('help').open) return;
   const inBlind = event.target.closest('#blind');
-  const blindButton = inBlind && byId('blind').querySelector(`[data-play="${CSS.escape(event.key.toLowerCase())}"], [data-vote="${CSS.escape(event.key)}"]`);
+  const blindButton =
+    inBlind && byId('blind').querySelector(`[data-play="${CSS.escape(event.key.toLowerCase())}"], [data-vote="${CSS.escape(event.key)}"]`);
   const number = byId('list') && byId('list').querySelector(`.play[data-number="${CSS.escape(event.key)}"]`);
   if (blindButton) blindButton.click();
   else if (number) number.click();
@@ -32,7 +33,8 @@ if (report.groups.length) {
   showErrors();
   showUtterances();
 } else {
-  for (const id of ['errors', 'utterances']) byId(`${id}-body`).append(el('p', { class: 'note' }, 'No utterances.jsonl lies beside the scores: score again (stage 9).'));
+  for (const id of ['errors', 'utterances'])
+    byId(`${id}-body`).append(el('p', { class: 'note' }, 'No utterances.jsonl lies beside the scores: score again (stage 9).'));
 }
 showBlind();
 document.addEventListener('keydown', onkey);
