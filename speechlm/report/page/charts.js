@@ -25,7 +25,7 @@ function chart(label, xAxis, yAxis, wide) {
       svg('text', { x: left - 6, y: y(tick) + 4, 'text-anchor': 'end' }, String(tick)),
     );
   }
-  for (const tick of ticks(xAxis.low, xAxis.high, 6))
+  for (const tick of ticks(xAxis.low, xAxis.high, 6).filter(Number.isInteger))
     node.append(
       svg('text', { x: x(tick), y: height - bottom + 16, 'text-anchor': 'middle' }, tick >= 10000 ? `${tick / 1000}k` : String(tick)),
     );
