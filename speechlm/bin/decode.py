@@ -23,7 +23,7 @@ from speechlm.data.settings import read_yaml
 from speechlm.model.folder import TrainedModel, load_model
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task, get_task
-from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items, keep_listed
+from speechlm.tasks.examples import ExampleBuilder, PromptIndex, keep_listed, list_items
 
 
 def prepare(

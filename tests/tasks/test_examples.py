@@ -8,7 +8,7 @@ import pytest
 from speechlm.data.codes import write_archive
 from speechlm.data.manifest import CodesRef, Record
 from speechlm.tasks import TASKS, get_task
-from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, list_items, keep_listed
+from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, list_items
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 
 VOCAB = Vocabulary(100, (*BOUNDARIES, *(f"<{name}>" for name in TASKS), "<es>", "<en>"), (8, 8), "parallel", "t", "c")
