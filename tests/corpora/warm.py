@@ -33,15 +33,15 @@ with socket.socket(socket.AF_UNIX) as link:
 
 
 @cache
-def warm_python() -> Path:
-    """Start the server, once in a test process; it ends with the test process. Return the program."""
+def warm_python(root: Path = ROOT) -> Path:
+    """Start the server for the code of a folder, once in a test process; it ends with the test process. Return the program."""
     folder = tempfile.TemporaryDirectory(prefix="warm_")
     atexit.register(folder.cleanup)
     program, address = Path(folder.name) / "python", f"{folder.name}/door"
     program.write_text(CLIENT.format(python=sys.executable, address=address))
     program.chmod(0o755)
     command = [sys.executable, "-X", "utf8", "-u", __file__, address]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(root)})
     atexit.register(server.kill)
     assert server.stdout.readline() == b"ready\n"
     return program
