@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 export langs=pl
 if [ "${1-}" = --langs ]; then langs=${2-}; shift $(($# > 1 ? 2 : 1)); fi
+case " $* " in *" --langs "*) echo "mls/run.sh: --langs must stand first: ./run.sh --langs \"de nl\" ..." >&2; exit 2 ;; esac
 each() { local lang; for lang in $langs; do echo "$1_$lang"; done | paste -sd' '; }
 name=${langs// /_} tasks=asr stop=10
 if [[ $langs == *" "* ]]; then tasks="" stop=6; fi

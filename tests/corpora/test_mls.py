@@ -12,6 +12,7 @@ from speechlm.data.kaldi import read_audio, read_table, require_valid
 from tests.corpora import mls as small
 from tests.corpora.recipe import ROOT, TINY, run_recipe
 from tests.corpora.warm import warm_python
+from tests.shell.shell import run
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,11 @@ def test_flac_and_the_published_sizes(corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(mls.HOURS, "de", (None, None, None))
     prepare(options(corpus, tmp_path, langs="de", format="flac", partial=False))
     assert read_audio(tmp_path / "data/dev_de", "de")["1874_1807_000000"].path.endswith("audio/1874/1807/1874_1807_000000.flac")
+
+
+def test_languages_stand_first(tmp_path):
+    done = run([ROOT / "egs/mls/run.sh", "--stage", "2", "--langs", "de"], tmp_path)
+    assert done.returncode == 2 and "--langs must stand first" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -187,10 +187,10 @@ def obtain(place: str, name: str, downloads: Path) -> Path:
 def obtain_parts(place: str, files: dict[str, RemoteFile], downloads: Path) -> dict[str, Path]:
     """Return the folder of each part of a corpus, called as the part: below `place`, unpacked or an archive; if it is empty, fetched.
 
-    ValueError names the parts that `place` lacks. Archives are unpacked in `downloads`.
+    ValueError names the parts that `place` lacks. Archives are unpacked in `downloads`, and are not needed any more.
     """
     if not place:
-        fetch(list(files.values()), downloads)
+        fetch([file for part, file in files.items() if not _unpacked(downloads, part).is_dir()], downloads)
     folder = Path(place or downloads)
     found = {part: _find_part(folder, part, file.name, downloads) for part, file in files.items()}
     if missing := [part for part, path in found.items() if path is None]:
@@ -199,15 +199,20 @@ def obtain_parts(place: str, files: dict[str, RemoteFile], downloads: Path) -> d
     return found
 
 
+def _unpacked(downloads: Path, part: str) -> Path:
+    return downloads / f"{part}.unpacked"
+
+
 def _find_part(folder: Path, part: str, archive: str, downloads: Path) -> Path | None:
-    for place in [folder, *folder.glob("*/")]:
+    """Return the folder of a part: in `folder` or one below, else in the archive that is there, which is unpacked once."""
+    places, unpacked = [folder, *folder.glob("*/")], _unpacked(downloads, part)
+    for place in places:
         if (place / part).is_dir() and place.name != part:
             return place / part
-    for place in [folder, *folder.glob("*/")]:
+    for place in places:
         if (place / archive).is_file():
-            unpacked = unpack(place / archive, downloads / f"{part}.unpacked")
-            return next((path for path in sorted(unpacked.rglob(part)) if path.is_dir()), None)
-    return None
+            unpack(place / archive, unpacked)
+    return next((path for path in sorted(unpacked.rglob(part)) if path.is_dir()), None)
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:
