@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Iterator
 
 from speechlm.bin.command import run_main
-from speechlm.bin.score import add_protocol_options, show
+from speechlm.bin.score import add_protocol_options, read_references, show
 from speechlm.codecs import load_codec
 from speechlm.data.audio import load_span, save_wav
 from speechlm.data.files import settings_digest, stage
-from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, read_text, require_valid, side_path, write_table
+from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, require_valid, side_path, write_table
 from speechlm.data.parts import in_parts
 from speechlm.metrics.protocol import SPOKEN, Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
@@ -50,9 +50,11 @@ def main() -> None:
     require_valid(args.data, args.lang)
     spans, codec = read_audio(args.data, args.lang), load_codec(args.codec)
     (args.out / "score.json").unlink(missing_ok=True)  # where all rows lay before there were protocols
-    folder = (args.cache or args.out) / "ceiling" / settings_digest({"codec": codec.fingerprint, "audio": digest_of(spans)})
+    wanted = {key for task in tasks for key in read_references(args.data, task, args.lang)}
+    needed = {key: span for key, span in spans.items() if key in wanted}
+    folder = (args.cache or args.out) / "ceiling" / settings_digest({"codec": codec.fingerprint, "audio": digest_of(needed)})
     with alone(folder):
-        wavs = {"originals": copy_originals(spans, folder / "originals"), "reconstruction": reconstruct(spans, codec, folder)}
+        wavs = {"originals": copy_originals(needed, folder / "originals"), "reconstruction": reconstruct(needed, codec, folder)}
         for kind, paths in wavs.items():
             made_by = f"codec:{codec.name}@{codec.fingerprint[:12]}" if kind == "reconstruction" else ""
             for task, rules in tasks.items():
@@ -67,9 +69,9 @@ def tasks_of(args: argparse.Namespace) -> dict[str, Rules]:
 
 def output_of(args: argparse.Namespace, task: str, spans: dict[str, Span], wavs: dict[str, str]) -> Output:
     """Return what is scored: the recordings against their own texts, voices and originals."""
-    speakers = read_speakers(args.data)
+    refs, speakers = read_references(args.data, task, args.lang), read_speakers(args.data)
     voices = other_recordings(spans, speakers)
-    return Output(task, args.lang, {}, read_text(args.data, args.lang), speakers, wavs, voices, spans)
+    return Output(task, args.lang, {}, refs, speakers, {key: wavs[key] for key in refs}, voices, spans)
 
 
 def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder: Path, made_by: str) -> list[Row]:

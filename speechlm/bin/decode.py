@@ -23,11 +23,16 @@ from speechlm.data.settings import read_yaml
 from speechlm.model.folder import TrainedModel, load_model
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task, get_task
-from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
+from speechlm.tasks.examples import ExampleBuilder, PromptIndex, keep_listed, list_items
 
 
-def prepare(trained: TrainedModel, task: Task, args: argparse.Namespace, prompt_frames: int) -> dict[str, np.ndarray]:
-    """Return {utterance id: prefix ids_TK} of the whole test set; ValueError if an utterance lacks a part."""
+def prepare(
+    trained: TrainedModel, task: Task, args: argparse.Namespace, prompt_frames: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return {utterance id: prefix ids_TK}, and {id: codes_TK} of the beginnings that are given, not decoded.
+
+    It is the whole test set, or what the set lists to be synthesised. ValueError if an utterance lacks a part.
+    """
     records = load_manifest(args.manifest)
     items = list_items(task, records, [(args.lang, args.tgt_lang if task.languages == "pair" else args.lang)])
     lacking = sorted({r.id for r in records} - {item.record.id for item in items})
@@ -37,7 +42,9 @@ def prepare(trained: TrainedModel, task: Task, args: argparse.Namespace, prompt_
             "A test set never shrinks silently: complete the data, or name another --lang."
         )
     prompts, builder = PromptIndex(records), ExampleBuilder(trained.vocab, trained.text, prompt_frames)
-    return {item.record.id: builder.prefix(item, prompts.for_item(item, 0)) for item in items}
+    items = keep_listed(items)
+    beginnings = {item.record.id: codes_TK for item in items if (codes_TK := builder.beginning(item)) is not None}
+    return {item.record.id: builder.prefix(item, prompts.for_item(item, 0)) for item in items}, beginnings
 
 
 def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path) -> dict:
@@ -104,10 +111,11 @@ def main() -> None:
         trained = load_model(args.exp, codec.fingerprint)
         trained.model.to("cuda" if args.ngpu else "cpu")
         torch.manual_seed(options.seed)
-        prefixes = prepare(trained, task, args, config["prompt_frames"])
+        prefixes, beginnings = prepare(trained, task, args, config["prompt_frames"])
         weights = (args.exp / "model.safetensors").stat()
         parts = args.out / f".parts.{settings_digest(settings | {'weights': [weights.st_mtime_ns, weights.st_size]})}"
         found = decode(trained, task, prefixes, options, parts)
+        found |= {key: [*codes_TK.tolist(), *found[key]] for key, codes_TK in beginnings.items()}
         if task.speaks:
             write_speech(args.out, codec, found)
         else:

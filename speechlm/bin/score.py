@@ -7,7 +7,7 @@ asr, s2tt: `<hyp>/text` is scored. tts, s2st: the protocol's recogniser transcri
 `<hyp>/heard`; quality is measured on the files themselves. The language scored is --tgt_lang, for asr --src_lang.
 asr takes several languages, each with its folder, and adds a row over all of them:
 `--hyp decode_asr_test_es decode_asr_test_en --src_lang es+en` gives rows for test.es, test.en and test.es+en.
-Beside --out lies utterances.jsonl: each utterance's texts and values.
+tts is scored on what the set's `prompts` lists, if it has such a file. Beside --out lies utterances.jsonl: each utterance's texts and values.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from speechlm.bin.command import run_main
-from speechlm.data.kaldi import read_audio, read_speakers, read_table, read_text, side_path
+from speechlm.data.kaldi import read_audio, read_prompts, read_speakers, read_table, read_text, side_path
 from speechlm.metrics.normalise import by_character
 from speechlm.metrics.protocol import SPOKEN, TASKS, Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
@@ -85,7 +85,7 @@ def languages(task: str, src_lang: str | None, tgt_lang: str | None, folders: in
 
 def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str) -> Part:
     """Return the scores of one decoding folder."""
-    refs, speakers = read_text(args.ref, lang), read_speakers(args.ref)
+    refs, speakers = read_references(args.ref, args.task, lang), read_speakers(args.ref)
     made_by = "|".join([*([f"codec:{args.codec}"] if args.codec else []), *decoding_settings(folder / "decode.json")])
     if args.task not in SPOKEN:
         output = Output(args.task, lang, read_table(folder / "text", may_be_empty=True), refs, speakers)
@@ -94,6 +94,12 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
     voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
     output = Output(args.task, lang, {}, refs, speakers, read_table(folder / "wav.scp"), voices)
     return Part(lang, *score_speech(rules, output, folder, "cuda" if args.ngpu else "cpu"), made_by)
+
+
+def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:
+    """Return {utterance: text} of those that a task is tested on: for tts what `prompts` lists, if the set has it."""
+    refs, listed = read_text(data_dir, lang), read_prompts(data_dir)
+    return {key: refs[key] for key in listed} if task == "tts" and listed else refs
 
 
 def rows_of(args: argparse.Namespace, rules: Rules, parts: list[Part]) -> list[Row]:

@@ -1,5 +1,6 @@
 """What is said about a corpus before it is fetched, and its sets compared with what was published of them."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from speechlm.data.kaldi import read_audio
 
 HOURS_TOLERANCE = 0.01  # of a set: published hours are rounded, and formats pad differently
 GB = 1e9
+BATCH = 1000  # recordings that a thread measures at a time
+REPORT_SEC = 10.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,16 @@ class Found:
 def measure(data_dir: str | Path, side: str, jobs: int = 4) -> Found:
     """Return the size of one language of a data directory, by the headers of its recordings (about 0.1 ms each)."""
     spans = read_audio(data_dir, side)
+    keys, seconds = list(spans), {}
+    batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
+    began = said = time.monotonic()
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        seconds = dict(zip(spans, pool.map(_seconds, spans.values(), chunksize=64)))
+        for found in pool.map(lambda batch: {key: _seconds(spans[key]) for key in batch}, batches):
+            seconds |= found
+            if time.monotonic() - said > REPORT_SEC:
+                said = time.monotonic()
+                left_sec = (said - began) * (len(spans) - len(seconds)) / len(seconds)
+                print(f"{data_dir}: {len(seconds)} of {len(spans)} recordings measured, {left_sec:.0f} s left", flush=True)
     long = tuple(key for key, value in seconds.items() if value > MAX_SEC)
     return Found(len(seconds), sum(seconds.values()) / 3600, tuple(key for key, value in seconds.items() if not value), long)
 

@@ -3,7 +3,8 @@
 A directory holds, per utterance id, `wav.scp` (id path), `text` (id words) and `utt2spk` (id speaker), and
 `spk2utt`, the inverse of `utt2spk`. A parallel corpus has one `wav.scp` and one `text` per language, told by a
 suffix: `text.es`, `text.en`. A file without a suffix belongs to the language given by the recipe's `--lang`.
-A text-only set has only `text.<lang>`. `segments[.<lang>]` (id recording start end, in seconds) is optional.
+A text-only set has only `text.<lang>`. `segments[.<lang>]` (id recording start end, in seconds) is optional. `prompts` (id id, optional, of a test
+set) lists the utterances that synthesis is tested on, each with the one whose voice it is given; its own id: its own beginning, to be continued.
 
 Paths in `wav.scp` are relative to the current folder, as in Kaldi. Unlike Kaldi, an entry is never a command:
 nothing that a corpus says reaches a shell. The order of the lines does not matter: ids are sorted where they are used.
@@ -182,6 +183,12 @@ def _read_segments(path: Path, entries: Mapping[str, str], recordings: Mapping[s
 def read_speakers(data_dir: str | Path) -> dict[str, str]:
     """Return {utterance id: speaker}; empty for a directory without `utt2spk` (a text-only set)."""
     path = Path(data_dir) / "utt2spk"
+    return read_table(path) if path.is_file() else {}
+
+
+def read_prompts(data_dir: str | Path) -> dict[str, str]:
+    """Return {utterance to synthesise: the utterance whose voice it is given}; empty if the set does not list them."""
+    path = Path(data_dir) / "prompts"
     return read_table(path) if path.is_file() else {}
 
 

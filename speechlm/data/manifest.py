@@ -3,7 +3,8 @@
     {"id": "v1-0007", "speaker": "v1", "text": {"en": "...", "es": "..."}, "codes": {"en": ["codes.en.0.ark:1234", 55], ...}}
 
 `codes` names, per language, where in which Kaldi archive (beside the manifest) the codes_TK begin, and T.
-A text-only set has "codes": {} . Lines are sorted by id.
+A text-only set has "codes": {} . Lines are sorted by id. An utterance that the set's `prompts` lists has "prompt", the id of the utterance whose
+voice it is to be synthesised in.
 """
 
 import json
@@ -15,7 +16,7 @@ import numpy as np
 
 from speechlm.data.files import atomic_write
 from speechlm.data.items import LEFT_OUT, group, ids_of, read_items, shorten
-from speechlm.data.kaldi import DataDir, read_table, scan_data_dir
+from speechlm.data.kaldi import DataDir, read_prompts, read_table, scan_data_dir
 
 EXTRACT = "python -m speechlm.bin.extract_codes"
 
@@ -31,12 +32,13 @@ class CodesRef:
 
 @dataclass(frozen=True)
 class Record:
-    """One utterance: its transcripts and codes by language. `speaker` is "" in a text-only set."""
+    """One utterance: its transcripts and codes by language. `speaker` is "" in a text-only set, `prompt` unless the set lists prompts."""
 
     id: str
     speaker: str
     text: dict[str, str]
     codes: dict[str, CodesRef]
+    prompt: str = ""
 
 
 def load_manifest(path: str | Path) -> list[Record]:
@@ -57,9 +59,9 @@ def _parse(where: str, line: bytes, folder: Path) -> Record:
     try:
         fields = json.loads(line)
         codes = {side: _parse_ref(folder, place, frames) for side, (place, frames) in fields["codes"].items()}
-        record = Record(fields["id"], fields["speaker"], dict(fields["text"]), codes)
-        if not all(isinstance(value, str) for value in (record.id, record.speaker, *record.text.values())):
-            raise TypeError("id, speaker and texts must be strings")
+        record = Record(fields["id"], fields["speaker"], dict(fields["text"]), codes, fields.get("prompt", ""))
+        if not all(isinstance(value, str) for value in (record.id, record.speaker, record.prompt, *record.text.values())):
+            raise TypeError("id, speaker, prompt and texts must be strings")
         return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where}: not a manifest line ({error}). Delete the file and run: python -m speechlm.bin.manifest") from None
@@ -120,6 +122,7 @@ def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None
     for side, table in codes.items():
         _require_all(codes_dir / f"codes.{side}.scp", ids, table)
     _require_codes(data, codes_dir, codes)
+    prompts = _prompts(data, set(ids))
     return [
         {
             "id": key,
@@ -127,8 +130,24 @@ def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None
             "text": {side: texts[key] for side, texts in data.texts.items()},
             "codes": {side: _locate(codes_dir / f"codes.{side}.scp", table[key]) for side, table in codes.items()},
         }
+        | ({"prompt": prompts[key]} if key in prompts else {})
         for key in ids
     ]
+
+
+def _prompts(data: DataDir, ids: set[str]) -> dict[str, str]:
+    """Return what `prompts` lists; raise ValueError if it names utterances that the set does not have, or of another speaker."""
+    prompts = read_prompts(data.path)
+    unknown = [key for pair in prompts.items() for key in pair if key not in ids]
+    if unknown:
+        raise ValueError(
+            f"{data.path / 'prompts'}: {len(unknown)} ids that are no utterances of the set ({shorten(unknown)}). Write it again: stage 1."
+        )
+    if strange := [key for key, other in prompts.items() if data.speakers[key] != data.speakers[other]]:
+        raise ValueError(
+            f"{data.path / 'prompts'}: {len(strange)} utterances have a prompt of another speaker ({shorten(strange)}). Correct it."
+        )
+    return prompts
 
 
 def _require_all(path: Path, ids: list[str], table: dict[str, str]) -> None:

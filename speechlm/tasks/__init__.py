@@ -28,6 +28,10 @@ class Task:
         return (*self.condition, self.target)
 
     @property
+    def prompted(self) -> bool:
+        return any(part.startswith("prompt") for part in self.condition)
+
+    @property
     def speaks(self) -> bool:
         return self.target.startswith("speech")
 

@@ -14,6 +14,7 @@ from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.sequence import (
     Segment,
     Sequence,
+    frames_segment,
     join,
     plain_text_segment,
     special_segment,
@@ -50,11 +51,19 @@ def list_items(task: Task, records: list[Record], pairs: list[tuple[str, str]]) 
     return [item for item in items if item.is_complete()]
 
 
+def keep_listed(items: list[Item]) -> list[Item]:
+    """Return the items that a test set lists to be synthesised; all, if it lists none or the task has no voice prompt."""
+    listed = [item for item in items if item.record.prompt and item.task.prompted]
+    return listed or items
+
+
 class PromptIndex:
-    """Finds another utterance by the same speaker, to show the voice."""
+    """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed."""
 
     def __init__(self, records: list[Record]):
         self._by_voice: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        listed = {record.prompt for record in records if record.prompt}
+        self._listed = {record.id: record for record in records if record.id in listed}
         for record in records:
             for lang in record.codes:
                 self._by_voice[record.speaker, lang].append(record)
@@ -62,6 +71,8 @@ class PromptIndex:
     def for_item(self, item: Item, number: int) -> Record | None:
         """Return the `number`-th prompt for an item, in the language that it speaks; None if its task has no prompt."""
         lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
+        if lang and item.record.prompt:
+            return self._listed[item.record.prompt]
         return self.find(item.record, lang, number) if lang else None
 
     def find(self, record: Record, lang: str, number: int) -> Record:
@@ -96,10 +107,18 @@ class ExampleBuilder:
         return join(segments + self._segment(kind, lang, item.record, target=True), condition_weight)
 
     def prefix(self, item: Item, prompt: Record | None) -> np.ndarray:
-        """Build ids_TK up to and including the start token of the target: what decoding is given."""
+        """Build ids_TK up to and including the start token of the target, and its given beginning: what decoding is given."""
         start = SPEECH_START if item.task.speaks else TEXT_START
         segments = [*self._condition(item, prompt, number=0), special_segment([start], self.vocab)]
+        if (codes_TK := self.beginning(item)) is not None:
+            segments.append(frames_segment(codes_TK, self.vocab))
         return join(segments, condition_weight=0).ids_TK
+
+    def beginning(self, item: Item) -> np.ndarray | None:
+        """Return the codes_TK of the beginning that decoding is to continue: of an utterance that is its own prompt."""
+        if not (item.task.prompted and item.record.prompt == item.record.id):
+            return None
+        return self._codes(item.record, item.side(item.task.target)[1])[: self.prompt_frames]
 
     def _condition(self, item: Item, prompt: Record | None, number: int) -> list[Segment]:
         segments = [special_segment([f"<{item.task.name}>", f"<{item.tgt}>"], self.vocab)]

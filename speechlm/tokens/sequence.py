@@ -44,11 +44,25 @@ def text_segment(ids: list[int], vocab: Vocabulary, target: bool = False) -> lis
 
 def speech_segment(codes_TK: np.ndarray, vocab: Vocabulary, target: bool = False) -> list[Segment]:
     """<speech> frames </speech>, the frames laid out by the vocabulary's pattern."""
+    return _bounded(SPEECH_START, _frames(codes_TK, vocab), SPEECH_END, vocab, target)
+
+
+def frames_segment(codes_TK: np.ndarray, vocab: Vocabulary) -> Segment:
+    """Frames that are to be continued, without boundaries; ValueError if the pattern mixes rows of neighbouring frames."""
+    half = len(codes_TK) // 2
+    rows_SK = _frames(codes_TK, vocab)
+    if not np.array_equal(np.concatenate([_frames(codes_TK[:half], vocab), _frames(codes_TK[half:], vocab)]), rows_SK):
+        raise ValueError(
+            f"the pattern {vocab.pattern} cannot continue given speech: list other utterances as prompts, or train with parallel"
+        )
+    return Segment(rows_SK)
+
+
+def _frames(codes_TK: np.ndarray, vocab: Vocabulary) -> np.ndarray:
     if codes_TK.ndim != 2 or codes_TK.shape[1] < vocab.num_codebooks:
         raise ValueError(f"codes have shape {codes_TK.shape}, expected [T, >= {vocab.num_codebooks}]: extract them with this codec")
     grid_SK = get_pattern(vocab.pattern).apply(codes_TK[:, : vocab.num_codebooks])
-    ids_SK = np.where(grid_SK >= 0, grid_SK + np.asarray(vocab.codebook_starts), vocab.pad_id)
-    return _bounded(SPEECH_START, ids_SK, SPEECH_END, vocab, target)
+    return np.where(grid_SK >= 0, grid_SK + np.asarray(vocab.codebook_starts), vocab.pad_id)
 
 
 def grid_to_codes(ids_SK: np.ndarray, vocab: Vocabulary) -> np.ndarray:

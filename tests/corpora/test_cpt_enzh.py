@@ -10,6 +10,7 @@ from speechlm.data.corpora.text import cut, read_texts, write_general, write_tra
 from speechlm.data.kaldi import read_table, require_valid
 from tests.corpora.gigast import make_gigaspeech
 from tests.corpora.recipe import ROOT, TINY, run_recipe
+from tests.corpora.warm import warm_python
 from tests.shell.shell import run
 
 PASSAGES = ["we walked to the sea and looked at the sea", "the cat sat on the mat"]
@@ -29,7 +30,9 @@ def test_the_recipe_runs_over_the_codes_of_another(tmp_path):
     speech, translations, spoken = make_gigaspeech(tmp_path)
     local = f"--gigaspeech {speech} --gigast {translations} --gigas2s {spoken} --downloads {tmp_path} --partial true"
     other = [word for name in ("data", "dump", "exp") for word in (f"--{name}dir", tmp_path / "gigast" / name)]
-    done = run([ROOT / "egs/gigast/run.sh", *TINY, *other, "--stop_stage", "3", "--local_data_opts", local], tmp_path)
+    done = run(
+        [ROOT / "egs/gigast/run.sh", *TINY, "--python", warm_python(), *other, "--stop_stage", "3", "--local_data_opts", local], tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     codes = tmp_path / "gigast/dump/codec_16k"
     rows = run_recipe("cpt_enzh", tmp_path, write_files(tmp_path), "--train_sets", codes / "train", "--dev_set", codes / "dev")

@@ -1,16 +1,19 @@
 """What the corpora share: archives from a server, and parts of one archive."""
 
 import functools
+import hashlib
 import http.server
+import tarfile
 import threading
 
 import pytest
 
-from speechlm.data.corpora import gigast
+from speechlm.data.corpora import gigast, mls
 from speechlm.data.corpora.sets import obtain, read_tsv
 from speechlm.data.kaldi import read_table
 from tests.corpora.covost2 import make_covost2
 from tests.corpora.gigast import make_gigaspeech
+from tests.corpora.mls import make_mls
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -50,6 +53,28 @@ def test_the_parts_of_gigas2s_are_joined(server, tmp_path, monkeypatch):
     translations.rename(folder / "GigaST.zh.json")
     gigast.prepare(gigast.Options(str(speech), "", "fetch", "XL", 0, tmp_path / "downloads", tmp_path / "data", partial=True))
     assert len(read_table(tmp_path / "data/train/wav.scp.zh")) == 4
+
+
+def test_archives_are_compared_with_published_checksums(server, tmp_path, monkeypatch):
+    address, folder = server
+    place = make_mls(tmp_path / "mls")
+    with tarfile.open(folder / "mls_polish_opus.tar.gz", "w:gz") as tar:
+        tar.add(place / "mls_polish_opus", "mls_polish_opus")
+    monkeypatch.setattr(mls, "ADDRESS", f"{address}/")
+
+    def prepare(name, md5):
+        (folder / "md5sum.txt").write_text(f"{md5}  mls_polish_opus.tar.gz\n{'0' * 32}  mls_dutch_opus.tar.gz\n")
+        mls.prepare(mls.Options("pl", "opus", "", tmp_path / name, tmp_path / "data", partial=True))
+
+    with pytest.raises(
+        ValueError, match=f"md5 [0-9a-f]+, expected {'f' * 32}. It came from {address}/mls_polish_opus.tar.gz and is removed"
+    ):
+        prepare("wrong", "f" * 32)
+    prepare("right", hashlib.md5((folder / "mls_polish_opus.tar.gz").read_bytes()).hexdigest())
+    assert len(read_table(tmp_path / "data/train_pl/wav.scp.pl")) == 3
+    for path in (folder / "mls_polish_opus.tar.gz", tmp_path / "right/mls_polish_opus.tar.gz"):
+        path.unlink()
+    prepare("right", "0" * 32)  # what is unpacked needs no archive
 
 
 def test_a_table_of_another_kind_is_named(tmp_path):

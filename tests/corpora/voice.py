@@ -8,9 +8,9 @@ import soundfile
 from speechlm.data.audio import resample
 from speechlm.data.espeak import Voice, speak
 
-LANGUAGES = {"en": "en-us", "es": "es", "zh": "cmn"}
+LANGUAGES = {"en": "en-us", "es": "es", "zh": "cmn", "pl": "pl", "de": "de"}
 VOICES = [Voice("low", 80, 110, 100), Voice("high", 170, 230, 115)]
-FORMATS = {".wav": {}, ".mp3": {"format": "MP3"}, ".opus": {"format": "OGG", "subtype": "OPUS"}}
+FORMATS = {".wav": {}, ".flac": {}, ".mp3": {"format": "MP3"}, ".opus": {"format": "OGG", "subtype": "OPUS"}}
 
 
 def say(text: str, lang: str, speaker: int = 0, rate_hz: int = 16000) -> np.ndarray:

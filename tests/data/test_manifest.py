@@ -34,6 +34,20 @@ def test_text_only_sets_have_no_codes(tmp_path):
     assert build_manifest(tmp_path, tmp_path) == [{"id": "s1", "speaker": "", "text": {"en": "hello", "es": "hola"}, "codes": {}}]
 
 
+def test_prompts_are_utterances_of_the_same_speaker(one_set):
+    prompts = one_set / "data/prompts"
+    prompts.write_text("a b\n")
+    write_manifest(one_set / "dump/manifest.jsonl", build_manifest(one_set / "data", one_set / "dump"))
+    assert [record.prompt for record in load_manifest(one_set / "dump/manifest.jsonl")] == ["b", ""]
+    prompts.write_text("a c\n")
+    with pytest.raises(ValueError, match=r"prompts: 1 ids that are no utterances of the set \(c\)"):
+        build_manifest(one_set / "data", one_set / "dump")
+    prompts.write_text("a b\n")
+    (one_set / "data/utt2spk").write_text("a v1\nb v2\n")
+    with pytest.raises(ValueError, match=r"1 utterances have a prompt of another speaker \(a\)"):
+        build_manifest(one_set / "data", one_set / "dump")
+
+
 def test_missing_codes_are_named(one_set):
     scp = one_set / "dump/codes.en.scp"
     scp.write_text(scp.read_text().splitlines()[0] + "\n")

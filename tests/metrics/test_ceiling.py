@@ -66,3 +66,7 @@ def test_rows_for_originals_and_reconstructions(parallel_set, tmp_path, monkeypa
     save_wav(tmp_path / "v1-a.wav", np.tile(np.float32([0.05, -0.05]), 800), 16000)
     run(tmp_path / "two")
     assert LoudnessJudge.calls == calls + 2
+    (parallel_set / "prompts").write_text("v1-b v1-a\n")
+    run(tmp_path / "two")
+    assert len(read_lines(tmp_path / "two/tts_originals/utterances.jsonl")) == 1  # as the synthesis is scored
+    assert len(read_lines(tmp_path / "two/s2st_originals/utterances.jsonl")) == 2

@@ -9,7 +9,7 @@ from speechlm.espnet.iterator import pack
 from speechlm.model.folder import load_weights, save_weights
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.model.speechlm import packed_attention_mask, stream_losses
-from speechlm.tokens.sequence import grid_to_codes, join, special_segment, speech_segment, text_segment
+from speechlm.tokens.sequence import frames_segment, grid_to_codes, join, special_segment, speech_segment, text_segment
 from tests.model.tiny import random_codes, tiny_model
 
 
@@ -78,6 +78,16 @@ def test_batched_decoding_equals_one_by_one(pattern):
     for codes, prefix in zip(batched, prefixes, strict=True):
         assert np.array_equal(codes, generate_speech(model, [prefix], options)[0])
         assert codes.shape[1] == 3 and codes.min(initial=0) >= 0 and codes.max(initial=0) < 8
+
+
+def test_speech_that_is_given_is_continued_as_it_would_have_gone_on():
+    model = tiny_model("parallel")
+    conditions = [[*text_segment([3, i], model.vocab), special_segment(["<speech>"], model.vocab)] for i in range(20)]
+    prefixes = [join(condition, 0).ids_TK for condition in conditions]
+    wholes = generate_speech(model, prefixes, DecodeOptions(max_rows=8))
+    condition, whole = next((condition, whole) for condition, whole in zip(conditions, wholes) if len(whole) > 4)
+    given = join([*condition, frames_segment(whole[:3], model.vocab)], 0).ids_TK
+    assert np.array_equal(generate_speech(model, [given], DecodeOptions(max_rows=5))[0], whole[3:])
 
 
 def exhaustive_best(model, prefix, length: int) -> float:

@@ -1,12 +1,14 @@
 """Examples: what each task is given, where its loss counts, and which utterances it can use."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from speechlm.data.codes import write_archive
 from speechlm.data.manifest import CodesRef, Record
 from speechlm.tasks import TASKS, get_task
-from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, list_items
+from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, list_items
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 
 VOCAB = Vocabulary(100, (*BOUNDARIES, *(f"<{name}>" for name in TASKS), "<es>", "<en>"), (8, 8), "parallel", "t", "c")
@@ -88,3 +90,23 @@ def test_an_utterance_that_lacks_a_part_is_not_listed(records):
 def test_a_prompt_is_another_utterance(records):
     index = PromptIndex(records)
     assert all(index.find(records[0], "en", number).id == "b" for number in range(5))
+
+
+def test_a_test_set_may_list_prompts(records):
+    listed = [replace(records[0], prompt="b"), replace(records[1], prompt="")]
+    items = list_items(get_task("tts"), listed, [("en", "en")])
+    assert [item.record.id for item in keep_listed(items)] == ["a"], "only what is listed is synthesised"
+    assert PromptIndex(listed).for_item(items[0], 0) is listed[1]
+    asr = list_items(get_task("asr"), listed, [("en", "en")])
+    assert keep_listed(asr) == asr, "other tasks are tested on the whole set"
+
+
+def test_an_utterance_that_is_its_own_prompt_is_continued(records):
+    record = replace(records[0], prompt="a")
+    item, builder = Item(get_task("tts"), record, "en", "en"), ExampleBuilder(VOCAB, Words(), prompt_frames=2)
+    assert len(builder.beginning(item)) == 2
+    expected = ["<tts>", "<en>", "<text>", 15, 15, "</text>", "<speech>", "code", "code", "</speech>", "<speech>", "code", "code"]
+    assert names(builder.prefix(item, record)) == expected
+    delayed = ExampleBuilder(replace(VOCAB, pattern="delay"), Words(), prompt_frames=2)
+    with pytest.raises(ValueError, match="the pattern delay cannot continue given speech"):
+        delayed.prefix(item, record)

@@ -14,5 +14,5 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
-python "$root/egs/covost2/local/make_data.py" --src_lang "$src_lang" --tgt_lang "$tgt_lang" --common_voice "$common_voice" \
+python -m speechlm.bin.prepare_corpus covost2 --src_lang "$src_lang" --tgt_lang "$tgt_lang" --common_voice "$common_voice" \
     --covost2 "$covost2" --downloads "$downloads" --datadir "$datadir" --partial "$partial"

@@ -14,5 +14,5 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
-python "$root/egs/cvss/local/make_data.py" --src_lang "$src_lang" --version "$version" --common_voice "$common_voice" \
+python -m speechlm.bin.prepare_corpus cvss --src_lang "$src_lang" --version "$version" --common_voice "$common_voice" \
     --cvss "$cvss" --downloads "$downloads" --datadir "$datadir" --partial "$partial"

@@ -15,5 +15,5 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
-python "$root/egs/gigast/local/make_data.py" --gigaspeech "$gigaspeech" --gigast "$gigast" --gigas2s "$gigas2s" --subset "$subset" \
+python -m speechlm.bin.prepare_corpus gigast --gigaspeech "$gigaspeech" --gigast "$gigast" --gigas2s "$gigas2s" --subset "$subset" \
     --dev_recordings "$dev_recordings" --downloads "$downloads" --datadir "$datadir" --partial "$partial"

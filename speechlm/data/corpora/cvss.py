@@ -11,7 +11,7 @@ from pathlib import Path
 from speechlm.data.audio import Span
 from speechlm.data.corpora.common_voice import BYTES, CODES, CommonVoice, load_common_voice, utterance_id
 from speechlm.data.corpora.covost2 import UTTERANCES, raw_set
-from speechlm.data.corpora.sets import RawSet, find_one, obtain, write_set
+from speechlm.data.corpora.sets import RawSet, find_one, obtain, report_unlisted, visible, write_set
 from speechlm.data.corpus import CorpusInfo, check_sets
 
 ADDRESS = "https://storage.googleapis.com/cvss/cvss_{version}_v1.0/cvss_{version}_{lang}_en_v1.0.tar.gz"
@@ -49,7 +49,8 @@ def prepare(options: Options) -> None:
     found = {}
     for set_ in SETS:
         raw = read_set(set_, folder, voice, lang)
-        report_unlisted(raw, folder / set_)
+        listed = [Path(span.path).name for span in raw.audio["en"].values()]
+        report_unlisted(folder / set_, (path.name for path in visible(folder / set_, "*.wav")), listed, f"{set_}.tsv")
         found[set_] = write_set(raw, options.datadir / set_, may_shrink=set_ == "train", partial=options.partial)
     check_sets({}, found, full=False)  # its utterances per set are not published
 
@@ -78,10 +79,3 @@ def read_texts(path: Path) -> tuple[dict[str, str], list[str]]:
         elif clip:
             texts[clip] = text
     return texts, repeated
-
-
-def report_unlisted(raw: RawSet, folder: Path) -> None:
-    """Print how many recordings of a set its table does not list: they cannot be used."""
-    listed = {Path(span.path).name for span in raw.audio["en"].values()}
-    if unlisted := sorted(path.name for path in folder.glob("*.wav") if path.name not in listed):
-        print(f"{folder}: {len(unlisted)} recordings are not in {raw.name}.tsv and not used (first: {unlisted[0]})", flush=True)

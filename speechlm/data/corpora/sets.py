@@ -8,7 +8,7 @@ was published, so the utterance stays, with half a second of noise below hearing
 import csv
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Sequence
+from typing import Iterable, Sequence
 
 import numpy as np
 
@@ -182,6 +182,48 @@ def obtain(place: str, name: str, downloads: Path) -> Path:
     if not path.is_file():
         raise ValueError(f"{path}: neither a folder, nor an archive, nor an address. Give one of them.")
     return unpack(path, downloads / name.split(".tar")[0].split(".zip")[0])
+
+
+def obtain_parts(place: str, files: dict[str, RemoteFile], downloads: Path) -> dict[str, Path]:
+    """Return the folder of each part of a corpus, called as the part: below `place`, unpacked or an archive; if it is empty, fetched.
+
+    ValueError names the parts that `place` lacks. Archives are unpacked in `downloads`, and are not needed any more.
+    """
+    if not place:
+        fetch([file for part, file in files.items() if not _unpacked(downloads, part).is_dir()], downloads)
+    folder = Path(place or downloads)
+    found = {part: _find_part(folder, part, file.name, downloads) for part, file in files.items()}
+    if missing := [part for part, path in found.items() if path is None]:
+        expected = ", ".join(f"{part}/ or {files[part].name}" for part in missing)
+        raise ValueError(f"{folder}: found no {expected}. Give the folder that holds them, or none to fetch them.")
+    return found
+
+
+def _unpacked(downloads: Path, part: str) -> Path:
+    return downloads / f"{part}.unpacked"
+
+
+def _find_part(folder: Path, part: str, archive: str, downloads: Path) -> Path | None:
+    """Return the folder of a part: in `folder` or one below, else in the archive that is there, which is unpacked once."""
+    places, unpacked = [folder, *folder.glob("*/")], _unpacked(downloads, part)
+    for place in places:
+        if (place / part).is_dir() and place.name != part:
+            return place / part
+    for place in places:
+        if (place / archive).is_file():
+            unpack(place / archive, unpacked)
+    return next((path for path in sorted(unpacked.rglob(part)) if path.is_dir()), None)
+
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Return what a pattern finds, sorted; names that start with a dot (of other systems' copies) are no part of a corpus."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def report_unlisted(folder: Path, recordings: Iterable[str], listed: Iterable[str], table: str) -> None:
+    """Print how many recordings a corpus's table does not list: they cannot be used."""
+    if unlisted := sorted(set(recordings) - set(listed)):
+        print(f"{folder}: {len(unlisted)} recordings are not in {table} and not used (first: {unlisted[0]})", flush=True)
 
 
 def find_one(folder: Path, names: Sequence[str], deepest: int = 3) -> Path:

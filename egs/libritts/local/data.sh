@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# LibriTTS -> Kaldi directories train_<subset>, dev_clean, dev_other, test_clean, test_other, test_clean_continuation; test sets with `prompts`.
+set -euo pipefail
+subset=${subset:-960}  # training parts, named by LibriSpeech's hours: 100, 460 or 960 (the recipe's)
+libritts=           # folder of LibriTTS, unpacked or its archives, if you have it (default: fetched)
+prompts=            # what to synthesise of test_clean: lines `utterance prompt` (default: utterances of 4 to 10 s, each with its speaker's next)
+downloads=downloads # where archives go
+datadir=data        # where the sets go
+nj=2                # number of parallel jobs (one suffices)
+partial=false       # true: this is only a part of the corpus; sizes are printed, not checked
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+. "$root/utils/parse_options.sh"
+. "$root/egs/TEMPLATE/path.sh"
+
+python -m speechlm.bin.prepare_corpus libritts --subset "$subset" --libritts "$libritts" --prompts "$prompts" \
+    --downloads "$downloads" --datadir "$datadir" --partial "$partial"
