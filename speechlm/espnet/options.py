@@ -80,4 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     safety.add_argument("--skip_steps", type=int, nargs="+", default=[], help="steps whose batch is drawn but not learned")
     safety.add_argument("--nproc", type=int, default=1, help="processes on CPU, each with its own batches (on GPUs: --ngpu)")
     safety.add_argument("--hang_sec", type=float, default=50.0, help="of several processes: end all if none gets on for so long (0: never)")
-    safety.add_argument("--start_sec", type=float, default=1200.0, help="the same for each part of a start: joining, model, data (0: never)")
+    safety.add_argument(
+        "--start_sec", type=float, default=1200.0, help="the same for each part of a start: joining, model, data (0: never)"
+    )
