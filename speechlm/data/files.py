@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Iterable, Iterator
 
@@ -73,13 +74,39 @@ def remove_abandoned(folder: str | Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def file_digest(path: str | Path) -> str:
-    """Return the sha256 (hex) of a file's content; raise ValueError if it is missing."""
+def index_path(path: str | Path) -> Path:
+    """Return the place of the index of a big file (`speechlm.data.index`): beside it."""
+    return Path(f"{path}.index")
+
+
+def index_head(path: str | Path) -> dict | None:
+    """Return what the first line of a file's index says; None if there is no index, or it is of another file."""
     try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        with open(index_path(path), "rb") as stream:
+            head = json.loads(stream.readline(1 << 20)) | {"start": stream.tell()}
+        return head if (head["size"], head["mtime_ns"]) == _stamp(path) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _stamp(path: str | Path) -> tuple[int, int]:
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the sha256 (hex) of a file's content, from its index if it has one; raise ValueError if it is missing."""
+    try:
+        head = index_head(path)
+        return head["sha256"] if head else _digest(path, _stamp(path))
     except FileNotFoundError:
         raise ValueError(f"{path}: not found. Run the stage that writes it first.") from None
+
+
+@cache
+def _digest(path: str | Path, _stamp: tuple[int, int]) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def settings_digest(settings: dict) -> str:

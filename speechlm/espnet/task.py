@@ -9,7 +9,7 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 
 from speechlm.codecs import load_codec
-from speechlm.data.manifest import Record, load_manifest
+from speechlm.data.manifest import load_manifest
 from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
 from speechlm.espnet.launch import DATA_READY, JOINED, MODEL_READY, beat
 from speechlm.espnet.model import SpeechLMTrainingModel
@@ -131,7 +131,7 @@ def start_from_llm(args: argparse.Namespace) -> SpeechLM:
 
 def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str]) -> Corpus:
     """Collect the examples of the mixture's tasks from the sets' manifests."""
-    records: list[Record] = [r for name in sets for r in load_manifest(Path(args.dump) / name / "manifest.jsonl")]
+    records = load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in sets))
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     items = {}
     for name in args.mixture:
