@@ -2,7 +2,8 @@
 
 A finished training is skipped, an interrupted one goes on at its last checkpoint; if a setting or an input changed,
 the command says which, and starts again. SIGTERM, SIGINT and SIGUSR1 finish the step, save it, and exit with 128 + the
-signal's number. `--ngpu N`, or `--nproc N` on CPU, trains in N processes of this machine.
+signal's number. `--ngpu N`, or `--nproc N` on CPU, trains in N processes of this machine. On several machines that share the folders,
+give the same command on each, by `srun --ntasks-per-node=1`, or by hand with `--num_nodes`, `--node_rank`, `--master_addr` and `--master_port`.
 """
 
 import json
@@ -11,8 +12,9 @@ import sys
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, file_digest, stage
+from speechlm.data.files import atomic_write, file_digest, is_complete, stage
 from speechlm.espnet.launch import launch
+from speechlm.espnet.nodes import Nodes, Place, find_place
 from speechlm.espnet.signals import exit_at_once
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.folder import export_llm, load_model
@@ -34,6 +36,7 @@ NEUTRAL = {
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
 NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps"}
+NEUTRAL |= {"num_nodes", "node_rank", "master_addr", "master_port"}
 
 
 def result_settings(args, world: int) -> dict:
@@ -73,13 +76,21 @@ def _change(key: str, old, new) -> str:
 
 
 def number_of_processes(args) -> int:
-    """Return how many processes to start; ValueError if this is already one of several."""
+    """Return how many processes to start on this machine; ValueError if this is already one of several."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 or (args.dist_world_size or 1) > 1 or args.dist_launcher:
         raise ValueError(
-            "this command was started as one of several processes (torchrun, srun, --dist_*). Expected one: it starts and watches the others "
-            "of a machine itself. Give --ngpu N, or --nproc N on CPU."
+            "this command was started as one of several processes (torchrun, --dist_*). Expected one for each machine: it starts and watches the "
+            "processes itself. Give --ngpu N, or --nproc N on CPU; for several machines, srun or --num_nodes."
         )
     return args.ngpu if args.ngpu > 1 else args.nproc
+
+
+def train(args, place: Place, processes: int, settings: dict) -> None:
+    """Train in this process, or as this node of several processes."""
+    if place.nodes * processes > 1:
+        launch(SpeechLMTask.main, args, Nodes(place, processes, settings, args.start_sec))
+    else:
+        SpeechLMTask.main(args=args)
 
 
 def main() -> None:
@@ -87,17 +98,18 @@ def main() -> None:
     args = SpeechLMTask.get_parser().parse_args()
     SpeechLMTask.check_required_command_args(args)
     args.train_sets = " ".join(args.train_sets).split()
-    world = number_of_processes(args)
-    settings, inputs, folder = result_settings(args, world), input_files(args), Path(args.output_dir)
+    processes, place = number_of_processes(args), find_place(args)
+    settings, inputs, folder = result_settings(args, place.nodes * processes), input_files(args), Path(args.output_dir)
     skipped = {"skip_steps": args.skip_steps} if args.skip_steps else {}
     outputs = [] if args.dry_run else ["model.safetensors", "vocab.json", "llm/*"]
+    if place.node:  # the first one keeps the record
+        if not is_complete(folder, "train", settings | skipped, inputs, outputs):
+            train(args, place, processes, settings)
+        return
     with stage(folder, "train", settings | skipped, inputs, outputs) as todo:
         if todo:
             drop_other_run(folder, settings, inputs)
-            if world > 1:
-                launch(SpeechLMTask.main, args, world)
-            else:
-                SpeechLMTask.main(args=args)
+            train(args, place, processes, settings)
             if not args.dry_run:
                 export_llm(load_model(folder))
 

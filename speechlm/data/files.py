@@ -124,9 +124,7 @@ def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str |
     `out_dir`: "text", "wav/*.wav".
     """
     out_dir, outputs = Path(out_dir), list(outputs)
-    record_path = out_dir / f".done.{name}.json"
-    record = {"settings": settings, "inputs": {str(p): file_digest(p) for p in inputs}}
-    record = json.loads(json.dumps(record)) | {"outputs": sizes(out_dir, outputs)}
+    record_path, record = _record_path(out_dir, name), _record(out_dir, settings, inputs, outputs)
     if record_path.exists():
         changed = _differences(json.loads(record_path.read_text(encoding="utf-8")), record)
         if not changed:
@@ -142,6 +140,22 @@ def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str |
     assert not missing, f"{name}: wrote no {', '.join(missing)} in {out_dir}"
     with atomic_write(record_path) as stream:
         json.dump(record, stream, indent=1, sort_keys=True)
+
+
+def is_complete(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str | Path], outputs: Iterable[str]) -> bool:
+    """Tell whether `stage` would find nothing to do, changing nothing."""
+    path = _record_path(Path(out_dir), name)
+    record = _record(Path(out_dir), settings, inputs, outputs)
+    return path.exists() and not _differences(json.loads(path.read_text(encoding="utf-8")), record)
+
+
+def _record_path(out_dir: Path, name: str) -> Path:
+    return out_dir / f".done.{name}.json"
+
+
+def _record(out_dir: Path, settings: dict, inputs: Iterable[str | Path], outputs: Iterable[str]) -> dict:
+    record = {"settings": settings, "inputs": {str(p): file_digest(p) for p in inputs}}
+    return json.loads(json.dumps(record)) | {"outputs": sizes(out_dir, outputs)}
 
 
 def sizes(folder: Path, patterns: Iterable[str]) -> dict[str, list[int]]:

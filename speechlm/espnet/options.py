@@ -83,3 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     safety.add_argument(
         "--start_sec", type=float, default=1200.0, help="the same for each part of a start: joining, model, data (0: never)"
     )
+
+    nodes = parser.add_argument_group("Several machines (none of these is needed under srun, with one task on each machine)")
+    nodes.add_argument(
+        "--num_nodes", type=int, default=None, help="machines; each is given the same command, and starts --ngpu or --nproc processes"
+    )
+    nodes.add_argument("--node_rank", type=int, default=None, help="which of them this is, from 0")
+    nodes.add_argument("--master_addr", default=None, help="name or address of the first one")
+    nodes.add_argument("--master_port", type=int, default=None, help="a free port there, open to the others")

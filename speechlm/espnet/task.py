@@ -11,8 +11,9 @@ from espnet2.train.collate_fn import CommonCollateFn
 from speechlm.codecs import load_codec
 from speechlm.data.manifest import load_manifest
 from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
-from speechlm.espnet.launch import DATA_READY, JOINED, MODEL_READY, beat
+from speechlm.espnet.launch import beat
 from speechlm.espnet.model import SpeechLMTrainingModel
+from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
 from speechlm.espnet.options import add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
 from speechlm.model.folder import copy_llm_files, load_llm, load_model
