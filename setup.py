@@ -22,6 +22,8 @@ REQUIREMENTS = [
     "espeakng-loader",
     "safetensors",
     "pyyaml",
+    "requests",
+    "ijson",
     "matplotlib",
     "tensorboard",
     "setuptools<74",  # espnet's dependencies still import pkg_resources
@@ -39,5 +41,5 @@ setup(
     packages=find_packages(include=["speechlm", "speechlm.*"]),
     package_data={"speechlm": ASSETS},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS},
+    extras_require={"test": TEST_REQUIREMENTS, "parquet": ["pyarrow"]},
 )

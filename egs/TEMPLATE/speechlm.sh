@@ -23,6 +23,8 @@ nj=2                        # number of parallel jobs of data and codes
 task_nj=                    # tasks fine-tuned, decoded and scored at the same time (default: 2 on the CPU, 1 on GPUs)
 seed=1                      # seed of every training and of decoding
 python=                     # Python to use (default: the one that tools/install.sh installs)
+dry_run=false               # true: only say what the trainings would take: parameters, memory, tokens, hours, disk
+gpu=                        # GPU that --dry_run estimates the hours for: A100, H100, ... or its bf16 FLOP/s
 ## Folders (relative to the recipe)
 preset=                     # smaller settings: conf/<preset>/ is looked into first, and data/, dump/, exp/ get this subfolder
 datadir=                    # Kaldi directories (default: data)
@@ -33,11 +35,12 @@ local_data_opts=            # options passed to local/data.sh
 langs="en"                  # languages of the corpus
 src_lang=en                 # language translated from
 tgt_lang=en                 # language translated into
-train_sets="train"          # training sets with speech
-text_train_set=             # training set of text only, for the LLM and CPT
-dev_set=dev                 # development set
+train_sets="train"          # training sets with speech (one with a slash is the dump/<codec>/<set> of another recipe, used as it is)
+text_train_set=             # training set (or sets) of text only, for the LLM and CPT
+dev_set=dev                 # development set (or several)
 test_sets="test"            # test sets with speech
 text_test_set=              # test set of text only, for perplexity
+final_word=false            # true: score the last word of each of its texts too (LAMBADA)
 skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
 ## Models
 codec=codec_16k             # codec_16k (shipped), encodec_24khz[:kbps], or a folder
@@ -47,6 +50,7 @@ cpt_exp=                    # fine-tune this CPT model instead of training one
 skip_cpt=false              # true: fine-tune the LLM itself (the arm without CPT)
 tag=                        # suffix of the CPT and SFT folders, so that several arms stand side by side
 ## Settings: yaml files (searched in conf/<preset>, conf, egs/TEMPLATE/conf)
+overlay=                    # settings over those: names of folders in conf or egs/TEMPLATE/conf, the last one first: "paper gpu8"
 llm_model_config=           # small LLM: architecture and vocabulary size (default: llm_model.yaml)
 llm_config=                 # its training (default: llm.yaml)
 cpt_config=                 # continual pre-training (default: cpt.yaml)
@@ -86,8 +90,21 @@ if [ -z "$python" ]; then
     run "$root/tools/install.sh"
     python=$venv/bin/python
 fi
-lock "$expdir" || exit 2
-exec > >(trap '' INT TERM HUP; unlock "$expdir"; exec tee -a "$expdir/run.log") 2>&1    # lasts as long as somebody writes to it
+[ -n "$dev_set" ] || { echo "speechlm.sh: --dev_set is empty. Name a set, or the dump/<codec>/<set> of another recipe." >&2; exit 2; }
+overlay_folders=()
+for name in $overlay; do
+    folder=conf/$name
+    if [ ! -d "$folder" ]; then folder=$driver/conf/$name; fi
+    if [ ! -d "$folder" ]; then echo "speechlm.sh: --overlay $name: no folder conf/$name, nor in $driver/conf." >&2; exit 2; fi
+    overlay_folders+=("$folder")
+    if [ -f "$folder/decode.yaml" ]; then decode_config=${decode_config:-$folder/decode.yaml}; fi
+    if [ -f "$folder/llm_model.yaml" ]; then llm_model_config=${llm_model_config:-$folder/llm_model.yaml}; fi
+done
+
+if ! $dry_run; then
+    lock "$expdir" || exit 2
+    exec > >(trap '' INT TERM HUP; unlock "$expdir"; exec tee -a "$expdir/run.log") 2>&1    # lasts as long as somebody writes to it
+fi
 
 on_cpu() { run $cpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
 on_gpu() { run $gpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
@@ -101,6 +118,34 @@ conf() {            # conf NAME: the first NAME.yaml of the preset, the recipe a
     return 1
 }
 
+overlays() {        # overlays NAME: sets `over` to the options for the train.yaml and NAME.yaml of each overlay, where it has them
+    local folder file
+    over=()
+    for folder in "${overlay_folders[@]}"; do
+        for file in "$folder/train.yaml" "$folder/$1.yaml"; do
+            if [ -f "$file" ]; then over+=("$file"); fi
+        done
+    done
+    if [ ${#over[@]} -gt 0 ]; then over=(--overlay "${over[@]}"); fi
+}
+
+own() {             # own SET...: the sets that this recipe prepares: all but those of other recipes
+    local set
+    for set in "$@"; do
+        case $set in */*) ;; *) echo "$set" ;; esac
+    done
+}
+
+absolute() {        # absolute SET...: sets of other recipes by their full path
+    local set
+    for set in "$@"; do
+        case $set in */*) realpath -m -- "$set" ;; *) echo "$set" ;; esac
+    done
+}
+
+# shellcheck disable=SC2086  # lists of sets
+train_sets=$(absolute $train_sets | paste -sd' ') dev_set=$(absolute $dev_set | paste -sd' ')
+
 langs_of() {        # langs_of TASK: the languages to test it in (a translation is named by its source)
     case $1 in
         asr) echo "$asr_langs" ;;
@@ -109,9 +154,8 @@ langs_of() {        # langs_of TASK: the languages to test it in (a translation 
     esac
 }
 
-lm_options=(--dump "$dump" --dev_set "$dev_set" --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
+lm_options=(--dump "$dump" --dev_set $dev_set --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
     --langs $langs --ngpu "$ngpu" --seed "$seed" --resume true)
-[ "$ngpu" -le 1 ] || lm_options+=(--multiprocessing_distributed true)
 
 llm_start=(--llm "$expdir/llm/llm")                         # what CPT starts from: the textual LLM
 if [ -n "$llm" ]; then llm_start=(--llm "$llm"); fi
@@ -131,7 +175,8 @@ for_tasks() {       # for_tasks FUNCTION "WORDS TASK"...: several at a time, sha
 train_task() {      # train_task TASK
     local config
     config=${sft_config:-$(conf "sft_$1")}
-    on_gpu train --config "$config" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets $train_sets "${lm_options[@]}"
+    overlays sft
+    on_gpu train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets $train_sets "${lm_options[@]}"
 }
 
 decode_task() {     # decode_task EXP NAME TASK
@@ -164,6 +209,30 @@ score_task() {      # score_task EXP NAME TASK: asr in all its languages at once
     done
 }
 
+plan() {            # plan NAME CONFIG: what a training would take
+    echo "$1:"
+    on_cpu train --dry_run true --config "$2" "${over[@]}" --output_dir "$expdir/$1" --llm "${llm:-$small_llm}" \
+        --train_sets $train_sets "${lm_options[@]}" ${gpu:+--gpu "$gpu"}
+}
+
+if $dry_run; then
+    if [ -z "$llm" ]; then
+        small_llm=${llm_model_config:-$(conf llm_model)} llm_config=${llm_config:-$(conf llm)}
+        if ! $random_init; then overlays llm; plan llm "$llm_config"; fi
+    fi
+    if ! $skip_cpt && [ -z "$cpt_exp" ]; then
+        cpt_config=${cpt_config:-$(conf cpt)}
+        overlays cpt
+        plan "cpt${tag:+_$tag}" "$cpt_config"
+    fi
+    overlays sft
+    for task in $tasks; do
+        task_config=${sft_config:-$(conf "sft_$task")}
+        plan "${sft_name}_$task" "$task_config"
+    done
+    exit 0
+fi
+
 shared=()                       # stages 1 to 3 write data and dump, which several runs may share: one run at a time
 if [ "$stage" -le 1 ]; then shared+=("$datadir"); fi
 if [ "$stage" -le 3 ]; then shared+=("$dumpdir"); fi
@@ -174,21 +243,25 @@ if want 1 "data"; then
         local_data_opts=$(cat "conf/$preset/data_opts")
     fi
     # shellcheck disable=SC2086  # several words
+    export src_lang tgt_lang        # what local/data.sh takes if it has such options
     run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
 fi
 
 if want 2 "codes"; then
     # shellcheck disable=SC2086  # lists of sets
-    on_cpu extract_codes --data "$datadir" --train_sets $train_sets $text_train_set --test_sets $dev_set $test_sets $text_test_set \
+    on_cpu extract_codes --data "$datadir" --train_sets $(own $train_sets $text_train_set) \
+        --test_sets $(own $dev_set $test_sets $text_test_set) \
         --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad"
 fi
 
 if want 3 "text"; then
     manifests=()
-    for set in $train_sets $text_train_set $dev_set $test_sets $text_test_set; do
+    for set in $(own $train_sets $text_train_set $dev_set $test_sets $text_test_set); do
         on_cpu manifest --data "$datadir/$set" --codes "$dump/$set" --lang "$src_lang"
     done
-    for set in $train_sets $text_train_set; do manifests+=("$dump/$set/manifest.jsonl"); done
+    for set in $train_sets $text_train_set; do
+        case $set in */*) manifests+=("$set/manifest.jsonl") ;; *) manifests+=("$dump/$set/manifest.jsonl") ;; esac
+    done
     if [ -z "$llm" ]; then
         llm_model_config=${llm_model_config:-$(conf llm_model)}
         on_cpu text_tokenizer --manifests "${manifests[@]}" --config "$llm_model_config" --out "$expdir/text_tokenizer"
@@ -202,14 +275,16 @@ if want 4 "llm"; then
         echo "No LLM is trained: the models start from ${llm_start[*]}"
     else
         llm_config=${llm_config:-$(conf llm)}
-        on_gpu train --config "$llm_config" --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true \
+        overlays llm
+        on_gpu train --config "$llm_config" "${over[@]}" --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true \
             --train_sets $train_sets $text_train_set "${lm_options[@]}"
     fi
 fi
 
 if want 5 "preflight"; then
     cpt_config=${cpt_config:-$(conf cpt)}
-    on_gpu preflight --config "$cpt_config" --output_dir "$expdir/preflight${tag:+_$tag}" "${llm_start[@]}" \
+    overlays cpt
+    on_gpu preflight --config "$cpt_config" "${over[@]}" --output_dir "$expdir/preflight${tag:+_$tag}" "${llm_start[@]}" \
         --train_sets $train_sets $text_train_set "${lm_options[@]}"
 fi
 
@@ -218,7 +293,8 @@ if want 6 "cpt"; then
         echo "No CPT here: fine-tuning starts from ${sft_start[*]}"
     else
         cpt_config=${cpt_config:-$(conf cpt)}
-        on_gpu train --config "$cpt_config" --output_dir "$cpt_model" "${llm_start[@]}" \
+        overlays cpt
+        on_gpu train --config "$cpt_config" "${over[@]}" --output_dir "$cpt_model" "${llm_start[@]}" \
             --train_sets $train_sets $text_train_set "${lm_options[@]}"
     fi
 fi
@@ -236,13 +312,14 @@ if want 8 "decode"; then
 fi
 
 if want 9 "score"; then
-    for_tasks ceiling $test_sets
+    case " $tasks $zero_shot_tasks " in *" tts "* | *" s2st "*) for_tasks ceiling $test_sets ;; esac       # nothing else is spoken
     for_tasks score_task "${sft_models[@]}" "${zero_shot_models[@]}"
     scored_models=()                # text ability before and after CPT
     if [ -z "$llm" ] && ! $random_init; then scored_models+=("$expdir/llm"); fi
     if ! $skip_cpt; then scored_models+=("$cpt_model"); fi
     for model in ${text_test_set:+"${scored_models[@]}"}; do
-        on_cpu perplexity --exp "$model" --manifest "$dump/$text_test_set/manifest.jsonl" --out "$expdir/perplexity/$(basename "$model")/score.json"
+        on_cpu perplexity --exp "$model" --manifest "$dump/$text_test_set/manifest.jsonl" --final_word "$final_word" \
+            --out "$expdir/perplexity/$(basename "$model")/score.json"
     done
 fi
 

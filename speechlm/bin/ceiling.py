@@ -34,6 +34,9 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--test_set", help="name in the table (default: the directory's name)")
     args = parser.parse_args()
+    if not side_path(args.data, "wav.scp", args.lang).is_file():
+        print(f"{args.data}: no recordings in {args.lang}, so no ceiling for speech in it")
+        return
     require_valid(args.data, args.lang)
     codec, judge = load_codec(args.codec), Judge.load(args.judge)
     settings = {"lang": args.lang, "codec": codec.fingerprint, "judge": judge.fingerprint, "test_set": args.test_set or args.data.name}

@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-import yaml
 
 from speechlm.bin.command import run_main
 from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
+from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codes
 from speechlm.data.files import atomic_write, settings_digest, stage
 from speechlm.data.manifest import load_manifest
+from speechlm.data.settings import read_json, read_yaml
 from speechlm.model.folder import TrainedModel, load_model
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task, get_task
@@ -51,7 +51,7 @@ def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], o
             outputs = run(trained.model, [prefixes[key] for key in keys], options)
             with atomic_write(path) as stream:
                 json.dump({key: np.asarray(out).tolist() for key, out in zip(keys, outputs, strict=True)}, stream)
-        found |= json.loads(path.read_text(encoding="utf-8"))
+        found |= read_json(path)
         left_sec = (time.monotonic() - start) / (number + 1) * (len(batches) - number - 1)
         print(f"{task.name}: batch {number + 1}/{len(batches)} decoded, {left_sec:.0f} s left", flush=True)
     return {key: found[key] for key in sorted(found)}
@@ -65,12 +65,11 @@ def write_text(out: Path, trained: TrainedModel, found: dict[str, list[int]]) ->
 
 def write_speech(out: Path, codec: Codec, found: dict[str, list]) -> None:
     """Write codes and waveforms; an empty output is a tenth of a second of silence, so that it stays in the test set."""
-    (out / "wav").mkdir(exist_ok=True)
     codes = {key: np.asarray(rows, dtype=np.int32).reshape(-1, codec.num_codebooks) for key, rows in found.items()}
     write_codes(out, codes)
     for key, codes_TK in codes.items():
         wav = codec.decode(codes_TK) if len(codes_TK) else np.zeros(codec.sample_rate_hz // 10, dtype=np.float32)
-        soundfile.write(out / "wav" / f"{key}.wav", np.clip(wav, -1, 1), codec.sample_rate_hz, subtype="PCM_16")
+        save_wav(out / "wav" / f"{key}.wav", wav, codec.sample_rate_hz)
     with atomic_write(out / "wav.scp") as stream:
         stream.writelines(f"{key} {out}/wav/{key}.wav\n" for key in codes)
 
@@ -90,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
 
     task = get_task(args.task)
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    config = read_yaml(args.config)
     kind = "speech" if task.speaks else "text"
     options = DecodeOptions.from_dict({"seed": args.seed} | config[kind], f"{args.config}: {kind}")
     settings = {
@@ -101,7 +100,8 @@ def main() -> None:
         kind: vars(options),
         "prompt_frames": config["prompt_frames"],
     }
-    with stage(args.out, "decode", settings, [args.manifest, args.exp / "model.safetensors"]) as todo:
+    outputs = ["codes.ark", "codes.scp", "wav.scp", "wav/*.wav"] if task.speaks else ["text"]
+    with stage(args.out, "decode", settings, [args.manifest, args.exp / "model.safetensors"], [*outputs, "decode.json"]) as todo:
         if not todo:
             return
         codec = load_codec(args.codec)
@@ -118,7 +118,8 @@ def main() -> None:
             write_text(args.out, trained, found)
         with atomic_write(args.out / "decode.json") as stream:
             json.dump(settings, stream, indent=1)
-        shutil.rmtree(parts)
+        for finished in args.out.glob(".parts.*"):  # those of earlier settings too
+            shutil.rmtree(finished)
 
 
 if __name__ == "__main__":

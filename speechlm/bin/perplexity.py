@@ -8,7 +8,7 @@ from speechlm.data.files import stage
 from speechlm.data.manifest import load_manifest
 from speechlm.metrics.rows import Row, write_rows
 from speechlm.model.folder import load_model
-from speechlm.model.perplexity import text_perplexity
+from speechlm.model.perplexity import final_word, text_perplexity
 
 
 def main() -> None:
@@ -16,17 +16,19 @@ def main() -> None:
     parser.add_argument("--exp", type=Path, required=True, help="trained model folder")
     parser.add_argument("--manifest", type=Path, required=True, help="held-out text")
     parser.add_argument("--model", default=None, help="name in the table (default: the folder's)")
+    parser.add_argument("--final_word", choices=["true", "false"], default="false", help="score the last word of each text too (LAMBADA)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     name = args.model or args.exp.name
     inputs = [args.manifest, args.exp / "model.safetensors", args.exp / "vocab.json"]
-    with stage(args.out.parent, args.out.stem, {"model": name}, inputs, [args.out.name]) as todo:
+    settings = {"model": name} | ({"final_word": "true"} if args.final_word == "true" else {})
+    with stage(args.out.parent, args.out.stem, settings, inputs, [args.out.name]) as todo:
         if todo:
-            write_rows(args.out, score(args.exp, args.manifest, name))
+            write_rows(args.out, score(args.exp, args.manifest, name, args.final_word == "true"))
 
 
-def score(exp: Path, manifest: Path, name: str) -> list[Row]:
-    """Return rows for each language and for all sentences together, with the codes masked out and not."""
+def score(exp: Path, manifest: Path, name: str, last: bool = False) -> list[Row]:
+    """Return rows for each language and for all sentences together, with the codes masked out and not; with `last`, of last words."""
     trained = load_model(exp)
     texts: dict[str, list[str]] = {}
     for record in load_manifest(manifest):
@@ -42,6 +44,10 @@ def score(exp: Path, manifest: Path, name: str) -> list[Row]:
             )
             metric, test_set = "ppl" if masked else "ppl_unmasked", f"{manifest.parent.name}.{lang}"
             rows.append(Row(name, "lm", test_set, metric, value, len(sentences), signature))
+    for lang, sentences in texts.items() if last else ():
+        values = zip(("final_word_acc", "final_word_ppl"), final_word(trained.model, trained.text, sentences))
+        signature = f"last word given the text before it|greedy|vocabulary:text|tokenizer:{trained.vocab.text_fingerprint}"
+        rows += [Row(name, "lm", f"{manifest.parent.name}.{lang}", metric, value, len(sentences), signature) for metric, value in values]
     return rows
 
 

@@ -19,6 +19,7 @@ from speechlm.bin.train import input_files
 from speechlm.data.files import atomic_write, settings_digest, stage
 from speechlm.espnet.iterator import Corpus, pack
 from speechlm.espnet.mixture import Draw
+from speechlm.espnet.options import parse_options
 from speechlm.espnet.task import SpeechLMTask, load_corpus
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import get_task
@@ -98,7 +99,7 @@ def check(args) -> dict:
     device = "cuda" if args.ngpu else "cpu"
     model = SpeechLMTask.build_model(args).to(device)
     args.condition_weight = 0.0
-    corpus = load_corpus(args, model.speechlm.vocab, [args.dev_set])
+    corpus = load_corpus(args, model.speechlm.vocab, args.dev_set, training=False)
     tasks = [name for name in args.mixture if not get_task(name).plain]
     draws, batch = one_batch(corpus, tasks, model.speechlm.vocab, device)
     initial = check_initial_loss(model, batch)
@@ -111,8 +112,7 @@ def check(args) -> dict:
 
 def main() -> None:
     logging.basicConfig(level="WARNING")
-    args = SpeechLMTask.get_parser().parse_args()
-    args.train_sets = " ".join(args.train_sets).split()
+    args = parse_options(SpeechLMTask.get_parser(), sys.argv[1:])
     settings = {
         "options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}),
         "arguments": sys.argv[1:],

@@ -4,16 +4,15 @@ Run it in the folder in which the training was started: the paths are those of i
 """
 
 import argparse
-import json
 import logging
 import math
 from pathlib import Path
 
 import torch
-import yaml
 from espnet2.torch_utils.device_funcs import to_device
 
 from speechlm.bin.command import run_main
+from speechlm.data.settings import read_json, read_yaml
 from speechlm.espnet.checkpoint import load_checkpoint
 from speechlm.espnet.iterator import Corpus, PlannedBatches
 from speechlm.espnet.mixture import Draw
@@ -28,7 +27,7 @@ def read_bad_batch(folder: Path) -> dict:
     path = folder / "bad_batch.json"
     if not path.exists():
         raise ValueError(f"{path}: not found. Expected the --output_dir of a training that stopped at a bad batch, which writes this file.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[SpeechLMTrainingModel, Corpus]:
@@ -66,7 +65,7 @@ def main() -> None:
     parser.add_argument("--ngpu", type=int, default=0, help="1: on the GPU")
     options = parser.parse_args()
     bad = read_bad_batch(options.exp)
-    args = argparse.Namespace(**yaml.safe_load((options.exp / "config.yaml").read_text(encoding="utf-8")))
+    args = argparse.Namespace(**read_yaml(options.exp / "config.yaml"))
     args.output_dir = str(options.exp)
     model, corpus = load_state(options.exp, args, "cuda" if options.ngpu else "cpu")
     print(

@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 import sentencepiece
-import yaml
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, stage
 from speechlm.data.manifest import load_manifest
+from speechlm.data.settings import read_yaml
 
 PIECES = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": 3}
 
@@ -57,9 +57,8 @@ def main() -> None:
     outputs = ["tokenizer.model", "tokenizer_config.json", "config.json"]
     with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests], outputs) as todo:
         if todo:
-            records = [record for path in args.manifests for record in load_manifest(path)]
-            sentences = sorted({text for record in records for text in record.text.values()})
-            write_llm_folder(args.out, sentences, yaml.safe_load(args.config.read_text(encoding="utf-8")))
+            sentences = sorted({text for record in load_manifest(*args.manifests) for text in record.text.values()})
+            write_llm_folder(args.out, sentences, read_yaml(args.config))
             print(f"text_tokenizer: {len(sentences)} sentences -> {args.out}", flush=True)
 
 

@@ -3,7 +3,8 @@
 A finished training is skipped, an interrupted one goes on at its last checkpoint; if a setting or an input changed,
 the command says which, and starts again. SIGTERM, SIGINT and SIGUSR1 finish the step, save it, and exit with 128 + the
 signal's number. `--ngpu N`, or `--nproc N` on CPU, trains in N processes of this machine. On several machines that share the folders,
-give the same command on each, by `srun --ntasks-per-node=1`, or by hand with `--num_nodes`, `--node_rank`, `--master_addr` and `--master_port`.
+give the same command on each, by `srun --ntasks-per-node=1`, or by hand with `--nodes`, `--node_rank`, `--master_addr` and `--master_port`.
+With `--dry_run true` it only says what the training would take.
 """
 
 import json
@@ -13,8 +14,11 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, file_digest, is_complete, stage
+from speechlm.data.settings import read_json
+from speechlm.espnet import dry_run
 from speechlm.espnet.launch import launch
 from speechlm.espnet.nodes import Nodes, Place, find_place
+from speechlm.espnet.options import parse_options
 from speechlm.espnet.signals import exit_at_once
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.folder import export_llm, load_model
@@ -36,7 +40,7 @@ NEUTRAL = {
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
 NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps"}
-NEUTRAL |= {"num_nodes", "node_rank", "master_addr", "master_port"}
+NEUTRAL |= {"nodes", "node_rank", "master_addr", "master_port", "overlay", "gpu", "mfu", "codec_shape"}
 
 
 def result_settings(args, world: int) -> dict:
@@ -47,7 +51,7 @@ def result_settings(args, world: int) -> dict:
 
 def input_files(args) -> list[Path]:
     """Return the files that decide the result: manifests, and the weights to start from."""
-    files = [Path(args.dump) / name / "manifest.jsonl" for name in [*args.train_sets, args.dev_set]]
+    files = [Path(args.dump) / name / "manifest.jsonl" for name in [*args.train_sets, *args.dev_set]]
     for folder in filter(None, [args.init_from, args.llm if not args.init_from else None]):
         files += [
             p for name in ("config.json", "model.safetensors", "vocab.json", "tokenizer.model") if (p := Path(folder) / name).exists()
@@ -60,7 +64,7 @@ def drop_other_run(folder: Path, settings: dict, inputs: list[Path]) -> None:
     path = folder / "settings.json"
     now = settings | {f"input {file}": file_digest(file) for file in inputs}
     if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = read_json(path)
         changed = [_change(k, old.get(k), now.get(k)) for k in sorted(old.keys() | now.keys()) if old.get(k) != now.get(k)]
         if changed:
             print(f"{folder}: starts again, because of {'; '.join(changed)}", flush=True)
@@ -80,7 +84,7 @@ def number_of_processes(args) -> int:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 or (args.dist_world_size or 1) > 1 or args.dist_launcher:
         raise ValueError(
             "this command was started as one of several processes (torchrun, --dist_*). Expected one for each machine: it starts and watches the "
-            "processes itself. Give --ngpu N, or --nproc N on CPU; for several machines, srun or --num_nodes."
+            "processes itself. Give --ngpu N, or --nproc N on CPU; for several machines, srun or --nodes."
         )
     return args.ngpu if args.ngpu > 1 else args.nproc
 
@@ -95,13 +99,15 @@ def train(args, place: Place, processes: int, settings: dict) -> None:
 
 def main() -> None:
     exit_at_once()
-    args = SpeechLMTask.get_parser().parse_args()
+    args = parse_options(SpeechLMTask.get_parser(), sys.argv[1:])
+    if args.dry_run:
+        dry_run.show(args)
+        return
     SpeechLMTask.check_required_command_args(args)
-    args.train_sets = " ".join(args.train_sets).split()
     processes, place = number_of_processes(args), find_place(args)
     settings, inputs, folder = result_settings(args, place.nodes * processes), input_files(args), Path(args.output_dir)
     skipped = {"skip_steps": args.skip_steps} if args.skip_steps else {}
-    outputs = [] if args.dry_run else ["model.safetensors", "vocab.json", "llm/*"]
+    outputs = ["model.safetensors", "vocab.json", "llm/*"]
     if place.node:  # the first one keeps the record
         if not is_complete(folder, "train", settings | skipped, inputs, outputs):
             train(args, place, processes, settings)
@@ -110,8 +116,7 @@ def main() -> None:
         if todo:
             drop_other_run(folder, settings, inputs)
             train(args, place, processes, settings)
-            if not args.dry_run:
-                export_llm(load_model(folder))
+            export_llm(load_model(folder))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from speechlm.bin.command import run_main
 from speechlm.data.audio import load_span, save_wav
 from speechlm.data.files import stage
 from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, side_path, write_table
+from speechlm.data.settings import read_yaml
 from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, token_list
 from speechlm.metrics.judge.recogniser import ASSETS, Judge, save_judge
@@ -87,7 +87,7 @@ def _hear(span: Span, seed: str) -> np.ndarray:
 
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return ESPnet's options for what differs from the configuration: start, length, learning rate."""
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    config = read_yaml(args.config)
     epochs = args.epochs or config["max_epoch"]
     course = config["scheduler_conf"] | {"total_steps": epochs * config["num_iters_per_epoch"]}
     if args.max_lr:
@@ -117,7 +117,7 @@ def train(out: Path, lang: str, options: list[str]) -> None:
 
 def export(out: Path, lang: str) -> None:
     """Write config.json and model.safetensors from ESPnet's best epoch."""
-    espnet = yaml.safe_load((out / "espnet" / "config.yaml").read_text(encoding="utf-8"))
+    espnet = read_yaml(out / "espnet" / "config.yaml")
     config = JudgeConfig(lang, RATE_HZ, token_list(lang), espnet["frontend_conf"], espnet["encoder"], espnet["encoder_conf"])
     checkpoint = out / "espnet" / f"{espnet['best_model_criterion'][0][0]}.{espnet['best_model_criterion'][0][1]}.best.pth"
     if not os.path.exists(checkpoint):

@@ -71,6 +71,13 @@ def check_header(span: Span, max_sec: float = MAX_SEC) -> None:
         _find(stream, span, max_sec)
 
 
+def duration_sec(span: Span) -> float:
+    """Return the length of a stretch in seconds, as the header of its file tells it; raise AudioError if it has no samples."""
+    with _open(span.path) as stream:
+        start, stop = _find(stream, span, None)
+        return (stop - start) / stream.samplerate
+
+
 def clipped_share(wav_T: np.ndarray) -> float:
     """Return the share of samples at full scale."""
     return float(np.mean(np.abs(wav_T) >= CLIPPED_LEVEL))

@@ -30,7 +30,7 @@ def load_checkpoint(folder: Path, device: str) -> dict | None:
             logging.info(f"resumed from {path}, step {state['step']}")
             return state
         except Exception as error:  # torch raises many types for a damaged file
-            logging.warning(f"{path}: cannot be read ({error}); trying the one before")
+            logging.warning(f"{path}: cannot be read ({type(error).__name__}); trying the one before")
     if found:
         raise ValueError(f"{folder}: no readable checkpoint among {[str(p) for p in found]}. Delete them to start this training again.")
     return None

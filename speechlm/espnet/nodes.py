@@ -61,23 +61,25 @@ LOST, INTERRUPTED, TOLD, UNKNOWN = range(4)  # orders: killed, gone or hanging; 
 
 
 def find_place(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Place:
-    """Return this launcher's place from --num_nodes and its companions, or from the srun that started it; ValueError if something lacks."""
-    nodes, node, addr, port = args.num_nodes, args.node_rank, args.master_addr, args.master_port
-    if nodes is None and int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+    """Return this launcher's place from --nodes and its companions, or from the srun that started it; ValueError if something lacks."""
+    nodes, node, addr, port = args.nodes, args.node_rank, args.master_addr, args.master_port
+    tasks = int(environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if node is None and tasks > 1:
+        if nodes not in (1, tasks):
+            raise ValueError(f"--nodes {nodes}, but srun started {tasks} tasks. Expected one task on each machine: srun --ntasks {nodes}")
         job = int(environ["SLURM_JOB_ID"]) * 31 + int(environ["SLURM_STEP_ID"])
-        nodes, node = int(environ["SLURM_STEP_NUM_TASKS"]), int(environ["SLURM_PROCID"])
+        nodes, node = tasks, int(environ["SLURM_PROCID"])
         addr, port = addr or first_host(environ["SLURM_STEP_NODELIST"]), port or 20000 + job % 10000
-    nodes = nodes or 1
     if nodes == 1:
         return Place()
     given = {"--node_rank": node, "--master_addr": addr, "--master_port": port}
     if missing := [name for name, value in given.items() if value is None]:
         raise ValueError(
-            f"--num_nodes {nodes} without {', '.join(missing)}. Give the same command on every machine, with --master_addr (the name of the "
+            f"--nodes {nodes} without {', '.join(missing)}. Give the same command on every machine, with --master_addr (the name of the "
             "first one), --master_port (a free port there) and --node_rank 0, 1, ...; under srun, none of them is needed."
         )
     if not 0 <= node < nodes:
-        raise ValueError(f"--node_rank {node}: expected 0 to {nodes - 1}, for --num_nodes {nodes}")
+        raise ValueError(f"--node_rank {node}: expected 0 to {nodes - 1}, for --nodes {nodes}")
     return Place(nodes, node, addr, port)
 
 

@@ -2,10 +2,13 @@
 
 import argparse
 from dataclasses import dataclass
+from typing import Sequence
 
 from espnet2.train.trainer import TrainerOptions
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
+
+from speechlm.data.settings import read_yaml
 
 
 @dataclass
@@ -23,17 +26,41 @@ class SpeechLMTrainerOptions(TrainerOptions):
     hang_sec: float
 
 
+def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line over the settings of --overlay (the last one wins) over those of --config."""
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    files.add_argument("--config")
+    files.add_argument("--overlay", nargs="*", default=[])
+    named, rest = files.parse_known_args(argv)
+    known = {action.dest for action in parser._actions}
+    for path in filter(None, [named.config, *named.overlay]):
+        settings = read_yaml(path)
+        if not isinstance(settings, dict) or (unknown := sorted(set(settings) - known)):
+            found = f"unknown settings {unknown}" if isinstance(settings, dict) else f"a {type(settings).__name__}"
+            raise ValueError(f"{path}: found {found}; expected options of the program (--help lists them) and their values")
+        parser.set_defaults(**settings)
+    args = parser.parse_args(rest)
+    args.config, args.overlay = named.config, named.overlay
+    args.train_sets = " ".join(args.train_sets).split()
+    return args
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add our options to ESPnet's parser."""
+    parser.add_argument(
+        "--overlay", nargs="*", default=[], help="YAML files whose settings go before those of --config, the last one first"
+    )
     data = parser.add_argument_group("Data")
     data.add_argument("--dump", default=None, help="folder with <set>/manifest.jsonl")
-    data.add_argument("--train_sets", nargs="+", default=[], help="sets to train on")
-    data.add_argument("--dev_set", default=None, help="set for the validation loss")
+    data.add_argument("--train_sets", nargs="*", default=[], help="sets to train on")
+    data.add_argument("--dev_set", nargs="+", default=None, help="sets for the validation loss")
     data.add_argument("--src_lang", default="en", help="source language of translation")
     data.add_argument("--tgt_lang", default="en", help="target language of translation")
     data.add_argument("--langs", nargs="+", default=[], help="languages that get a token (default: source and target)")
     data.add_argument("--mixture", action=NestedDictAction, default={}, help="task -> share of the examples")
     data.add_argument("--task_langs", action=NestedDictAction, default={}, help="task -> its languages (default: all)")
+    data.add_argument("--task_sets", action=NestedDictAction, default={}, help="task -> names of the sets that it uses (default: all)")
+    data.add_argument("--directions", nargs="+", default=[], help="translations trained: en-zh zh-en (default: source to target)")
     data.add_argument("--condition_weight", type=float, default=1.0, help="loss weight of the rows before the target (0: SFT)")
     data.add_argument("--prompt_frames", type=int, default=16, help="length of a voice prompt, in codec frames")
     data.add_argument("--rows", type=int, default=8, help="rows of a packed batch")
@@ -84,10 +111,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start_sec", type=float, default=1200.0, help="the same for each part of a start: joining, model, data (0: never)"
     )
 
-    nodes = parser.add_argument_group("Several machines (none of these is needed under srun, with one task on each machine)")
+    nodes = parser.add_argument_group("Several machines (under srun, with one task on each, none of these is needed)")
     nodes.add_argument(
-        "--num_nodes", type=int, default=None, help="machines; each is given the same command, and starts --ngpu or --nproc processes"
+        "--nodes",
+        "--num_nodes",
+        type=int,
+        default=1,
+        help="machines; each is given the same command, and starts --ngpu or --nproc processes",
     )
     nodes.add_argument("--node_rank", type=int, default=None, help="which of them this is, from 0")
     nodes.add_argument("--master_addr", default=None, help="name or address of the first one")
     nodes.add_argument("--master_port", type=int, default=None, help="a free port there, open to the others")
+
+    estimate = parser.add_argument_group("Dry run (--dry_run true: what the training would take, nothing is trained or written)")
+    estimate.add_argument("--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s")
+    estimate.add_argument("--mfu", type=float, default=0.35, help="share of these FLOP/s that is assumed to be reached")
+    estimate.add_argument("--codec_shape", type=str_or_none, default=None, help="CODEBOOKSxCODES@RATE of a codec that is not here")

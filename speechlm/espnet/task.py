@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 
 from speechlm.codecs import load_codec
-from speechlm.data.manifest import load_manifest
+from speechlm.data.manifest import Records, load_manifest
 from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
 from speechlm.espnet.launch import beat
 from speechlm.espnet.model import SpeechLMTrainingModel
@@ -85,7 +86,7 @@ class SpeechLMTask(AbsTask):
         """Return the trainer's data: an endless TrainingIterator, or for validation a list of batches."""
         vocab = Vocabulary.load(Path(args.output_dir) / "vocab.json")
         process = (distributed_option.dist_rank or 0, distributed_option.dist_world_size or 1)
-        corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else [args.dev_set])
+        corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else args.dev_set, mode == "train")
         layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_codebooks": vocab.num_codebooks}
         logging.info(f"{mode} examples: {corpus.sizes()}")
         beat(DATA_READY, args.start_sec)
@@ -130,15 +131,43 @@ def start_from_llm(args: argparse.Namespace) -> SpeechLM:
     return model
 
 
-def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str]) -> Corpus:
-    """Collect the examples of the mixture's tasks from the sets' manifests."""
-    records = load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in sets))
+def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], training: bool = True) -> Corpus:
+    """Collect the examples of the mixture's tasks from the sets' manifests; a set is a folder's name in the dump, or its path.
+
+    `task_sets` restricts training, not validation, whose sets have other names.
+    """
+
+    def load(names: list[str]) -> Records:
+        return load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in names))
+
+    records = load(sets)
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     items = {}
     for name in args.mixture:
         task = get_task(name)
         chosen = args.task_langs.get(name, langs)
-        pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else [(args.src_lang, args.tgt_lang)]
-        items[name] = list_items(task, records, pairs)
+        pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else directions(args)
+        used = sets_of_task(args, name, sets) if training else sets
+        items[name] = list_items(task, records if used == sets else load(used), pairs)
     text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
     return Corpus(items, PromptIndex(records), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
+
+
+def directions(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the translation pairs (source, target) of --directions, by default the recipe's own."""
+    pairs = [tuple(direction.split("-")) for direction in args.directions] or [(args.src_lang, args.tgt_lang)]
+    langs = args.langs or [args.src_lang, args.tgt_lang]
+    for direction, pair in zip(args.directions, pairs):
+        if len(pair) != 2 or not set(pair) <= set(langs):
+            raise ValueError(f"directions: found {direction!r}; expected SOURCE-TARGET of the languages {', '.join(langs)}, such as en-zh")
+    return pairs
+
+
+def sets_of_task(args: argparse.Namespace, task: str, sets: Iterable[str]) -> list[str]:
+    """Return which of the training sets a task uses; ValueError if its `task_sets` names one that is not among them."""
+    names = args.task_sets.get(task)
+    if names is None:
+        return list(sets)
+    if unknown := [name for name in names if name not in sets]:
+        raise ValueError(f"task_sets: {task} uses {', '.join(unknown)}; the training sets are {', '.join(sets)}. Name some of them.")
+    return list(names)

@@ -1,6 +1,7 @@
 """Text perplexity by the text-only path of a model: what CPT made it forget, measured by the same code before and after."""
 
 import math
+from typing import Iterator
 
 import torch
 
@@ -19,20 +20,46 @@ def text_perplexity(model: SpeechLM, text: TextTokenizer, sentences: list[str], 
     start = [] if text.bos_id is None else [text.bos_id]
     examples = [[*start, *text.encode(sentence), text.eos_id] for sentence in sentences]
     for i in range(0, len(examples), batch_size):
-        batch = examples[i : i + batch_size]
-        longest = max(map(len, batch))
-        ids_BLK = torch.stack([_padded(ids, longest, model) for ids in batch])
-        mask_BL = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in batch], device=ids_BLK.device)
-        position_BL = torch.arange(longest, device=ids_BLK.device).expand(len(batch), -1)
-        counts_BL = mask_BL[:, 1:].bool()
-        hidden_ND = model.hidden(ids_BLK, mask_BL, position_BL)[:, :-1][counts_BL]
-        target_N = ids_BLK[:, 1:, 0][counts_BL]
-        logits_NV = model.first_logits(hidden_ND).float()
-        if masked:
-            logits_NV = logits_NV[:, : model.vocab.text_size]
-        nats += torch.nn.functional.cross_entropy(logits_NV, target_N, reduction="sum").item()
-        count += len(target_N)
+        for logits_LV, ids in _next_token_logits(model, examples[i : i + batch_size], masked):
+            target_L = torch.tensor(ids[1:], device=logits_LV.device)
+            nats += torch.nn.functional.cross_entropy(logits_LV, target_L, reduction="sum").item()
+            count += len(target_L)
     return math.exp(nats / count)
+
+
+@torch.inference_mode()
+def final_word(model: SpeechLM, text: TextTokenizer, sentences: list[str], batch_size: int = 64) -> tuple[float, float]:
+    """Return (accuracy in percent, perplexity per word) of the last word of each text, given what comes before it.
+
+    Right is a word all of whose tokens are the likeliest ones (over text tokens). As LAMBADA is scored: Paperno et al. 2016, Radford et al. 2019.
+    """
+    start = [] if text.bos_id is None else [text.bos_id]
+    right, nats, tasks = 0, 0.0, []
+    for sentence in sentences:
+        context, _, word = sentence.rpartition(" ")
+        if not context:
+            raise ValueError(f"final word: {sentence!r} has one word; expected a text and its last word")
+        target = text.encode(f" {word}")
+        tasks.append(([*start, *text.encode(context), *target], len(target)))
+    for i in range(0, len(tasks), batch_size):
+        batch = tasks[i : i + batch_size]
+        for (logits_LV, ids), (_, length) in zip(_next_token_logits(model, [ids for ids, _ in batch], masked=True), batch):
+            target_L, logp_LV = torch.tensor(ids[-length:], device=logits_LV.device), logits_LV[-length:].log_softmax(dim=-1)
+            right += bool((logp_LV.argmax(dim=-1) == target_L).all())
+            nats -= logp_LV.gather(1, target_L.unsqueeze(1)).sum().item()
+    return 100 * right / len(tasks), math.exp(nats / len(tasks))
+
+
+def _next_token_logits(model: SpeechLM, batch: list[list[int]], masked: bool) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """Yield, for each sequence of ids, logits_LV of every id but the first, and the ids."""
+    longest = max(map(len, batch))
+    ids_BLK = torch.stack([_padded(ids, longest, model) for ids in batch])
+    mask_BL = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in batch], device=ids_BLK.device)
+    position_BL = torch.arange(longest, device=ids_BLK.device).expand(len(batch), -1)
+    hidden_BLD = model.hidden(ids_BLK, mask_BL, position_BL)
+    for hidden_LD, ids in zip(hidden_BLD, batch):
+        logits_LV = model.first_logits(hidden_LD[: len(ids) - 1]).float()
+        yield (logits_LV[:, : model.vocab.text_size] if masked else logits_LV), ids
 
 
 def _padded(ids: list[int], length: int, model: SpeechLM) -> torch.Tensor:

@@ -1,55 +1,38 @@
-"""egs/mini_cvss/local/make_corpus.py: what is spoken is not spoken again, what vanished or changed is."""
+"""Sets of a corpus against what was published of them."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import numpy as np
+import pytest
+import soundfile
 
-ROOT = Path(__file__).parents[2]
-
-
-def make(folder, **options):
-    sizes = {"pairs": 3, "mono": 1, "text_pairs": 2, "eval_pairs": 1, "nj": 1} | options
-    words = [str(word) for name, value in sizes.items() for word in (f"--{name}", value)]
-    command = [sys.executable, str(ROOT / "egs/mini_cvss/local/make_corpus.py"), "--out", "data", *words]
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60)
-    return done.stdout if done.returncode == 0 else done.stderr
+from speechlm.data.corpus import CorpusInfo, Expected, Found, check_sets, measure
+from speechlm.data.kaldi import write_data_dir
 
 
-def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "data").rglob("*")) if p.is_file() and p.name[0] != "."}
+def test_a_set_is_measured_by_its_headers_and_nothing_is_dropped(tmp_path):
+    for key, seconds in {"a": 36, "b": 18, "long": 301}.items():
+        soundfile.write(tmp_path / f"{key}.flac", np.zeros(seconds * 1000, np.int16), 1000)
+    (tmp_path / "empty.flac").touch()
+    scp = {key: str(tmp_path / f"{key}.flac") for key in ("a", "b", "empty", "long", "missing")}
+    write_data_dir(tmp_path / "data", {"wav.scp": scp, "utt2spk": dict.fromkeys(scp, "s")})
+    found = measure(tmp_path / "data", "en")
+    assert (found.utterances, found.broken, found.long) == (5, ("empty", "missing"), ("long",))
+    assert found.hours == pytest.approx((36 + 18 + 301) / 3600)
 
 
-def test_only_what_is_missing_is_spoken_again(tmp_path):
-    make(tmp_path)
-    made = files(tmp_path)
-    assert "already complete" in make(tmp_path)
-    victim = next((tmp_path / "data/dev/wav.es").iterdir())
-    os.truncate(victim, 1000)
-    (tmp_path / "data/.done.mini_cvss.json").unlink()  # as if it had been killed before the end
-    said = make(tmp_path)
-    assert "dev: 0 of 1 shards were complete" in said and "train: 1 of 1 shards were complete" in said
-    assert files(tmp_path) == made
+def test_sets_that_differ_are_all_named(capsys):
+    published = {"train": Expected(10, 100.6), "dev": Expected(3, 5.4), "test": Expected(2)}
+    check_sets(published, {"train": Found(10, 100.2), "dev": Found(3, 5.36), "test": Found(2, 1.0), "own": Found(1, 1.0)}, full=True)
+    assert "  train: 10 (10), 100.20 (100.6)\n" in capsys.readouterr().out
+    found = {"train": Found(9, 90.0, broken=("u1",)), "dev": Found(3, 5.4)}
+    with pytest.raises(ValueError) as error:
+        check_sets(published, found, full=True)
+    assert "3 figure(s) differ" in str(error.value) and "--partial true" in str(error.value)
+    assert "train: 9 utterances, published 10 (-1)" in str(error.value) and "train: 90.00 hours, published 100.6" in str(error.value)
+    assert "test: the set is missing" in str(error.value)
+    check_sets(published, found, full=False)
+    assert "train: 9 (10), 90.00 (100.6); 1 broken or empty (u1)  <- differs" in capsys.readouterr().out
 
 
-def test_another_voice_is_spoken_anew_and_back_again(tmp_path):
-    voices = tmp_path / "voices.yaml"
-    text = (ROOT / "egs/mini_cvss/local/voices.yaml").read_text()
-    voices.write_text(text)
-    make(tmp_path, voices=voices)
-    made = files(tmp_path)
-    assert "pitch_low_hz: 165" in text
-    voices.write_text(text.replace("pitch_low_hz: 165", "pitch_low_hz: 175"))  # as long, but not as low
-    assert "because of input" in make(tmp_path, voices=voices)
-    assert files(tmp_path) != made
-    voices.write_text(text)
-    make(tmp_path, voices=voices)
-    assert files(tmp_path) == made
-
-
-def test_a_process_that_crashes_does_not_hang_the_others(tmp_path):
-    voices = tmp_path / "voices.yaml"
-    voices.write_text((ROOT / "egs/mini_cvss/local/voices.yaml").read_text().replace("pitch_low_hz: 165", "pitch_low_hz: 1165"))
-    said = make(tmp_path, voices=voices)
-    assert "the process that spoke alba-" in said and "ended with status -" in said
-    assert "already" not in make(tmp_path)
+def test_what_a_user_must_know_is_said_first(capsys):
+    CorpusInfo("LibriX", "CC BY 4.0", 60_000_000_000, by_hand="the clips").announce()
+    assert capsys.readouterr().out == "LibriX\n  licence: CC BY 4.0\n  on disk: about 60.0 GB\n  to fetch by hand: the clips\n"

@@ -52,18 +52,18 @@ SLURM = {
 
 
 def node_options(**more) -> argparse.Namespace:
-    return argparse.Namespace(**{"num_nodes": None, "node_rank": None, "master_addr": None, "master_port": None} | more)
+    return argparse.Namespace(**{"nodes": 1, "node_rank": None, "master_addr": None, "master_port": None} | more)
 
 
 def test_a_launcher_finds_its_place():
     assert find_place(node_options(), {}) == find_place(node_options(), SLURM | {"SLURM_STEP_NUM_TASKS": "1"}) == Place()
     assert find_place(node_options(), SLURM) == Place(2, 1, "gpu03", 20217)
-    by_hand = node_options(num_nodes=3, node_rank=2, master_addr="a", master_port=5)
+    by_hand = node_options(nodes=3, node_rank=2, master_addr="a", master_port=5)
     assert find_place(by_hand, {}) == find_place(by_hand, SLURM) == Place(3, 2, "a", 5)
     with pytest.raises(ValueError, match="without --node_rank, --master_addr, --master_port"):
-        find_place(node_options(num_nodes=2), {})
+        find_place(node_options(nodes=2), {})
     with pytest.raises(ValueError, match="expected 0 to 1"):
-        find_place(node_options(num_nodes=2, node_rank=2, master_addr="a", master_port=5), {})
+        find_place(node_options(nodes=2, node_rank=2, master_addr="a", master_port=5), {})
 
 
 @pytest.mark.parametrize("nodelist, first", [("a", "a"), ("a1,b2", "a1"), ("n[1-3]", "n1"), ("n[007,9-10]-ib,m", "n007-ib")])

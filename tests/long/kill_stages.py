@@ -82,10 +82,11 @@ def undisturbed(work: Path, python: str) -> dict[int, float]:
 def plan_kills(seconds: dict[int, float], kills: int, rng: random.Random) -> list[Kill]:
     """Return the kills in order: one in each stage, the others by the stages' length.
 
-    What is finished is not done again, so a stage that is hit n times is hit in the first n-th of what is left.
+    What is finished is not done again, so a stage that is hit n times is hit in the first n-th of what is left. The last third
+    is kept free: a stage may be quicker the second time, and a kill would fall into the next.
     """
     stages = sorted([*seconds, *rng.choices(list(seconds), list(seconds.values()), k=max(0, kills - len(seconds)))])
-    delays = [rng.uniform(0, seconds[stage] / stages.count(stage)) for stage in stages]
+    delays = [rng.uniform(0, 2 / 3 * seconds[stage] / stages.count(stage)) for stage in stages]
     return [Kill(stage, delay, *SIGNALS[i % len(SIGNALS)]) for i, (stage, delay) in enumerate(zip(stages, delays, strict=True))]
 
 

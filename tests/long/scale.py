@@ -9,7 +9,6 @@ Writes a manifest of made-up utterances of 20,000 speakers (whose codes are a th
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -58,9 +57,10 @@ def measure(folder: Path, examples: int) -> dict:
     vocab = load_model(folder / "llm_only").vocab
     config = yaml.safe_load((folder / "cpt.yaml").read_text())
     args = argparse.Namespace(
-        dump=str(folder / "dump"), langs=["en"], src_lang="en", tgt_lang="en", task_langs={}, mixture=config["mixture"],
+        dump=str(folder / "dump"), langs=["en"], src_lang="en", tgt_lang="en", task_langs={}, task_sets={}, directions=[], mixture=config["mixture"],
         prompt_frames=4, condition_weight=1.0, output_dir=str(folder / "llm_only"),
     )  # fmt: skip
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is in memory now
     memory, began, cpu = _peak_mb(), time.monotonic(), time.process_time()
     file_digest(folder / "dump/train/manifest.jsonl")
     corpus = load_corpus(args, vocab, ["train"])
@@ -76,7 +76,8 @@ def measure(folder: Path, examples: int) -> dict:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
 
 
 def prepare(folder: Path, utterances: int) -> None:

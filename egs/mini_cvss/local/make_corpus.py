@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import yaml
-
 from speechlm.bin.command import run_main
 from speechlm.data.audio import save_wav
 from speechlm.data.espeak import Voice, speak
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest, sizes, stage
 from speechlm.data.grammar import Grammar
+from speechlm.data.kaldi import write_data_dir
+from speechlm.data.settings import read_json, read_yaml
 
 ESPEAK_LANGUAGE = {"en": "en-us", "es": "es", "zh": "cmn"}
 SAMPLE_RATE_HZ = 16000
@@ -42,10 +42,9 @@ def split_sentences(grammar: Grammar, sizes: dict[str, int], seed: int) -> dict[
     return {name: [next(sentences) for _ in range(size)] for name, size in sizes.items()}
 
 
-def write_text(folder: Path, languages: list[str], lines: list[tuple[str, dict[str, str]]]) -> None:
-    for lang in languages:
-        with atomic_write(folder / f"text.{lang}") as stream:
-            stream.writelines(f"{key} {text[lang]}\n" for key, text in lines)
+def text_tables(languages: list[str], lines: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Return {"text.<language>": {id: sentence}}."""
+    return {f"text.{lang}": {key: text[lang] for key, text in lines.items()} for lang in languages}
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Shard:
         return self.folder / f".spoken.{settings_digest({'files': self.files, 'said': [asdict(u) for u in self.utterances]})}.json"
 
     def is_done(self) -> bool:
-        return self.record.is_file() and json.loads(self.record.read_text(encoding="utf-8")) == sizes(self.folder, self.files)
+        return self.record.is_file() and read_json(self.record) == sizes(self.folder, self.files)
 
 
 def speak_shard(shard: Shard) -> None:
@@ -107,15 +106,9 @@ def write_spoken(folder: Path, languages: list[str], utterances: list[Utterance]
             left_sec = (time.monotonic() - start) / done * (total - done)
             print(f"\r{folder.name}: {done}/{total} utterances spoken, {left_sec:.0f} s left ", end="", flush=True)
     print(f"{folder.name}: {len(shards) - len(todo)} of {len(shards)} shards were complete")
-    write_text(folder, languages, [(u.id, u.text) for u in utterances])
-    for lang in languages:
-        with atomic_write(folder / f"wav.scp.{lang}") as stream:
-            stream.writelines(f"{u.id} {folder}/wav.{lang}/{u.id}.wav\n" for u in utterances)
-    with atomic_write(folder / "utt2spk") as stream:
-        stream.writelines(f"{u.id} {u.voice.name}\n" for u in utterances)
-    with atomic_write(folder / "spk2utt") as stream:
-        for name in sorted({u.voice.name for u in utterances}):
-            stream.write(" ".join([name, *(u.id for u in utterances if u.voice.name == name)]) + "\n")
+    tables = text_tables(languages, {u.id: u.text for u in utterances})
+    tables |= {f"wav.scp.{lang}": {u.id: f"{folder}/wav.{lang}/{u.id}.wav" for u in utterances} for lang in languages}
+    write_data_dir(folder, tables | {"utt2spk": {u.id: u.voice.name for u in utterances}})
 
 
 def cast(name: str, sentences: list[dict[str, str]], voices: list[Voice]) -> list[Utterance]:
@@ -151,13 +144,13 @@ def make(args: argparse.Namespace, languages: list[str]) -> None:
     unknown = set(languages) - set(grammar.languages)
     if unknown:
         raise ValueError(f"--languages {args.languages}: {args.grammar} has {grammar.languages}, not {sorted(unknown)}")
-    voices = {k: [Voice(**v) for v in vs] for k, vs in yaml.safe_load(args.voices.read_text(encoding="utf-8")).items()}
+    voices = {k: [Voice(**v) for v in vs] for k, vs in read_yaml(args.voices).items()}
     sizes = {"dev": args.eval_pairs, "test": args.eval_pairs, "test_unheard": args.eval_pairs, "text_test": args.eval_pairs}
     sizes |= {"train": args.pairs, "text_train": args.text_pairs, "train_mono": args.mono}
     sets = split_sentences(grammar, sizes, args.seed)
     for name in ("text_train", "text_test"):
-        lines = [(f"{name}-{i:06d}", text) for i, text in enumerate(sets[name])]
-        write_text(args.out / name, languages, lines)
+        lines = {f"{name}-{i:06d}": text for i, text in enumerate(sets[name])}
+        write_data_dir(args.out / name, text_tables(languages, lines))
     for name in ("train", "train_mono", "dev", "test", "test_unheard"):
         group = voices["unheard" if name == "test_unheard" else "train"]
         spoken = languages[-1:] if name == "train_mono" else languages

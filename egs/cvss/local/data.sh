@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# CVSS of one source language -> Kaldi directories train, dev, test, both sides spoken.
+# CVSS is fetched; the clips of Common Voice 4 must be had by hand: README.md says how.
+set -euo pipefail
+src_lang=${src_lang:-es}  # source language (the recipe's)
+version=c           # c: one voice; t: the voice of the source speaker
+common_voice=       # Common Voice 4: its folder, the archive of the language, or a signed link to it
+cvss=               # folder or archive of this language in CVSS, if you have it (default: fetched)
+downloads=downloads # where archives go
+datadir=data        # where train, dev and test go
+nj=2                # number of parallel jobs (one suffices)
+partial=false       # true: this is only a part of the corpus; what a test set lacks is left out of it
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+. "$root/utils/parse_options.sh"
+. "$root/egs/TEMPLATE/path.sh"
+
+python "$root/egs/cvss/local/make_data.py" --src_lang "$src_lang" --version "$version" --common_voice "$common_voice" \
+    --cvss "$cvss" --downloads "$downloads" --datadir "$datadir" --partial "$partial"

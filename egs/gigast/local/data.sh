@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# GigaSpeech, GigaST and GigaS2S -> Kaldi directories train, dev, test: English speech and text, Mandarin text and (train) speech.
+# GigaST and GigaS2S are fetched; GigaSpeech must be had by hand: README.md says how.
+set -euo pipefail
+gigaspeech=         # folder of GigaSpeech: GigaSpeech.json and audio/
+gigast=             # GigaST.zh.json, if you have it (default: fetched)
+gigas2s=            # folder or archive of GigaS2S' training set; fetch: fetch it; without it no Mandarin is spoken, s2tt only
+subset=XL           # training set: XS (10 h), S (250 h), M (1,000 h), L (2,500 h), XL (10,000 h)
+dev_recordings=0    # make the development set of so many of the last training recordings (0: GigaSpeech's own)
+downloads=downloads # where archives go
+datadir=data        # where train, dev and test go
+nj=2                # number of parallel jobs (one suffices)
+partial=false       # true: this is only a part of the corpus; sizes are printed, not checked
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+. "$root/utils/parse_options.sh"
+. "$root/egs/TEMPLATE/path.sh"
+
+python "$root/egs/gigast/local/make_data.py" --gigaspeech "$gigaspeech" --gigast "$gigast" --gigas2s "$gigas2s" --subset "$subset" \
+    --dev_recordings "$dev_recordings" --downloads "$downloads" --datadir "$datadir" --partial "$partial"

@@ -1,0 +1,240 @@
+"""What a training would take, before anything is spent: parameters, memory, tokens, hours, disk. Needs no weights and no GPU.
+
+The model is built without memory (torch's meta device) and counted. Everything else is an estimate; its formula stands beside it, and
+is printed with its assumptions. Letters: N positions of a packed batch, D model width, F width of the feed-forward layers, V rows of the first head.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from speechlm.codecs import load_codec
+from speechlm.data.settings import read_json, read_yaml
+from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
+
+LLMS = Path(__file__).parent.parent / "assets" / "llms.yaml"
+# FLOP/s of dense bf16 matrix products, from the makers' data sheets (half of what they quote "with sparsity").
+GPUS = {"A10": 125e12, "A100": 312e12, "L40S": 362e12, "H100": 989e12, "H200": 989e12, "RTX4090": 165e12}
+GB = 1e9
+CODE_BYTES = 4  # int32 in the archives
+
+
+@dataclass(frozen=True)
+class CodecShape:
+    """What of a codec matters here; `fingerprint` stands for one that is not loaded."""
+
+    num_codebooks: int
+    codebook_size: int
+    frame_rate_hz: float
+    fingerprint: str = "not loaded"
+
+
+@dataclass(frozen=True)
+class Text:
+    """The same of a text tokenizer."""
+
+    size: int
+    fingerprint: str = "not loaded"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training in numbers: what is counted, and what follows from the options. Bytes are per process."""
+
+    parameters: dict[str, int]
+    matrix_parameters: int
+    config: PretrainedConfig
+    args: argparse.Namespace
+    codec: CodecShape
+
+    @property
+    def processes(self) -> int:
+        return max(self.args.ngpu, self.args.nproc) * self.args.nodes
+
+    @property
+    def batch_positions(self) -> int:
+        """Positions of one batch of one process."""
+        return self.args.rows * self.args.row_length
+
+    @property
+    def step_positions(self) -> int:
+        return self.batch_positions * self.args.accum_grad * self.processes
+
+    @property
+    def total(self) -> int:
+        return sum(self.parameters.values())
+
+    def memory(self) -> dict[str, float]:
+        """Return bytes by what holds them. Weights, gradients and AdamW's two moments are float32; Muon has one moment."""
+        muon = self.matrix_parameters if self.args.muon_lr else 0
+        copies = 2 * self.total if self.args.dtype == "bfloat16" else 0  # autocast keeps the weights of a forward pass in bf16
+        return {
+            "weights": 4 * self.total + copies,
+            "gradients": 4 * self.total,
+            "optimizer": 8 * (self.total - muon) + 4 * muon,
+            "activations (estimate)": self.activation_bytes(),
+            "logits (estimate)": self.logit_bytes(),
+        }
+
+    def activation_bytes(self) -> float:
+        """Bytes kept for the backward pass: per position and layer the inputs of its matrix products and non-linearities.
+
+        Residual stream and norms in float32 (4 x D x 4 bytes); queries, keys, values, attention output, gate, up, their product in
+        the autocast type. Attention itself stores nothing (fused kernels). With gradient checkpointing only each layer's input stays.
+        """
+        c, size = self.config, 2 if self.args.dtype == "bfloat16" else 4
+        head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+        projections = head * (2 * c.num_attention_heads + 2 * c.num_key_value_heads)
+        layer = 16 * c.hidden_size + size * (projections + 2 * c.hidden_size + 4 * c.intermediate_size)
+        if getattr(self.args, "gradient_checkpointing", False):
+            return self.batch_positions * (4 * c.hidden_size * c.num_hidden_layers + layer)
+        return self.batch_positions * layer * c.num_hidden_layers
+
+    def logit_bytes(self) -> float:
+        """Bytes of the logits if every row counts: autocast type twice, float32 three times (copy, log-softmax, gradient), and its gradient."""
+        size = 2 if self.args.dtype == "bfloat16" else 4
+        rows = self.config.vocab_size + self.codec.num_codebooks * self.codec.codebook_size
+        return self.batch_positions * rows * (3 * size + 12)
+
+    def flops_per_position(self) -> float:
+        """6 per parameter of a matrix product, and 12 x layers x width x (half the row length: causal) of attention.
+
+        Source: Chowdhery et al. 2022 (PaLM), appendix B. Of the tables only the heads are multiplied with.
+        """
+        c = self.config
+        heads = (c.vocab_size + self.parameters["new heads"] // c.hidden_size) * c.hidden_size
+        return 6 * (self.parameters["backbone"] + heads) + 6 * c.num_hidden_layers * c.hidden_size * self.args.row_length
+
+    def hours(self, flops: float) -> float:
+        done = self.flops_per_position() * self.step_positions * self.args.max_steps
+        return done / (flops * self.args.mfu * self.processes) / 3600
+
+
+def show(args: argparse.Namespace) -> Plan:
+    """Print the plan of a training for its parsed options; ValueError if the model's numbers cannot be had."""
+    plan = make_plan(args)
+    print(
+        "\n".join(
+            [f"dry run of {args.config}{''.join(f' + {path}' for path in args.overlay)}: nothing is trained or written", *_lines(plan)]
+        )
+    )
+    return plan
+
+
+def make_plan(args: argparse.Namespace) -> Plan:
+    """Build the model without memory and count it."""
+    codec, config = codec_shape(args.codec, args.codec_shape), llm_config(args)
+    langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
+    with torch.device("meta"):
+        llm = AutoModelForCausalLM.from_config(config)
+    vocab = _vocabulary(args, codec, llm.get_input_embeddings().weight.shape[0], langs)
+    tables = (vocab.size - vocab.text_size) * config.hidden_size
+    backbone = list(llm.base_model.named_parameters())
+    text = llm.get_input_embeddings().weight.numel()
+    every = sum(p.numel() for p in llm.parameters())
+    inner = sum(p.numel() for _, p in backbone) - text
+    parameters = {"backbone": inner, "text embedding": text, "text head": every - inner - text, "new tables": tables, "new heads": tables}
+    matrices = sum(p.numel() for name, p in backbone if "layers." in name and p.ndim == 2)
+    return Plan(parameters, matrices, config, args, codec)
+
+
+def _vocabulary(args: argparse.Namespace, codec: CodecShape, text_size: int, langs: list[str]) -> Vocabulary:
+    if args.init_from and (Path(args.init_from) / "vocab.json").exists():
+        return Vocabulary.load(Path(args.init_from) / "vocab.json")
+    return make_vocabulary(Text(text_size), codec, args.tasks, langs, args.pattern)
+
+
+def codec_shape(spec: str, given: str | None) -> CodecShape:
+    """Return a codec's shape: as given (`8x1024@75`), of pretrained EnCodec by its published numbers, else by loading it."""
+    if given:
+        try:
+            books, _, rest = given.partition("x")
+            size, _, rate = rest.partition("@")
+            return CodecShape(int(books), int(size), float(rate))
+        except ValueError:
+            raise ValueError(f"--codec_shape {given}: expected CODEBOOKSxCODES@FRAMES_PER_SECOND, for example 8x1024@75") from None
+    name, _, kbps = spec.partition(":")
+    if name == "encodec_24khz":  # 75 frames a second, codebooks of 1,024, so 0.75 kbit/s each: Defossez et al. 2022, section 3.2
+        return CodecShape(round(float(kbps or 6) / 0.75), 1024, 75.0)
+    try:
+        codec = load_codec(spec)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}\nFor --dry_run its shape is enough: --codec_shape 8x1024@75 (codebooks x codes @ frames per second)"
+        ) from None
+    return CodecShape(codec.num_codebooks, codec.codebook_size, codec.frame_rate_hz)
+
+
+def llm_config(args: argparse.Namespace) -> PretrainedConfig:
+    """Return the LLM's architecture: of a trained model's folder, a folder, conf/llm_model.yaml, a name in assets/llms.yaml, or the hub."""
+    name = args.llm
+    if args.init_from and (Path(args.init_from) / "llm" / "config.json").exists():
+        name = str(Path(args.init_from) / "llm")
+    known = read_yaml(LLMS)
+    if name in known:
+        return _from_dict(known[name]["config"], str(LLMS))
+    if name and name.endswith((".yaml", ".yml")):
+        content = read_yaml(name)
+        return _from_dict(content["model"] | {"vocab_size": content["vocab_size"]}, name)
+    if name and (Path(name) / "config.json").exists():
+        return _from_dict(read_json(Path(name) / "config.json"), f"{name}/config.json")
+    try:
+        return AutoConfig.from_pretrained(name)
+    except (OSError, ValueError, TypeError):
+        raise ValueError(
+            f"--llm {name}: no folder with a config.json, and not on the hub from here. For --dry_run config.json is enough; or name one of "
+            f"{', '.join(known)}."
+        ) from None
+
+
+def _from_dict(values: dict, source: str) -> PretrainedConfig:
+    kind = values.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise ValueError(f"{source}: model_type is {kind!r}; expected one that transformers knows, such as llama or qwen2")
+    return CONFIG_MAPPING[kind](**{key: value for key, value in values.items() if key != "model_type"})
+
+
+def peak_flops(gpu: str) -> float:
+    """Return FLOP/s of a GPU's name or of a number ("312e12"); ValueError lists the names."""
+    if gpu in GPUS:
+        return GPUS[gpu]
+    try:
+        return float(gpu)
+    except ValueError:
+        raise ValueError(f"--gpu {gpu}: expected one of {', '.join(GPUS)}, or FLOP/s of bf16 such as 312e12") from None
+
+
+def _lines(plan: Plan) -> list[str]:
+    args, memory = plan.args, plan.memory()
+    made = {name: count for name, count in plan.parameters.items() if count}
+    codes = 1000 * 3600 * plan.codec.frame_rate_hz * plan.codec.num_codebooks * CODE_BYTES
+    batch = f"{args.rows} rows x {args.row_length} positions x {args.accum_grad} accumulated x {plan.processes} processes"
+    positions = plan.step_positions * args.max_steps
+    return [
+        f"  parameters  {_millions(plan.total)}: {', '.join(f'{name} {_millions(count)}' for name, count in made.items())}",
+        f"  memory      {sum(memory.values()) / GB:.1f} GB a process: {', '.join(f'{name} {size / GB:.1f}' for name, size in memory.items())}",
+        f"  step        {plan.step_positions:,} positions: {batch}",
+        f"  steps       {args.max_steps:,}, so {positions / 1e9:.2f} billion positions in all (a position is a text token or a frame of speech; "
+        f"as speech alone {positions / plan.codec.frame_rate_hz / 3600:,.0f} hours)",
+        f"  time        {_time(plan)}",
+        f"  disk        {codes / GB:.1f} GB of codes for 1,000 hours of speech; "
+        f"{2 * 12 * plan.total / GB:.1f} GB of checkpoints (weights and two moments, the last two kept)",
+    ]
+
+
+def _time(plan: Plan) -> str:
+    args, work = plan.args, plan.flops_per_position() * plan.step_positions * plan.args.max_steps
+    if not args.gpu:
+        return f"{work:.2e} FLOP; give --gpu NAME ({', '.join(GPUS)}) or --gpu FLOP/s for hours"
+    flops = peak_flops(args.gpu)
+    hours = plan.hours(flops)
+    assumed = f"{flops / 1e12:g} TFLOP/s a process, of which {args.mfu:.0%} are assumed to be reached (--mfu)"
+    return f"{hours:,.1f} hours, {hours * plan.processes:,.0f} GPU hours: {work:.2e} FLOP at {assumed}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M"

@@ -1,0 +1,55 @@
+"""egs/mini_cvss/local/make_corpus.py: what is spoken is not spoken again, what vanished or changed is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(folder, **options):
+    sizes = {"pairs": 3, "mono": 1, "text_pairs": 2, "eval_pairs": 1, "nj": 1} | options
+    words = [str(word) for name, value in sizes.items() for word in (f"--{name}", value)]
+    command = [sys.executable, str(ROOT / "egs/mini_cvss/local/make_corpus.py"), "--out", "data", *words]
+    done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60)
+    return done.stdout if done.returncode == 0 else done.stderr
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "data").rglob("*")) if p.is_file() and p.name[0] != "."}
+
+
+def test_only_what_is_missing_is_spoken_again(tmp_path):
+    make(tmp_path)
+    made = files(tmp_path)
+    assert "already complete" in make(tmp_path)
+    victim = next((tmp_path / "data/dev/wav.es").iterdir())
+    os.truncate(victim, 1000)
+    (tmp_path / "data/.done.mini_cvss.json").unlink()  # as if it had been killed before the end
+    said = make(tmp_path)
+    assert "dev: 0 of 1 shards were complete" in said and "train: 1 of 1 shards were complete" in said
+    assert files(tmp_path) == made
+
+
+def test_another_voice_is_spoken_anew_and_back_again(tmp_path):
+    voices = tmp_path / "voices.yaml"
+    text = (ROOT / "egs/mini_cvss/local/voices.yaml").read_text()
+    voices.write_text(text)
+    make(tmp_path, voices=voices)
+    made = files(tmp_path)
+    assert "pitch_low_hz: 165" in text
+    voices.write_text(text.replace("pitch_low_hz: 165", "pitch_low_hz: 175"))  # as long, but not as low
+    assert "because of input" in make(tmp_path, voices=voices)
+    assert files(tmp_path) != made
+    voices.write_text(text)
+    make(tmp_path, voices=voices)
+    assert files(tmp_path) == made
+
+
+def test_a_process_that_crashes_does_not_hang_the_others(tmp_path):
+    voices = tmp_path / "voices.yaml"
+    voices.write_text((ROOT / "egs/mini_cvss/local/voices.yaml").read_text().replace("pitch_low_hz: 165", "pitch_low_hz: 1165"))
+    said = make(tmp_path, voices=voices)
+    assert "the process that spoke alba-" in said and "ended with status -" in said
+    assert "already" not in make(tmp_path)

@@ -1,0 +1,94 @@
+"""The plan of a training: every config and every size of machine, with the real architectures and no weights."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from speechlm.data.settings import read_yaml
+from speechlm.espnet import dry_run
+from speechlm.espnet.options import parse_options
+from speechlm.espnet.task import SpeechLMTask
+from speechlm.tokens.vocabulary import BOUNDARIES
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "egs/TEMPLATE/conf"
+OVERLAYS = ("paper", "gpu1", "gpu8", "nodes4", "tiny")
+TRAINED = [
+    path
+    for path in sorted(ROOT.glob("egs/*/conf/**/*.yaml"))
+    if path.name.startswith(("llm.", "cpt", "sft_")) and path.parent.name not in OVERLAYS
+]
+MACHINES = {"gpu1": 1, "gpu8": 8, "nodes4": 8}
+
+
+def plan(*options):
+    codec = [] if "--codec" in options else ["--codec", "codec_16k"]
+    argv = ["--src_lang", "en", "--tgt_lang", "zh", "--dry_run", "true", *codec, *map(str, options)]
+    return dry_run.show(parse_options(SpeechLMTask.get_parser(), argv))
+
+
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: str(path.relative_to(ROOT / "egs")))
+def test_every_config_is_planned(path):
+    small = path.parent / "llm_model.yaml"
+    found = plan("--config", path, "--llm", small if small.exists() else CONF / "llm_model.yaml")
+    assert found.args.mixture and found.step_positions > 0 and sum(found.memory().values()) > 4 * found.total
+
+
+@pytest.mark.parametrize(("machine", "stage"), itertools.product(MACHINES, ("cpt", "sft")))
+def test_every_size_of_machine_is_planned_and_has_the_papers_batch(machine, stage, capsys):
+    config = CONF / ("cpt.yaml" if stage == "cpt" else "sft_asr.yaml")
+    layers = [CONF / name / f"{stage}.yaml" for name in ("paper", machine)]
+    more = ["--ngpu", MACHINES[machine], "--llm", "Qwen/Qwen1.5-0.5B", "--codec", "encodec_24khz:6", "--gpu", "H100"]
+    found = plan("--config", config, "--overlay", *layers, *more)
+    args = found.args
+    assert (args.lr, args.final_lr_ratio, args.grad_clip, args.dtype, args.muon_lr) == (1e-5, 0.1, 1.0, "bfloat16", 0.0)
+    assert sum(found.memory().values()) < 80e9
+    if stage == "cpt":
+        assert found.step_positions == 640 * 4096 and args.max_steps == 40000
+        assert set(args.mixture) == {"continuation", "asr", "tts", "s2tt", "t2st", "lm", "mt_text"}
+    assert "GPU hours" in capsys.readouterr().out
+
+
+def test_the_numbers_follow_from_the_options():
+    found = plan(
+        "--config", CONF / "cpt.yaml", "--llm", "Qwen/Qwen1.5-0.5B", "--codec_shape", "8x1024@75", "--muon_lr", "0", "--accum_grad", "3"
+    )
+    new = (8 * 1024 + len(BOUNDARIES) + 6 + 2) * 1024  # codes, boundaries, tasks, languages
+    assert found.parameters["backbone"] == 463_987_712 - 151_936 * 1024 and found.parameters["text head"] == 0
+    assert found.parameters["new tables"] == found.parameters["new heads"] == new
+    assert found.memory()["optimizer"] == 8 * found.total and found.memory()["weights"] == 6 * found.total
+    assert found.step_positions == 12 * 128 * 3
+    head = found.total - found.parameters["new tables"]
+    assert found.flops_per_position() == pytest.approx(6 * head, rel=0.15)
+    assert found.hours(1e15) == pytest.approx(2 * found.hours(2e15))
+
+
+def test_the_listed_llms_have_their_published_size():
+    for name, entry in read_yaml(dry_run.LLMS).items():
+        values = dict(entry["config"])
+        with torch.device("meta"):
+            llm = AutoModelForCausalLM.from_config(CONFIG_MAPPING[values.pop("model_type")](**values))
+        assert sum(p.numel() for p in llm.parameters()) == entry["parameters"], name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--llm", "nobody/nothing"], "config.json is enough; or name one of Qwen/Qwen1.5-0.5B"),
+        (["--llm", "Qwen/Qwen1.5-0.5B", "--gpu", "X9"], "--gpu X9: expected one of A10"),
+        (["--llm", "Qwen/Qwen1.5-0.5B", "--codec_shape", "8"], "for example 8x1024@75"),
+        (["--llm", "Qwen/Qwen1.5-0.5B", "--codec", "unknown"], "--codec_shape 8x1024@75"),
+        (["--llm", "Qwen/Qwen1.5-0.5B", "--overlay", "UNKNOWN"], "unknown settings \\['row_lenght'\\]"),
+    ],
+)
+def test_mistakes_are_named(options, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("transformers.utils.hub._is_offline_mode", True)
+    (tmp_path / "typo.yaml").write_text("row_lenght: 3\n")
+    options = [str(tmp_path / "typo.yaml") if option == "UNKNOWN" else option for option in options]
+    with pytest.raises(ValueError, match=message):
+        plan("--config", CONF / "cpt.yaml", *options)
