@@ -118,7 +118,7 @@ def two_nodes(recipe: Path, out: str, *options: str) -> list[Command]:
 
 def test_two_nodes_learn_as_one_end_together_and_go_on(recipe):
     """A launcher killed, a rank that hangs on the other node, a signal to one node only; then the result of two processes of one node."""
-    options = ("--hang_sec", "5", "--max_steps", "150")
+    options = ("--hang_sec", "5", "--max_steps", "70")
     undisturbed(recipe, "one_node", "--nproc", "2", *options)
     log = recipe / "nodes/train.jsonl"
     for step, victim, number, statuses, said in (
