@@ -2,7 +2,7 @@
 #
 #     if want 1 "data"; then run some_command; fi
 #
-# and for independent parts of a stage: run in_parallel 2 train_task "asr" "tts"
+# and for independent parts of a stage: run in_parallel 2 train_task "asr" "tts", or run run_jobs 10 dump/log/codes code_part
 #
 # `want` is true for the stages from $stage to $stop_stage. It announces each one, and says how long it took.
 # `run` makes signals work: when the script is told to end (SIGTERM, SIGINT, SIGHUP), everything that the command
@@ -41,6 +41,25 @@ in_parallel() {
     done
     for i in "${!pids[@]}"; do wait "${pids[$i]}" || failed+=("${names[$i]}"); done
     [ ${#failed[@]} -eq 0 ] || { say "failed: ${failed[*]}" >&2; return 1; }
+}
+
+# run_jobs N LOG COMMAND...: runs `COMMAND 1/N` to `COMMAND N/N` at the same time, each with its own LOG.<i>.log. Fails if one
+# failed, after the others have ended, and says where its log is.
+run_jobs() {
+    local count=$1 log=$2 pids=() failed=() i
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    say "$count jobs; their logs: $log.*.log"
+    for ((i = 1; i <= count; i++)); do
+        "$@" "$i/$count" > "$log.$i.log" 2>&1 &
+        pids+=($!)
+    done
+    for i in "${!pids[@]}"; do wait "${pids[$i]}" || failed+=("$log.$((i + 1)).log"); done
+    [ ${#failed[@]} -eq 0 ] && return
+    say "${#failed[@]} of $count jobs failed. Their logs: ${failed[*]}. The last lines of the first:" >&2
+    tail -n 5 "${failed[0]}" >&2
+    say "The same command does only what is missing." >&2
+    return 1
 }
 
 run() {             # run COMMAND...: wait for it and return its status; a trap would otherwise come only after it

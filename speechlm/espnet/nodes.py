@@ -76,7 +76,8 @@ def find_place(args: argparse.Namespace, environ: Mapping[str, str] = os.environ
     if missing := [name for name, value in given.items() if value is None]:
         raise ValueError(
             f"--nodes {nodes} without {', '.join(missing)}. Give the same command on every machine, with --master_addr (the name of the "
-            "first one), --master_port (a free port there) and --node_rank 0, 1, ...; under srun, none of them is needed."
+            "first one), --master_port (a free port there) and --node_rank 0, 1, ...; under srun, none of them is needed (of a recipe: "
+            f"SPEECHLM_CMD=slurm ./run.sh --nodes {nodes})."
         )
     if not 0 <= node < nodes:
         raise ValueError(f"--node_rank {node}: expected 0 to {nodes - 1}, for --nodes {nodes}")
