@@ -6,7 +6,7 @@
 #
 # `want` is true for the stages from $stage to $stop_stage. It announces each one, and says how long it took.
 # `run` makes signals work: when the script is told to end (SIGTERM, SIGINT, SIGHUP), everything that the command
-# started is sent SIGTERM, on which a training saves a checkpoint, and waited for; the status is then 128 + the signal.
+# started is sent SIGTERM (srun: SIGUSR1), on which a training saves a checkpoint, and waited for; the status is then 128 + the signal.
 
 stage_name=
 stage_began=0
@@ -91,6 +91,16 @@ still_running() {   # still_running PID...: is one of them alive (a zombie is no
     return 1
 }
 
+tell_to_end() {     # tell_to_end PID...: SIGTERM; but srun kills its job on that one, and passes on SIGUSR1, which means the same to a training
+    local pid
+    for pid in "$@"; do
+        case $(cat "/proc/$pid/comm" 2>/dev/null) in
+            srun) kill -USR1 "$pid" 2>/dev/null || true ;;
+            *) kill -TERM "$pid" 2>/dev/null || true ;;
+        esac
+    done
+}
+
 stop() {            # stop NAME STATUS: end all that was started by `run`, then this script
     local pids tries
     trap '' INT TERM HUP
@@ -98,7 +108,7 @@ stop() {            # stop NAME STATUS: end all that was started by `run`, then 
         say "Stopped by SIG$1: ending what runs (a training saves a checkpoint first) ..." >&2
         pids="$job $(descendants "$job") $(group_members || true)"
         trap 'kill -KILL $pids 2>/dev/null || true' INT TERM HUP      # a second signal does not wait
-        kill -TERM $pids 2>/dev/null || true
+        tell_to_end $pids
         while still_running "$job"; do sleep 0.1; done      # `wait` inside a trap inside `wait` can hang
         for ((tries = 0; tries < 3000; tries++)); do
             still_running $pids || break

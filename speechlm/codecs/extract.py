@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
-from itertools import islice
+from itertools import accumulate, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class CodecSpec:
 class Options:
     """`nj` processes; at most `skip_bad` items are left out of all training sets together; none is longer than `max_sec`.
 
-    `part` (i, n): only every n-th shard, from the i-th, counted from 1; (1, 1) is all, and what follows after all of them.
+    `part` (i, n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows after all of them.
     """
 
     nj: int = 1
@@ -76,9 +76,6 @@ class CodedSet:
 
     def __len__(self) -> int:
         return -(-len(self.keys) // SHARD_UTTERANCES)
-
-    def shards(self, part: tuple[int, int] = (1, 1)) -> Iterator["Shard"]:
-        return map(self.shard, range(part[0] - 1, len(self), part[1]))
 
     def shard(self, number: int) -> "Shard":
         part = self.keys[number * SHARD_UTTERANCES : (number + 1) * SHARD_UTTERANCES]
@@ -126,7 +123,9 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
     fingerprint = codec.load().fingerprint if any(scan.audio for scan in scans) else ""
     same = {"codec": fingerprint, "max_sec": options.max_sec}
     sets = [code_set(data, dump / data.path.name, data.path not in test_dirs, same) for data in scans]
-    todo = [(coded, number) for coded in sets for number in list_todo(coded, options.part)]
+    before = [0, *accumulate(map(len, sets))]
+    i, n = options.part
+    todo = [(coded, number) for coded, first in zip(sets, before) for number in list_todo(coded, range((i - 1 - first) % n, len(coded), n))]
     run_shards((coded.shard(number) for coded, number in todo), len(todo), codec, options.nj)
     if options.part != (1, 1):
         print("This part is complete. When all are, the same command without --shard goes on", flush=True)
@@ -153,14 +152,13 @@ def _stat(path: str) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def list_todo(coded: CodedSet, part: tuple[int, int]) -> list[int]:
-    """Return the numbers of the shards of a part that are not done yet, and remove what points into their old archives."""
+def list_todo(coded: CodedSet, mine: range) -> list[int]:
+    """Return which of these shards are not done yet, and remove what points into their old archives."""
     coded.out_dir.mkdir(parents=True, exist_ok=True)
-    mine = len(range(part[0] - 1, len(coded), part[1]))
-    todo = [shard.number for shard in coded.shards(part) if not is_done(shard)]
+    todo = [number for number in mine if not is_done(coded.shard(number))]
     if mine:
-        sides, which = ", ".join(coded.data.audio), "" if part == (1, 1) else f" (part {part[0]} of {part[1]})"
-        print(f"{coded.out_dir}: {mine} shards of {sides}{which}, {mine - len(todo)} of them already complete", flush=True)
+        sides, all_of_them = ", ".join(coded.data.audio), f" (of {len(coded)})" if len(mine) < len(coded) else ""
+        print(f"{coded.out_dir}: {len(mine)} shards{all_of_them} of {sides}, {len(mine) - len(todo)} of them already complete", flush=True)
     for path in [*coded.out_dir.glob("codes.*.scp"), coded.out_dir / "manifest.jsonl"] if todo else []:
         path.unlink(missing_ok=True)
     return todo

@@ -69,7 +69,7 @@ def find_place(args: argparse.Namespace, environ: Mapping[str, str] = os.environ
             raise ValueError(f"--nodes {nodes}, but srun started {tasks} tasks. Expected one task on each machine: srun --ntasks {nodes}")
         job = int(environ["SLURM_JOB_ID"]) * 31 + int(environ["SLURM_STEP_ID"])
         nodes, node = tasks, int(environ["SLURM_PROCID"])
-        addr, port = addr or first_host(environ["SLURM_STEP_NODELIST"]), port or 20000 + job % 10000
+        addr, port = addr or environ.get("MASTER_ADDR") or first_host(environ["SLURM_STEP_NODELIST"]), port or 20000 + job % 10000
     if nodes == 1:
         return Place()
     given = {"--node_rank": node, "--master_addr": addr, "--master_port": port}
