@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -185,11 +186,16 @@ def _parse(where: str, line: bytes, folder: Path) -> Record:
 
 def _parse_ref(folder: Path, place: str, frames: int) -> CodesRef:
     ark, _, offset = place.rpartition(":")
-    if not ark or Path(ark).name != ark:
-        raise ValueError(f"archive {ark!r} is not beside the manifest")
     if not isinstance(frames, int) or not 0 <= frames < 2**31 or not (offset.isascii() and offset.isdigit()):
         raise ValueError(f"place {place!r} and length {frames!r} are not name:offset and a whole number")
-    return CodesRef(folder / ark, int(offset), frames)
+    return CodesRef(_beside(folder, ark), int(offset), frames)
+
+
+@lru_cache(1 << 16)  # archives
+def _beside(folder: Path, ark: str) -> Path:
+    if not ark or Path(ark).name != ark:
+        raise ValueError(f"archive {ark!r} is not beside the manifest")
+    return folder / ark
 
 
 def read_codes(ref: CodesRef) -> np.ndarray:
