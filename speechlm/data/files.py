@@ -80,12 +80,13 @@ def index_path(path: str | Path) -> Path:
 
 
 def index_head(path: str | Path) -> dict | None:
-    """Return what the first line of a file's index says; None if there is no index, or it is of another file."""
+    """Return what the first line of a file's index says; None if there is no index, or it is damaged or of another file."""
     try:
         with open(index_path(path), "rb") as stream:
-            head = json.loads(stream.readline(1 << 20)) | {"start": stream.tell()}
-        return head if (head["size"], head["mtime_ns"]) == _stamp(path) else None
-    except (OSError, ValueError, KeyError, TypeError):
+            head, start = json.loads(stream.readline(1 << 20)), stream.tell()
+        whole = head.pop("check") == settings_digest(head)
+        return head | {"start": start} if whole and (head["size"], head["mtime_ns"]) == _stamp(path) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

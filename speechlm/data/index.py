@@ -1,6 +1,6 @@
 """The index beside a manifest: what a training asks of all its utterances, as arrays that are mapped, not read.
 
-    manifest.jsonl.index    one line of JSON: of which file (size, time of change, sha256) and where each array is; then the arrays
+    manifest.jsonl.index    one line of JSON: of which file, where each array is, checksums; then the arrays
 
 N utterances, S speakers, in the order of their names as UTF-8:
 
@@ -16,6 +16,7 @@ It is written with the manifest, and made again where it is missing or of anothe
 import hashlib
 import json
 import time
+import zlib
 from array import array
 from collections import defaultdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Callable
 
 import numpy as np
 
-from speechlm.data.files import STORAGE_ERRORS, atomic_write, index_head, index_path
+from speechlm.data.files import STORAGE_ERRORS, atomic_write, index_head, index_path, settings_digest
 
 FORMAT = 1
 ALIGNMENT = 64  # bytes, of each array
@@ -88,18 +89,24 @@ def _voices(lang: str, lengths: np.ndarray, speaker: np.ndarray, num_speakers: i
 
 def write_index(path: Path, arrays: Arrays, sha256: str) -> None:
     """Write the index of the manifest `path`, which is complete and has this digest."""
-    stat, places, end = path.stat(), {}, 0
+    stat, places, end, crc32 = path.stat(), {}, 0, 0
     for name, values in arrays.items():
         places[name] = [values.dtype.str, end, len(values)]
         end += -(-values.nbytes // ALIGNMENT) * ALIGNMENT
+        crc32 = zlib.crc32(_padding(values), zlib.crc32(values.data, crc32))
     about = {"format": FORMAT, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
-    head = json.dumps(about | {"arrays": places, "bytes": end})
+    about |= {"arrays": places, "bytes": end, "crc32": crc32}
+    head = json.dumps(about | {"check": settings_digest(about)})
     head += " " * (-(len(head) + 1) % ALIGNMENT) + "\n"
     with atomic_write(index_path(path), "wb") as stream:
         stream.write(head.encode())
         for values in arrays.values():
             stream.write(values.data)
-            stream.write(bytes(-values.nbytes % ALIGNMENT))
+            stream.write(_padding(values))
+
+
+def _padding(values: np.ndarray) -> bytes:
+    return bytes(-values.nbytes % ALIGNMENT)
 
 
 def read_index(path: Path) -> Arrays | None:
@@ -108,7 +115,9 @@ def read_index(path: Path) -> Arrays | None:
     if head is None or head.get("format") != FORMAT:
         return None
     data = np.asarray(np.memmap(index_path(path), np.uint8, "r"))[head["start"] :]
-    return {name: _view(data, *place) for name, place in head["arrays"].items()} if len(data) == head["bytes"] else None
+    if len(data) != head["bytes"] or zlib.crc32(data) != head["crc32"]:
+        return None
+    return {name: _view(data, *place) for name, place in head["arrays"].items()}
 
 
 def _view(data: np.ndarray, dtype: str, start: int, length: int) -> np.ndarray:

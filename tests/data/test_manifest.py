@@ -68,7 +68,12 @@ def test_a_manifest_written_by_other_means_is_indexed_and_damaged_indexes_are_ma
     index = path.with_name("manifest.jsonl.index")
     written, ids = index.read_bytes(), [record.id for record in load_manifest(path)]
     assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
-    for damage in (index.unlink, lambda: index.write_bytes(b"x"), lambda: index.write_bytes(written[:-1])):
+    for damage in (
+        index.unlink,
+        lambda: index.write_bytes(b"x"),
+        lambda: index.write_bytes(written[:-1]),
+        lambda: index.write_bytes(written[:-64] + b"\1" * 64),
+    ):
         damage()
         assert [record.id for record in load_manifest(path)] == ids and index.read_bytes() == written
     path.write_text(path.read_text().splitlines()[1] + "\n")
