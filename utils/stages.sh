@@ -2,11 +2,11 @@
 #
 #     if want 1 "data"; then run some_command; fi
 #
-# and for independent parts of a stage: run in_parallel 2 train_task "asr" "tts"
+# and for independent parts of a stage: run in_parallel 2 train_task "asr" "tts", or run run_jobs 10 dump/log/codes code_part
 #
 # `want` is true for the stages from $stage to $stop_stage. It announces each one, and says how long it took.
 # `run` makes signals work: when the script is told to end (SIGTERM, SIGINT, SIGHUP), everything that the command
-# started is sent SIGTERM, on which a training saves a checkpoint, and waited for; the status is then 128 + the signal.
+# started is sent SIGTERM (srun: SIGUSR1), on which a training saves a checkpoint, and waited for; the status is then 128 + the signal.
 
 stage_name=
 stage_began=0
@@ -43,6 +43,25 @@ in_parallel() {
     [ ${#failed[@]} -eq 0 ] || { say "failed: ${failed[*]}" >&2; return 1; }
 }
 
+# run_jobs N LOG COMMAND...: runs `COMMAND 1/N` to `COMMAND N/N` at the same time, each with its own LOG.<i>.log. Fails if one
+# failed, after the others have ended, and says where its log is.
+run_jobs() {
+    local count=$1 log=$2 pids=() failed=() i
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    say "$count jobs; their logs: $log.*.log"
+    for ((i = 1; i <= count; i++)); do
+        "$@" "$i/$count" > "$log.$i.log" 2>&1 &
+        pids+=($!)
+    done
+    for i in "${!pids[@]}"; do wait "${pids[$i]}" || failed+=("$log.$((i + 1)).log"); done
+    [ ${#failed[@]} -eq 0 ] && return
+    say "${#failed[@]} of $count jobs failed. Their logs: ${failed[*]}. The last lines of the first:" >&2
+    tail -n 5 "${failed[0]}" >&2
+    say "The same command does only what is missing." >&2
+    return 1
+}
+
 run() {             # run COMMAND...: wait for it and return its status; a trap would otherwise come only after it
     local status=0
     "$@" &
@@ -72,6 +91,16 @@ still_running() {   # still_running PID...: is one of them alive (a zombie is no
     return 1
 }
 
+tell_to_end() {     # tell_to_end PID...: SIGTERM; but srun kills its job on that one, and passes on SIGUSR1, which means the same to a training
+    local pid
+    for pid in "$@"; do
+        case $(cat "/proc/$pid/comm" 2>/dev/null) in
+            srun) kill -USR1 "$pid" 2>/dev/null || true ;;
+            *) kill -TERM "$pid" 2>/dev/null || true ;;
+        esac
+    done
+}
+
 stop() {            # stop NAME STATUS: end all that was started by `run`, then this script
     local pids tries
     trap '' INT TERM HUP
@@ -79,7 +108,7 @@ stop() {            # stop NAME STATUS: end all that was started by `run`, then 
         say "Stopped by SIG$1: ending what runs (a training saves a checkpoint first) ..." >&2
         pids="$job $(descendants "$job") $(group_members || true)"
         trap 'kill -KILL $pids 2>/dev/null || true' INT TERM HUP      # a second signal does not wait
-        kill -TERM $pids 2>/dev/null || true
+        tell_to_end $pids
         while still_running "$job"; do sleep 0.1; done      # `wait` inside a trap inside `wait` can hang
         for ((tries = 0; tries < 3000; tries++)); do
             still_running $pids || break

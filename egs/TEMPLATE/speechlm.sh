@@ -18,8 +18,10 @@ set -euo pipefail
 ## Stages and machine
 stage=1                     # first stage
 stop_stage=10               # last stage
-ngpu=0                      # number of GPUs (0: CPU)
+ngpu=0                      # number of GPUs (0: CPU), of each machine
+nodes=1                     # machines that train together (with SPEECHLM_CMD=slurm, see cmd.sh)
 nj=2                        # number of parallel jobs of data and codes
+codes_jobs=1                # jobs that code recordings, each with nj processes (cmd.sh says where)
 task_nj=                    # tasks fine-tuned, decoded and scored at the same time (default: 2 on the CPU, 1 on GPUs)
 seed=1                      # seed of every training and of decoding
 python=                     # Python to use (default: the one that tools/install.sh installs)
@@ -109,6 +111,7 @@ fi
 
 on_cpu() { run $cpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
 on_gpu() { run $gpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
+train() { run $train_cmd "$python" -m speechlm.bin.train "$@"; }
 
 conf() {            # conf NAME: the first NAME.yaml of the preset, the recipe and the template
     local folder
@@ -157,6 +160,7 @@ langs_of() {        # langs_of TASK: the languages to test it in (a translation 
 
 lm_options=(--dump "$dump" --dev_set $dev_set --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
     --langs $langs --ngpu "$ngpu" --seed "$seed" --resume true)
+if [ "$nodes" -gt 1 ]; then lm_options+=(--nodes "$nodes"); fi
 scoring=(--protocol $protocol ${judge:+--judge "$judge"} --codec "$codec" --ngpu "$ngpu")
 
 llm_start=(--llm "$expdir/llm/llm")                         # what CPT starts from: the textual LLM
@@ -178,7 +182,7 @@ train_task() {      # train_task TASK
     local config
     config=${sft_config:-$(conf "sft_$1")}
     overlays sft
-    on_gpu train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets $train_sets "${lm_options[@]}"
+    train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets $train_sets "${lm_options[@]}"
 }
 
 decode_task() {     # decode_task EXP NAME TASK
@@ -250,11 +254,16 @@ if want 1 "data"; then
     run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
 fi
 
-if want 2 "codes"; then
+code_sets() {       # code_sets [--shard I/N]
     # shellcheck disable=SC2086  # lists of sets
     on_cpu extract_codes --data "$datadir" --train_sets $(own $train_sets $text_train_set) \
         --test_sets $(own $dev_set $test_sets $text_test_set) \
-        --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad"
+        --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" "$@"
+}
+
+if want 2 "codes"; then
+    if [ "$codes_jobs" -gt 1 ]; then run run_jobs "$codes_jobs" "$dump/log/codes" code_sets --shard; fi
+    code_sets
 fi
 
 if want 3 "text"; then
@@ -279,7 +288,7 @@ if want 4 "llm"; then
     else
         llm_config=${llm_config:-$(conf llm)}
         overlays llm
-        on_gpu train --config "$llm_config" "${over[@]}" --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true \
+        train --config "$llm_config" "${over[@]}" --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true \
             --train_sets $train_sets $text_train_set "${lm_options[@]}"
     fi
 fi
@@ -297,7 +306,7 @@ if want 6 "cpt"; then
     else
         cpt_config=${cpt_config:-$(conf cpt)}
         overlays cpt
-        on_gpu train --config "$cpt_config" "${over[@]}" --output_dir "$cpt_model" "${llm_start[@]}" \
+        train --config "$cpt_config" "${over[@]}" --output_dir "$cpt_model" "${llm_start[@]}" \
             --train_sets $train_sets $text_train_set "${lm_options[@]}"
     fi
 fi

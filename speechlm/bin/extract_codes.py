@@ -5,6 +5,8 @@
 Writes `<dump>/<set>/codes.<lang>.scp` and its archives. Interrupted, it goes on with the shards that are missing. A bad recording or
 text stops it, at the end, with a report of all of them (`<dump>/<set>/bad_items.tsv`). With `--skip_bad N`, up to N bad items are left
 out of the training sets (`left_out.tsv`); a test set is never shortened.
+
+On many machines: `--shard 1/10` to `--shard 10/10`, each with its own --nj, then the same command without --shard. The archives are the same.
 """
 
 import argparse
@@ -13,6 +15,14 @@ from pathlib import Path
 from speechlm.bin.command import run_main
 from speechlm.codecs.extract import CodecSpec, Options, extract_codes
 from speechlm.data.audio import MAX_SEC
+
+
+def read_part(text: str) -> tuple[int, int]:
+    """Return (i, n) of "i/n"."""
+    first, _, count = text.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected I/N with I from 1 to N, such as 3/10")
+    return int(first), int(count)
 
 
 def main() -> None:
@@ -27,6 +37,7 @@ def main() -> None:
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--skip_bad", type=int, default=0, help="bad items left out of all training sets together, at most")
     parser.add_argument("--max_sec", type=float, default=MAX_SEC, help="the longest utterance; bounds the memory of a process")
+    parser.add_argument("--shard", type=read_part, default=(1, 1), help="I/N: only every N-th shard from the I-th, and no scp files")
     args = parser.parse_args()
     for name, least in (("nj", 1), ("skip_bad", 0), ("max_sec", 1)):
         if not getattr(args, name) >= least:
@@ -34,7 +45,7 @@ def main() -> None:
     if not args.train_sets + args.test_sets:
         raise ValueError("no sets. Name some: --train_sets train --test_sets dev test")
     train, test = ([args.data / name for name in names] for names in (args.train_sets, args.test_sets))
-    options = Options(args.nj, args.skip_bad, args.max_sec, args.lang)
+    options = Options(args.nj, args.skip_bad, args.max_sec, args.lang, args.shard)
     extract_codes(train, test, args.dump, CodecSpec(args.codec, args.codec_path), options)
 
 

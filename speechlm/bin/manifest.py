@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.items import LEFT_OUT, ids_of, read_items
-from speechlm.data.manifest import build_manifest, write_manifest
+from speechlm.data.manifest import build_manifest, load_manifest, write_manifest
 
 
 def main() -> None:
@@ -17,13 +17,12 @@ def main() -> None:
     parser.add_argument("--codes", required=True, help="folder with codes.<lang>.scp; the manifest is written there")
     parser.add_argument("--lang", help="language of files without a suffix")
     args = parser.parse_args()
-    lines = build_manifest(args.data, args.codes, args.lang)
     path = Path(args.codes) / "manifest.jsonl"
-    write_manifest(path, lines)
-    frames = sum(frames for line in lines for _, frames in line["codes"].values())
+    write_manifest(path, build_manifest(args.data, args.codes, args.lang))
+    records = load_manifest(path)
     left_out = len(ids_of(read_items(path.with_name(LEFT_OUT))))
     note = f", {left_out} left out (see {path.with_name(LEFT_OUT)})" if left_out else ""
-    print(f"{path}: {len(lines)} utterances, {frames} code frames{note}")
+    print(f"{path}: {len(records)} utterances, {records.frames()} code frames{note}")
 
 
 if __name__ == "__main__":

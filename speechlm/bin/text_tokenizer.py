@@ -57,8 +57,7 @@ def main() -> None:
     outputs = ["tokenizer.model", "tokenizer_config.json", "config.json"]
     with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests], outputs) as todo:
         if todo:
-            records = [record for path in args.manifests for record in load_manifest(path)]
-            sentences = sorted({text for record in records for text in record.text.values()})
+            sentences = sorted({text for record in load_manifest(*args.manifests) for text in record.text.values()})
             write_llm_folder(args.out, sentences, read_yaml(args.config))
             print(f"text_tokenizer: {len(sentences)} sentences -> {args.out}", flush=True)
 

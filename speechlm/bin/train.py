@@ -2,8 +2,9 @@
 
 A finished training is skipped, an interrupted one goes on at its last checkpoint; if a setting or an input changed,
 the command says which, and starts again. SIGTERM, SIGINT and SIGUSR1 finish the step, save it, and exit with 128 + the
-signal's number. `--ngpu N`, or `--nproc N` on CPU, trains in N processes of this machine. With `--dry_run true` it only
-says what the training would take.
+signal's number. `--ngpu N`, or `--nproc N` on CPU, trains in N processes of this machine. On several machines that share the folders,
+give the same command on each, by `srun --ntasks-per-node=1`, or by hand with `--nodes`, `--node_rank`, `--master_addr` and `--master_port`.
+With `--dry_run true` it only says what the training would take.
 """
 
 import json
@@ -12,10 +13,11 @@ import sys
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, file_digest, stage
+from speechlm.data.files import atomic_write, file_digest, is_complete, stage
 from speechlm.data.settings import read_json
 from speechlm.espnet import dry_run
 from speechlm.espnet.launch import launch
+from speechlm.espnet.nodes import Nodes, Place, find_place
 from speechlm.espnet.options import parse_options
 from speechlm.espnet.signals import exit_at_once
 from speechlm.espnet.task import SpeechLMTask
@@ -38,7 +40,7 @@ NEUTRAL = {
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
 NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps"}
-NEUTRAL |= {"overlay", "gpu", "mfu", "nodes", "codec_shape"}
+NEUTRAL |= {"nodes", "node_rank", "master_addr", "master_port", "overlay", "gpu", "mfu", "codec_shape"}
 
 
 def result_settings(args, world: int) -> dict:
@@ -78,15 +80,21 @@ def _change(key: str, old, new) -> str:
 
 
 def number_of_processes(args) -> int:
-    """Return how many processes to start; ValueError if this is already one of several."""
+    """Return how many processes to start on this machine; ValueError if this is already one of several."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 or (args.dist_world_size or 1) > 1 or args.dist_launcher:
         raise ValueError(
-            "this command was started as one of several processes (torchrun, srun, --dist_*). Expected one: it starts and watches the others "
-            "of a machine itself. Give --ngpu N, or --nproc N on CPU."
+            "this command was started as one of several processes (torchrun, --dist_*). Expected one for each machine: it starts and watches the "
+            "processes itself. Give --ngpu N, or --nproc N on CPU; for several machines, srun or --nodes."
         )
-    if args.nodes > 1:
-        raise ValueError(f"--nodes {args.nodes}: training runs on one machine so far. Expected 1, or --dry_run true for an estimate.")
     return args.ngpu if args.ngpu > 1 else args.nproc
+
+
+def train(args, place: Place, processes: int, settings: dict) -> None:
+    """Train in this process, or as this node of several processes."""
+    if place.nodes * processes > 1:
+        launch(SpeechLMTask.main, args, Nodes(place, processes, settings, args.start_sec))
+    else:
+        SpeechLMTask.main(args=args)
 
 
 def main() -> None:
@@ -96,16 +104,18 @@ def main() -> None:
         dry_run.show(args)
         return
     SpeechLMTask.check_required_command_args(args)
-    world = number_of_processes(args)
-    settings, inputs, folder = result_settings(args, world), input_files(args), Path(args.output_dir)
+    processes, place = number_of_processes(args), find_place(args)
+    settings, inputs, folder = result_settings(args, place.nodes * processes), input_files(args), Path(args.output_dir)
     skipped = {"skip_steps": args.skip_steps} if args.skip_steps else {}
-    with stage(folder, "train", settings | skipped, inputs, ["model.safetensors", "vocab.json", "llm/*"]) as todo:
+    outputs = ["model.safetensors", "vocab.json", "llm/*"]
+    if place.node:  # the first one keeps the record
+        if not is_complete(folder, "train", settings | skipped, inputs, outputs):
+            train(args, place, processes, settings)
+        return
+    with stage(folder, "train", settings | skipped, inputs, outputs) as todo:
         if todo:
             drop_other_run(folder, settings, inputs)
-            if world > 1:
-                launch(SpeechLMTask.main, args, world)
-            else:
-                SpeechLMTask.main(args=args)
+            train(args, place, processes, settings)
             export_llm(load_model(folder))
 
 

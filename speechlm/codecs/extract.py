@@ -4,14 +4,19 @@
 
 A shard that is finished stays when the command is given again, if the codec, the utterances and the files they
 name (path, size, time of change) are the same. Recordings are checked where they are read for coding: a bad one is kept out of its
-shard, and all are reported at the end (`speechlm.data.items`).
+shard, and all are reported at the end (`speechlm.data.items`). Several machines can each code a part of the shards; the same command
+without a part, given at the end, codes what they left out and writes the scp files.
 """
 
 import json
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import asdict, astuple, dataclass
+from functools import cache
+from itertools import accumulate, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,7 +27,7 @@ from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
 from speechlm.data.audio import CLIPPED_SHARE, MAX_SEC, AudioError, Span, clipped_share, load_span
 from speechlm.data.codes import write_archive, write_codec
-from speechlm.data.files import atomic_write, settings_digest
+from speechlm.data.files import atomic_write, remove_abandoned, settings_digest
 from speechlm.data.items import BAD_ITEMS, LEFT_OUT, WARNING_KINDS, WARNINGS, BadItem, count_kinds, group, ids_of, write_items
 from speechlm.data.kaldi import DataDir, scan_data_dir, side_path
 
@@ -42,22 +47,45 @@ class CodecSpec:
 
 @dataclass(frozen=True)
 class Options:
-    """`nj` processes; at most `skip_bad` items are left out of all training sets together; none is longer than `max_sec`."""
+    """`nj` processes; at most `skip_bad` items are left out of all training sets together; none is longer than `max_sec`.
+
+    `part` (i, n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows after all of them.
+    """
 
     nj: int = 1
     skip_bad: int = 0
     max_sec: float = MAX_SEC
     lang: str | None = None
+    part: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
 class CodedSet:
-    """A set, where its codes go, and its shards. Only a training set may be shortened."""
+    """A set and where its codes go. Only a training set may be shortened.
+
+    `keys` are its utterances with audio, sorted by id, of which each shard has a fixed number. Bad ones (`bad`) count too, so that
+    mending one changes no other shard. `same` is what the codes depend on besides the recordings.
+    """
 
     data: DataDir
     out_dir: Path
     may_shrink: bool
-    shards: list["Shard"]
+    keys: list[str]
+    bad: set[str]
+    same: dict
+
+    def __len__(self) -> int:
+        return -(-len(self.keys) // SHARD_UTTERANCES)
+
+    def shard(self, number: int) -> "Shard":
+        part = self.keys[number * SHARD_UTTERANCES : (number + 1) * SHARD_UTTERANCES]
+        audio, stat = self.data.audio, cache(_stat)
+        spans = {key: {side: audio[side][key] for side in audio if key in audio[side]} for key in part}
+        unused = frozenset(self.bad.intersection(part))
+        contents = [[key, side, asdict(span), stat(span.path)] for key in spans for side, span in spans[key].items()]
+        digest = settings_digest(self.same | {"utterances": contents, "unused": sorted(unused)})
+        files = {side: str(side_path(self.data.path, "wav.scp", side)) for side in audio}
+        return Shard(number, self.out_dir, spans, unused, files, self.same["max_sec"], digest)
 
 
 @dataclass(frozen=True)
@@ -77,10 +105,10 @@ class Shard:
 
     @property
     def record(self) -> Path:
-        return self.out_dir / f".codes.{self.number}.json"
+        return record_path(self.out_dir, self.number)
 
     def ark(self, side: str) -> Path:
-        return self.out_dir / f"codes.{side}.{self.number}.ark"
+        return ark_path(self.out_dir, side, self.number)
 
 
 def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, codec: CodecSpec, options: Options) -> None:
@@ -93,35 +121,27 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
     if problems := [str(problem) for scan in scans for problem in scan.problems]:
         raise ValueError("\n".join(problems))
     fingerprint = codec.load().fingerprint if any(scan.audio for scan in scans) else ""
-    sets = []
-    for data in scans:
-        out_dir = dump / data.path.name
-        shards = cut_shards(data, out_dir, fingerprint, options.max_sec)
-        sets.append(CodedSet(data, out_dir, data.path not in test_dirs, shards))
-    todo = [shard for coded in sets for shard in list_todo(coded)]
-    run_shards(todo, codec, options.nj)
+    same = {"codec": fingerprint, "max_sec": options.max_sec}
+    sets = [code_set(data, dump / data.path.name, data.path not in test_dirs, same) for data in scans]
+    before = [0, *accumulate(map(len, sets))]
+    i, n = options.part
+    todo = [(coded, number) for coded, first in zip(sets, before) for number in list_todo(coded, range((i - 1 - first) % n, len(coded), n))]
+    run_shards((coded.shard(number) for coded, number in todo), len(todo), codec, options.nj)
+    if options.part != (1, 1):
+        print("This part is complete. When all are, the same command without --shard goes on", flush=True)
+        return
+    for coded in sets:
+        remove_abandoned(coded.out_dir)
     settle(sets, options.skip_bad)
     for coded in sets:
-        if coded.shards:
+        if coded.keys:
             write_codec(coded.out_dir, codec.spec, fingerprint)
 
 
-def cut_shards(data: DataDir, out_dir: Path, fingerprint: str, max_sec: float) -> list[Shard]:
-    """Cut the utterances of a set with audio, sorted by id, into shards of a fixed size.
-
-    Bad ones count too, so that mending one changes no other shard.
-    """
-    keys = sorted(set(data.ids) | ids_of(data.bad)) if data.audio else []
-    files = {side: str(side_path(data.path, "wav.scp", side)) for side in data.audio}
-    bad, shards = ids_of(data.bad), []
-    for start in range(0, len(keys), SHARD_UTTERANCES):
-        part = keys[start : start + SHARD_UTTERANCES]
-        spans = {key: {side: data.audio[side][key] for side in data.audio if key in data.audio[side]} for key in part}
-        unused = frozenset(bad.intersection(part))
-        contents = [[key, side, asdict(span), _stat(span.path)] for key in spans for side, span in spans[key].items()]
-        digest = settings_digest({"codec": fingerprint, "utterances": contents, "unused": sorted(unused), "max_sec": max_sec})
-        shards.append(Shard(len(shards), out_dir, spans, unused, files, max_sec, digest))
-    return shards
+def code_set(data: DataDir, out_dir: Path, may_shrink: bool, same: dict) -> CodedSet:
+    """Return what is to be coded of a data directory."""
+    bad = ids_of(data.bad)
+    return CodedSet(data, out_dir, may_shrink, sorted(data.ids + list(bad)) if data.audio else [], bad, same)
 
 
 def _stat(path: str) -> list[int]:
@@ -132,13 +152,13 @@ def _stat(path: str) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def list_todo(coded: CodedSet) -> list[Shard]:
-    """Return the shards that are not done yet, and remove what points into their old archives."""
+def list_todo(coded: CodedSet, mine: range) -> list[int]:
+    """Return which of these shards are not done yet, and remove what points into their old archives."""
     coded.out_dir.mkdir(parents=True, exist_ok=True)
-    todo = [shard for shard in coded.shards if not is_done(shard)]
-    if coded.shards:
-        sides, done = ", ".join(coded.data.audio), len(coded.shards) - len(todo)
-        print(f"{coded.out_dir}: {len(coded.shards)} shards of {sides}, {done} of them already complete", flush=True)
+    todo = [number for number in mine if not is_done(coded.shard(number))]
+    if mine:
+        sides, all_of_them = ", ".join(coded.data.audio), f" (of {len(coded)})" if len(mine) < len(coded) else ""
+        print(f"{coded.out_dir}: {len(mine)} shards{all_of_them} of {sides}, {len(mine) - len(todo)} of them already complete", flush=True)
     for path in [*coded.out_dir.glob("codes.*.scp"), coded.out_dir / "manifest.jsonl"] if todo else []:
         path.unlink(missing_ok=True)
     return todo
@@ -153,20 +173,25 @@ def is_done(shard: Shard) -> bool:
         return False
 
 
-def run_shards(shards: list[Shard], codec: CodecSpec, nj: int) -> None:
-    """Code shards in `nj` processes with progress."""
-    start = time.monotonic()
+def run_shards(shards: Iterable[Shard], count: int, codec: CodecSpec, nj: int) -> None:
+    """Code `count` shards in `nj` processes with progress; only those that are under way are in memory."""
+    start, done, pending, shards = time.monotonic(), 0, set(), iter(shards)
     with ProcessPoolExecutor(nj, get_context("spawn"), initializer=_start_worker, initargs=(codec,)) as pool:
-        futures = [pool.submit(code_shard, shard) for shard in shards]
-        for done, future in enumerate(as_completed(futures), start=1):
-            try:
-                bad = future.result()
-            except BrokenProcessPool:
-                raise ValueError(
-                    f"a process that coded recordings was killed (out of memory?). What is finished is kept: go on with fewer than --nj {nj}"
-                ) from None
-            left_sec = (time.monotonic() - start) * (len(shards) - done) / done
-            print(f"shard {done}/{len(shards)}, {f'{len(bad)} bad recordings, ' if bad else ''}{left_sec:.0f} s left", flush=True)
+        while pending := pending | {pool.submit(code_shard, shard) for shard in islice(shards, 2 * nj - len(pending))}:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                done += 1
+                bad, left_sec = _result(future, nj), (time.monotonic() - start) * (count - done) / done
+                print(f"shard {done}/{count}, {f'{len(bad)} bad recordings, ' if bad else ''}{left_sec:.0f} s left", flush=True)
+
+
+def _result(future: Future, nj: int) -> list[BadItem]:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise ValueError(
+            f"a process that coded recordings was killed (out of memory?). What is finished is kept: go on with fewer than --nj {nj}"
+        ) from None
 
 
 _codec: Codec | None = None  # of a worker process
@@ -219,8 +244,7 @@ def save_shard(shard: Shard, codes: dict[str, dict[str, np.ndarray]], findings: 
 
 def settle(sets: list[CodedSet], skip_bad: int) -> None:
     """Report the bad items of all sets; write the scp files if the sets may go on without them, else raise ValueError."""
-    records = [[json.loads(shard.record.read_text(encoding="utf-8")) for shard in coded.shards] for coded in sets]
-    findings = [[BadItem(*fields) for record in of_set for fields in record["findings"]] for of_set in records]
+    findings = [[BadItem(*fields) for record in read_records(coded) for fields in record["findings"]] for coded in sets]
     warnings = [[item for item in items if item.kind in WARNING_KINDS] for items in findings]
     bad = [coded.data.bad + [item for item in items if item.kind not in WARNING_KINDS] for coded, items in zip(sets, findings)]
     skipped = sum(len(ids_of(items)) for coded, items in zip(sets, bad) if coded.may_shrink)
@@ -232,11 +256,16 @@ def settle(sets: list[CodedSet], skip_bad: int) -> None:
         _say(f"{coded.data.path}: used, but suspicious", warnings[i], coded.out_dir / WARNINGS)
         if not stops:
             _say(f"{coded.data.path}: left out", bad[i], coded.out_dir / LEFT_OUT)
-            for side in coded.data.audio:
-                write_scp(coded, side, records[i])
+            write_scps(coded)
     if stops:
         listing = "\n".join(_describe(coded, items) for coded, items in zip(sets, bad) if items)
         raise ValueError(f"bad items in {sum(map(bool, bad))} of {len(sets)} sets.\n{listing}\n{_advise(sets, bad, skipped, skip_bad)}")
+
+
+def read_records(coded: CodedSet) -> Iterator[dict]:
+    """Give what was noted of each shard; one at a time, since together they name every utterance."""
+    for number in range(len(coded)):
+        yield json.loads(record_path(coded.out_dir, number).read_text(encoding="utf-8"))
 
 
 def _say(what: str, items: list[BadItem], listed: Path) -> None:
@@ -245,7 +274,12 @@ def _say(what: str, items: list[BadItem], listed: Path) -> None:
 
 
 def _may_go_on(coded: CodedSet, items: list[BadItem]) -> bool:
-    return coded.may_shrink and bool(set(coded.data.ids) - ids_of(items))
+    return coded.may_shrink and not _is_emptied(coded, items)
+
+
+def _is_emptied(coded: CodedSet, items: list[BadItem]) -> bool:
+    bad = ids_of(items)
+    return all(key in bad for key in coded.data.ids)
 
 
 def _describe(coded: CodedSet, items: list[BadItem]) -> str:
@@ -258,16 +292,30 @@ def _advise(sets: list[CodedSet], bad: list[list[BadItem]], skipped: int, skip_b
     advice = "Mend them or take them out of the data directories, and give the same command again: only their shards are coded again."
     if skipped > skip_bad:
         advice += f" Or go on without those of the training sets: --skip_bad {skipped} (now {skip_bad})."
-    emptied = [str(coded.data.path) for coded, items in zip(sets, bad) if not set(coded.data.ids) - ids_of(items)]
+    emptied = [str(coded.data.path) for coded, items in zip(sets, bad) if _is_emptied(coded, items)]
     return advice + (f" Nothing would be left of {', '.join(emptied)}." if emptied else "")
 
 
-def write_scp(coded: CodedSet, side: str, records: list[dict]) -> None:
-    """Write `codes.<side>.scp` from the shards' records, and remove archives of an older, longer set."""
-    with atomic_write(coded.out_dir / f"codes.{side}.scp") as stream:
-        for shard, record in zip(coded.shards, records):
-            stream.writelines(f"{key} {shard.ark(side)}:{offset}\n" for key, offset in record["offsets"][side].items())
-    current = {shard.ark(side) for shard in coded.shards} | {shard.record for shard in coded.shards}
-    for path in [*coded.out_dir.glob(f"codes.{side}.*.ark"), *coded.out_dir.glob(".codes.*.json")]:
+def write_scps(coded: CodedSet) -> None:
+    """Write `codes.<side>.scp` of each side from the shards' records, and remove archives of an older, longer set."""
+    with ExitStack() as stack:
+        streams = {side: stack.enter_context(atomic_write(coded.out_dir / f"codes.{side}.scp")) for side in coded.data.audio}
+        for number, record in enumerate(read_records(coded)):
+            for side, stream in streams.items():
+                ark = ark_path(coded.out_dir, side, number)
+                stream.writelines(f"{key} {ark}:{offset}\n" for key, offset in record["offsets"][side].items())
+    current = {record_path(coded.out_dir, number) for number in range(len(coded))}
+    current |= {ark_path(coded.out_dir, side, number) for side in coded.data.audio for number in range(len(coded))}
+    for path in [*coded.out_dir.glob("codes.*.*.ark"), *coded.out_dir.glob(".codes.*.json")]:
         if path not in current:
             path.unlink()
+
+
+def record_path(out_dir: Path, number: int) -> Path:
+    """Return the place of what is noted of a shard."""
+    return out_dir / f".codes.{number}.json"
+
+
+def ark_path(out_dir: Path, side: str, number: int) -> Path:
+    """Return the place of a shard's archive."""
+    return out_dir / f"codes.{side}.{number}.ark"

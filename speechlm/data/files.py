@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Iterable, Iterator
 
@@ -73,13 +74,40 @@ def remove_abandoned(folder: str | Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def file_digest(path: str | Path) -> str:
-    """Return the sha256 (hex) of a file's content; raise ValueError if it is missing."""
+def index_path(path: str | Path) -> Path:
+    """Return the place of the index of a big file (`speechlm.data.index`): beside it."""
+    return Path(f"{path}.index")
+
+
+def index_head(path: str | Path) -> dict | None:
+    """Return what the first line of a file's index says; None if there is no index, or it is damaged or of another file."""
     try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        with open(index_path(path), "rb") as stream:
+            head, start = json.loads(stream.readline(1 << 20)), stream.tell()
+        whole = head.pop("check") == settings_digest(head)
+        return head | {"start": start} if whole and (head["size"], head["mtime_ns"]) == _stamp(path) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _stamp(path: str | Path) -> tuple[int, int]:
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the sha256 (hex) of a file's content, from its index if it has one; raise ValueError if it is missing."""
+    try:
+        head = index_head(path)
+        return head["sha256"] if head else _digest(path, _stamp(path))
     except FileNotFoundError:
         raise ValueError(f"{path}: not found. Run the stage that writes it first.") from None
+
+
+@cache
+def _digest(path: str | Path, _stamp: tuple[int, int]) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def settings_digest(settings: dict) -> str:
@@ -97,9 +125,7 @@ def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str |
     `out_dir`: "text", "wav/*.wav".
     """
     out_dir, outputs = Path(out_dir), list(outputs)
-    record_path = out_dir / f".done.{name}.json"
-    record = {"settings": settings, "inputs": {str(p): file_digest(p) for p in inputs}}
-    record = json.loads(json.dumps(record)) | {"outputs": sizes(out_dir, outputs)}
+    record_path, record = _record_path(out_dir, name), _record(out_dir, settings, inputs, outputs)
     if record_path.exists():
         changed = _differences(json.loads(record_path.read_text(encoding="utf-8")), record)
         if not changed:
@@ -115,6 +141,22 @@ def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str |
     assert not missing, f"{name}: wrote no {', '.join(missing)} in {out_dir}"
     with atomic_write(record_path) as stream:
         json.dump(record, stream, indent=1, sort_keys=True)
+
+
+def is_complete(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str | Path], outputs: Iterable[str]) -> bool:
+    """Tell whether `stage` would find nothing to do, changing nothing."""
+    path = _record_path(Path(out_dir), name)
+    record = _record(Path(out_dir), settings, inputs, outputs)
+    return path.exists() and not _differences(json.loads(path.read_text(encoding="utf-8")), record)
+
+
+def _record_path(out_dir: Path, name: str) -> Path:
+    return out_dir / f".done.{name}.json"
+
+
+def _record(out_dir: Path, settings: dict, inputs: Iterable[str | Path], outputs: Iterable[str]) -> dict:
+    record = {"settings": settings, "inputs": {str(p): file_digest(p) for p in inputs}}
+    return json.loads(json.dumps(record)) | {"outputs": sizes(out_dir, outputs)}
 
 
 def sizes(folder: Path, patterns: Iterable[str]) -> dict[str, list[int]]:

@@ -11,12 +11,19 @@ nothing that a corpus says reaches a shell. The order of the lines does not matt
 """
 
 import re
+from array import array
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import groupby, repeat
+from operator import itemgetter
 from pathlib import Path
-from typing import Iterable, Mapping
+
+import numpy as np
 
 from speechlm.data.audio import AudioError, Span, check_header
+from speechlm.data.entries import Data, Entries, line_at, line_numbers, lines_of, open_data, sort_entries
 from speechlm.data.files import atomic_write
 from speechlm.data.items import BadItem, Problem, group, ids_of, printable, shorten
 
@@ -32,7 +39,7 @@ LONGEST_SEC = 1e7  # of a recording: four months; keeps sample numbers exact
 class Table:
     """A scanned `id value` file: the entries that are right, and what is wrong with the others."""
 
-    entries: dict[str, str] = field(default_factory=dict)
+    entries: Entries = field(default_factory=Entries)
     bad: list[BadItem] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -42,14 +49,14 @@ class DataDir:
     """A directory with all its mistakes.
 
     `ids` (sorted) are right in every file; `bad` says what is wrong with the others, `problems` what is wrong with whole files.
-    `texts` and `audio` are by side, then by id; they may hold ids that are bad elsewhere.
+    `texts` and `audio` are by side, then by id; they may hold ids that are bad elsewhere. All but `ids` and `bad` stays in the files.
     """
 
     path: Path
     sides: list[str]
-    texts: dict[str, dict[str, str]]
-    audio: dict[str, dict[str, Span]]
-    speakers: dict[str, str]
+    texts: dict[str, Mapping[str, str]]
+    audio: dict[str, Mapping[str, Span]]
+    speakers: Mapping[str, str]
     ids: list[str]
     bad: list[BadItem]
     problems: list[Problem]
@@ -68,29 +75,48 @@ def scan_table(path: str | Path, may_be_empty: bool = False) -> Table:
     if not path.is_file():
         table.problems.append(Problem(str(path), "no such file", "one line `id value` per utterance", mend))
         return table
-    seen = set()
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
+    data, starts, bad, previous = open_data(path), array("q"), [], b""
+    in_order = True
+    for offset, raw in lines_of(data):
         if raw:
-            _scan_line(f"line {number}", raw, may_be_empty, seen, table, str(path))
-    if not seen:
+            key, value, kind = _read_line(raw, may_be_empty)
+            if kind:
+                bad.append((offset, key, kind))
+                continue
+            starts.append(offset + raw.index(encoded := key.encode()))
+            in_order, previous = in_order and previous < encoded, encoded
+    twice = []
+    table.entries = Entries(data, np.frombuffer(starts, np.int64))
+    if not in_order:
+        table.entries, twice = sort_entries(data, starts)
+    if not starts and not bad:
         table.problems.append(Problem(str(path), "an empty file", "at least one utterance", f"delete it and {mend}"))
+    _note_bad_lines(table, data, bad, twice, str(path))
     return table
 
 
-def _scan_line(line: str, raw: bytes, may_be_empty: bool, seen: set[str], table: Table, path: str) -> None:
-    """Add one line to a table's entries, or to what is bad. Of a duplicate id no line is right."""
+def _read_line(raw: bytes, may_be_empty: bool) -> tuple[str, str, str]:
+    """Return id, value, and what is wrong with the line ("" for nothing)."""
     text = raw.decode("utf-8", "backslashreplace")
     key, value = (re.split(r"[ \t]+", text.strip(" \t\r"), maxsplit=1) + [""])[:2]
-    kind = _line_fault(raw, key, value, may_be_empty)
-    key = key if ID_PATTERN.fullmatch(key) else printable(key) or line
-    if key in seen:
-        table.entries.pop(key, None)
-        kind = kind or "duplicate id"
-    seen.add(key)
-    if kind:
-        table.bad.append(BadItem(key, kind, path, f"{line}: {printable(text)}"))
-    else:
-        table.entries[key] = value
+    return key, value, _line_fault(raw, key, value, may_be_empty)
+
+
+def _note_bad_lines(table: Table, data: Data, bad: list[tuple[int, str, str]], twice: list[list[int]], path: str) -> None:
+    """Add bad lines (offset, id, kind), and lines of an id that occurs twice (offsets), to what is bad. Of a duplicate id no line is right."""
+    first_bad = {key: offset for offset, key, _ in reversed(bad)}
+    places = [place for key in first_bad if (place := table.entries.place(key)) is not None]
+    groups = twice + [[table.entries.offset(place)] for place in places]
+    table.entries = table.entries.without(places)
+    for group_of_id in groups:
+        key = _read_line(line_at(data, group_of_id[0]), True)[0]
+        first = min(group_of_id[0], first_bad.get(key, group_of_id[0]))
+        bad += [(offset, key, "duplicate id") for offset in group_of_id if offset != first]
+    bad.sort()
+    for (offset, key, kind), number in zip(bad, line_numbers(data, [offset for offset, _, _ in bad])):
+        name = key if ID_PATTERN.fullmatch(key) else printable(key) or f"line {number}"
+        text = line_at(data, offset).decode("utf-8", "backslashreplace")
+        table.bad.append(BadItem(name, kind, path, f"line {number}: {printable(text)}"))
 
 
 def _line_fault(raw: bytes, key: str, value: str, may_be_empty: bool) -> str:
@@ -105,8 +131,8 @@ def _line_fault(raw: bytes, key: str, value: str, may_be_empty: bool) -> str:
     return "" if may_be_empty or value.strip() else "empty"
 
 
-def read_table(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
-    """Return {id: value} of a Kaldi file in file order; raise ValueError naming every bad line."""
+def read_table(path: str | Path, may_be_empty: bool = False) -> Mapping[str, str]:
+    """Return {id: value} of a Kaldi file, sorted by id; raise ValueError naming every bad line."""
     table = scan_table(path, may_be_empty)
     if problems := table.problems + group(table.bad):
         raise ValueError("\n".join(str(p) for p in problems))
@@ -148,39 +174,60 @@ def side_path(data_dir: str | Path, stem: str, side: str) -> Path:
     return with_suffix if with_suffix.is_file() else Path(data_dir) / stem
 
 
-def read_text(data_dir: str | Path, side: str) -> dict[str, str]:
+def read_text(data_dir: str | Path, side: str) -> Mapping[str, str]:
     """Return {utterance id: transcript} of one language."""
     return read_table(side_path(data_dir, "text", side))
 
 
-def read_audio(data_dir: str | Path, side: str) -> dict[str, Span]:
+class Spans(Mapping[str, Span]):
+    """{utterance id: where its audio is}, of wav.scp, or of the `segments` that cut its recordings."""
+
+    def __init__(self, recordings: Mapping[str, str], segments: Entries | None = None):
+        self._recordings, self._segments = recordings, segments
+
+    def __len__(self) -> int:
+        return len(self._recordings if self._segments is None else self._segments)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._recordings if self._segments is None else self._segments)
+
+    def __getitem__(self, key: str) -> Span:
+        return Span(self._recordings[key]) if self._segments is None else _segment(self._segments[key], self._recordings)
+
+
+def read_audio(data_dir: str | Path, side: str) -> Mapping[str, Span]:
     """Return {utterance id: where its audio is} of one language, through `segments` if there are any."""
     recordings = read_table(side_path(data_dir, "wav.scp", side))
     segments_path = side_path(data_dir, "segments", side)
     if not segments_path.is_file():
-        return {key: Span(path) for key, path in recordings.items()}
+        return Spans(recordings)
     spans, bad = _read_segments(segments_path, read_table(segments_path), recordings)
     if bad:
         raise ValueError("\n".join(str(p) for p in group(bad)))
     return spans
 
 
-def _read_segments(path: Path, entries: Mapping[str, str], recordings: Mapping[str, str]) -> tuple[dict[str, Span], list[BadItem]]:
-    spans, bad = {}, []
-    for key, value in entries.items():
+def _segment(value: str, recordings: Mapping[str, str]) -> Span:
+    """Return the span of a line of `segments`; ValueError or KeyError if it is wrong."""
+    recording, start, end = value.split()
+    span = Span(recordings[recording], float(start), float(end))
+    if not 0 <= span.start_sec < span.end_sec < LONGEST_SEC:
+        raise ValueError
+    return span
+
+
+def _read_segments(path: Path, entries: Entries, recordings: Mapping[str, str]) -> tuple[Spans, list[BadItem]]:
+    places, bad = [], []
+    for place, (key, value) in enumerate(entries.items()):
         try:
-            recording, start, end = value.split()
-            span = Span(recordings[recording], float(start), float(end))
-            if not 0 <= span.start_sec < span.end_sec < LONGEST_SEC:
-                raise ValueError
+            _segment(value, recordings)
         except (ValueError, KeyError):
+            places.append(place)
             bad.append(BadItem(key, "bad segment", str(path), printable(value)))
-        else:
-            spans[key] = span
-    return spans, bad
+    return Spans(recordings, entries.without(places)), bad
 
 
-def read_speakers(data_dir: str | Path) -> dict[str, str]:
+def read_speakers(data_dir: str | Path) -> Mapping[str, str]:
     """Return {utterance id: speaker}; empty for a directory without `utt2spk` (a text-only set)."""
     path = Path(data_dir) / "utt2spk"
     return read_table(path) if path.is_file() else {}
@@ -224,11 +271,10 @@ def scan_data_dir(data_dir: str | Path, lang: str | None = None) -> DataDir:
         if (path := side_path(data_dir, "wav.scp", side)) in tables:
             audio[side], faults = _scan_audio(tables, path, side_path(data_dir, "segments", side))
             bad += faults
-    keyed = _keyed(tables, data_dir, sides)
-    bad += _missing_ids(keyed)
-    ids = sorted(set().union(*(table.entries for table in keyed.values())) - ids_of(bad))
+    missing, ids = _compare_ids(_keyed(tables, data_dir, sides), ids_of(bad))
+    bad += missing
     texts = {side: tables[path].entries for side in sides if (path := side_path(data_dir, "text", side)) in tables}
-    speakers = tables[data_dir / "utt2spk"].entries if data_dir / "utt2spk" in tables else {}
+    speakers = tables[data_dir / "utt2spk"].entries if data_dir / "utt2spk" in tables else Entries()
     problems = [problem for table in tables.values() for problem in table.problems]
     return DataDir(data_dir, sides, texts, audio, speakers, ids, sorted(set(bad)), problems)
 
@@ -273,10 +319,12 @@ def _files_of(data_dir: Path, sides: Iterable[str]) -> list[Path]:
 
 def _drop_bad_values(path: Path, table: Table) -> None:
     """Move the entries whose value is wrong for their file to what is bad."""
-    for key, value in list(table.entries.items()):
+    places = []
+    for place, (key, value) in enumerate(table.entries.items()):
         if kind := _value_fault(path.name, value):
             table.bad.append(BadItem(key, kind, str(path), printable(value)))
-            del table.entries[key]
+            places.append(place)
+    table.entries = table.entries.without(places)
 
 
 def _value_fault(name: str, value: str) -> str:
@@ -289,10 +337,10 @@ def _value_fault(name: str, value: str) -> str:
     return "bad id" if name == "utt2spk" and not ID_PATTERN.fullmatch(value) else ""
 
 
-def _scan_audio(tables: dict[Path, Table], wav_scp: Path, segments: Path) -> tuple[dict[str, Span], list[BadItem]]:
+def _scan_audio(tables: dict[Path, Table], wav_scp: Path, segments: Path) -> tuple[Spans, list[BadItem]]:
     if segments in tables:
         return _read_segments(segments, tables[segments].entries, tables[wav_scp].entries)
-    return {key: Span(path) for key, path in tables[wav_scp].entries.items()}, []
+    return Spans(tables[wav_scp].entries), []
 
 
 def _keyed(tables: dict[Path, Table], data_dir: Path, sides: Iterable[str]) -> dict[Path, Table]:
@@ -301,14 +349,20 @@ def _keyed(tables: dict[Path, Table], data_dir: Path, sides: Iterable[str]) -> d
     return {path: table for path, table in tables.items() if path not in segmented and not table.problems}
 
 
-def _missing_ids(keyed: dict[Path, Table]) -> list[BadItem]:
-    seen = {path: set(table.entries) | ids_of(table.bad) for path, table in keyed.items()}
-    everything, bad = set().union(*seen.values()), []
-    for path, keys in seen.items():
-        for key in everything - keys:
-            others = ", ".join(sorted(other.name for other in seen if key in seen[other]))
-            bad.append(BadItem(key, "missing in a file", str(path), f"no line here, but in {others}"))
-    return bad
+def _compare_ids(keyed: dict[Path, Table], bad_ids: set[str]) -> tuple[list[BadItem], list[str]]:
+    """Go through all tables together, in the order of their ids; return what is missing where, and the ids that are right everywhere."""
+    paths, bad, good = list(keyed), [], []
+    streams = [zip(merge(table.entries, sorted(ids_of(table.bad))), repeat(i)) for i, table in enumerate(keyed.values())]
+    for key, found in groupby(merge(*streams), key=itemgetter(0)):
+        there = {i for _, i in found}
+        if len(there) < len(paths):
+            others = ", ".join(sorted(paths[i].name for i in there))
+            bad += [
+                BadItem(key, "missing in a file", str(p), f"no line here, but in {others}") for i, p in enumerate(paths) if i not in there
+            ]
+        elif key not in bad_ids:
+            good.append(key)
+    return bad, good
 
 
 def _check_spk2utt(data: DataDir) -> list[Problem]:

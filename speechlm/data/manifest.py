@@ -3,18 +3,26 @@
     {"id": "v1-0007", "speaker": "v1", "text": {"en": "...", "es": "..."}, "codes": {"en": ["codes.en.0.ark:1234", 55], ...}}
 
 `codes` names, per language, where in which Kaldi archive (beside the manifest) the codes_TK begin, and T.
-A text-only set has "codes": {} . Lines are sorted by id. An utterance that the set's `prompts` lists has "prompt", the id of the utterance whose
-voice it is to be synthesised in.
+A text-only set has "codes": {} . Lines are sorted by id. An utterance that the set's `prompts` lists has "prompt", the id of the
+utterance whose voice it is to be synthesised in. Lines are parsed when they are asked for; what concerns all of them stands in
+the index beside the file (`speechlm.data.index`).
 """
 
 import json
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 import kaldiio.matio
 import numpy as np
 
 from speechlm.data.files import atomic_write
+from speechlm.data.index import IndexBuilder, make_index, read_index, write_index
 from speechlm.data.items import LEFT_OUT, group, ids_of, read_items, shorten
 from speechlm.data.kaldi import DataDir, read_prompts, read_table, scan_data_dir
 
@@ -41,18 +49,129 @@ class Record:
     prompt: str = ""
 
 
-def load_manifest(path: str | Path) -> list[Record]:
-    """Return the records of a manifest in file order; raise ValueError naming the line that is wrong."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file. Write it: python -m speechlm.bin.manifest --data data/<set> --codes {path.parent}")
-    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")  # not splitlines, which also ends a line at U+2028 in a text
-    records = [_parse(f"{path}:{number}", line, path.parent) for number, line in enumerate(lines, start=1) if lines != [b""]]
-    if not records:
-        raise ValueError(f"{path}: no utterances. Delete it and run: python -m speechlm.bin.manifest")
-    if len({r.id for r in records}) < len(records):
-        raise ValueError(f"{path}: an id occurs twice. Delete it and run: python -m speechlm.bin.manifest")
-    return records
+class _Manifest:
+    """One manifest: its index, and its lines by number."""
+
+    def __init__(self, path: Path):
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file. Write it: python -m speechlm.bin.manifest --data data/<set> --codes {path.parent}")
+        self.path, self._file = path, open(path, "rb", buffering=0)
+        self.index = read_index(path)
+        if self.index is None:
+            with _mend(path):
+                self.index = make_index(path, self._count)
+        self.offsets = self.index["offset"]
+
+    def _count(self, builder: IndexBuilder, number: int, line: bytes) -> None:
+        record = _parse(f"{self.path}:{number}", line, self.path.parent)
+        builder.add(line, record.id, record.speaker, record.text, {lang: ref.frames for lang, ref in record.codes.items()})
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: int) -> Record:
+        start, end = self.offsets[number : number + 2].tolist()
+        line = os.pread(self._file.fileno(), end - start, start)  # also in forked processes, and not counted as their memory
+        return _parse(f"{self.path}:{number + 1}", line, self.path.parent)
+
+    def __iter__(self) -> Iterator[Record]:
+        with open(self.path, "rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                yield _parse(f"{self.path}:{number}", line, self.path.parent)
+
+    def has(self, kind: str, lang: str) -> np.ndarray:
+        """Tell of each utterance whether it has the `kind` (text or codes) in `lang`: bool [N]."""
+        found = self.index.get(f"{'text' if kind == 'text' else 'frames'}.{lang}")
+        if found is None:
+            return np.zeros(len(self), bool)
+        return found if kind == "text" else found >= 0
+
+    def of_voice(self, speaker: str, lang: str) -> np.ndarray:
+        """Return the numbers of a speaker's utterances with codes in `lang`."""
+        if f"voice.{lang}" not in self.index:
+            return np.zeros(0, np.int32)
+        names, starts = self.index["name"], self.index["name_start"]
+        wanted, bounds = speaker.encode("utf-8", "surrogatepass"), self.index[f"voice_start.{lang}"]
+        place = bisect_left(range(len(starts) - 1), wanted, key=lambda i: names[starts[i] : starts[i + 1]].tobytes())
+        if place == len(starts) - 1 or names[starts[place] : starts[place + 1]].tobytes() != wanted:
+            return np.zeros(0, np.int32)
+        return self.index[f"voice.{lang}"][bounds[place] : bounds[place + 1]]
+
+
+class Records(Sequence[Record]):
+    """The utterances of several manifests, one after the other; each is parsed when it is asked for."""
+
+    def __init__(self, manifests: list[_Manifest]):
+        self._manifests = manifests
+        self._starts = [0, *accumulate(map(len, manifests))]
+        self._complete: dict[frozenset, Sequence[int]] = {}
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, number: int) -> Record:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        which = bisect_right(self._starts, number) - 1
+        return self._manifests[which][number - self._starts[which]]
+
+    def __iter__(self) -> Iterator[Record]:
+        for manifest in self._manifests:
+            yield from manifest
+
+    def complete(self, parts: Iterable[tuple[str, str]]) -> Sequence[int]:
+        """Return the numbers of the utterances that have all parts: (text or codes, language). Four bytes each, none if all have them."""
+        wanted = frozenset(parts)
+        if wanted not in self._complete:
+            has = np.concatenate([np.logical_and.reduce([m.has(*part) for part in wanted]) for m in self._manifests])
+            self._complete[wanted] = range(len(self)) if has.all() else np.flatnonzero(has).astype(np.int32)
+        return self._complete[wanted]
+
+    def frames(self) -> int:
+        """Return how many frames of codes there are in all."""
+        lengths = [values for m in self._manifests for name, values in m.index.items() if name.startswith("frames.")]
+        return sum(int(values[values > 0].sum(dtype=np.int64)) for values in lengths)
+
+    def of_voice(self, speaker: str, lang: str) -> "Voice":
+        """Return the utterances of a speaker with codes in `lang`."""
+        return Voice(self._manifests, [manifest.of_voice(speaker, lang) for manifest in self._manifests])
+
+
+@dataclass
+class Voice(Sequence[Record]):
+    """The utterances of one speaker: their numbers in each manifest."""
+
+    manifests: list[_Manifest]
+    numbers: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.numbers))
+
+    def __getitem__(self, place: int) -> Record:
+        for manifest, numbers in zip(self.manifests, self.numbers, strict=True):
+            if place < len(numbers):
+                return manifest[int(numbers[place])]
+            place -= len(numbers)
+        raise IndexError(place)
+
+
+def load_manifest(*paths: str | Path) -> Records:
+    """Return the records of one or more manifests in file order.
+
+    A manifest without its index is read once, and ValueError names the line that is wrong; one that has it is opened in no time.
+    """
+    return Records([_Manifest(Path(path)) for path in paths])
+
+
+@contextmanager
+def _mend(path: Path) -> Iterator[None]:
+    """Add to what is wrong with a whole manifest where it is, and the command that mends it."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: {error}. Delete it and run: python -m speechlm.bin.manifest") from None
 
 
 def _parse(where: str, line: bytes, folder: Path) -> Record:
@@ -69,11 +188,16 @@ def _parse(where: str, line: bytes, folder: Path) -> Record:
 
 def _parse_ref(folder: Path, place: str, frames: int) -> CodesRef:
     ark, _, offset = place.rpartition(":")
+    if not isinstance(frames, int) or not 0 <= frames < 2**31 or not (offset.isascii() and offset.isdigit()):
+        raise ValueError(f"place {place!r} and length {frames!r} are not name:offset and a whole number")
+    return CodesRef(_beside(folder, ark), int(offset), frames)
+
+
+@lru_cache(1 << 16)  # archives
+def _beside(folder: Path, ark: str) -> Path:
     if not ark or Path(ark).name != ark:
         raise ValueError(f"archive {ark!r} is not beside the manifest")
-    if not isinstance(frames, int) or not (offset.isascii() and offset.isdigit()):
-        raise ValueError(f"place {place!r} and length {frames!r} are not name:offset and a whole number")
-    return CodesRef(folder / ark, int(offset), frames)
+    return folder / ark
 
 
 def read_codes(ref: CodesRef) -> np.ndarray:
@@ -107,8 +231,8 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
     return codes_TK
 
 
-def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None = None) -> list[dict]:
-    """Return the manifest's lines (dicts) of a data directory whose codes, if it has audio, are in `codes_dir`.
+def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None = None) -> Iterator[dict]:
+    """Give the manifest's lines (dicts) of a data directory whose codes, if it has audio, are in `codes_dir`, one after the other.
 
     What stands in `codes_dir/left_out.tsv` is not in it. Raises ValueError naming all other utterances that are bad or
     have no codes: none is skipped silently.
@@ -123,7 +247,7 @@ def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None
         _require_all(codes_dir / f"codes.{side}.scp", ids, table)
     _require_codes(data, codes_dir, codes)
     prompts = _prompts(data, set(ids))
-    return [
+    return (
         {
             "id": key,
             "speaker": data.speakers.get(key, ""),
@@ -132,7 +256,7 @@ def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None
         }
         | ({"prompt": prompts[key]} if key in prompts else {})
         for key in ids
-    ]
+    )
 
 
 def _prompts(data: DataDir, ids: set[str]) -> dict[str, str]:
@@ -174,8 +298,15 @@ def _locate(scp: Path, place: str) -> list:
         raise ValueError(f"{scp}: {error}") from None
 
 
-def write_manifest(path: str | Path, lines: list[dict]) -> None:
-    """Write manifest lines, whole or not at all."""
-    with atomic_write(path) as stream:
-        for line in lines:
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+def write_manifest(path: str | Path, lines: Iterable[dict]) -> None:
+    """Write manifest lines, whole or not at all, and the index beside them; the lines may be more than fit into memory."""
+    path, builder = Path(path), IndexBuilder()
+    with _mend(path):
+        with atomic_write(path, "wb") as stream:
+            for fields in lines:
+                line = json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+                frames = {lang: length for lang, (_, length) in fields["codes"].items()}
+                builder.add(line, fields["id"], fields["speaker"], fields["text"], frames)
+                stream.write(line)
+            arrays = builder.arrays()
+        write_index(path, arrays, builder.sha256.hexdigest())

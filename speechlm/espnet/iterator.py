@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from speechlm.espnet.mixture import Draw, Mixture, Packer, Plan
 from speechlm.espnet.signals import ignore_in_worker
-from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex
+from speechlm.tasks.examples import ExampleBuilder, Item, Items, PromptIndex
 from speechlm.tokens.sequence import Sequence
 
 Batch = dict[str, torch.Tensor]
@@ -20,7 +20,7 @@ Batch = dict[str, torch.Tensor]
 class Corpus:
     """The examples of all tasks, by task name and index."""
 
-    def __init__(self, items: dict[str, list[Item]], prompts: PromptIndex, builder: ExampleBuilder, condition_weight: float):
+    def __init__(self, items: dict[str, Items], prompts: PromptIndex, builder: ExampleBuilder, condition_weight: float):
         self._items, self._prompts, self._builder, self._condition_weight = items, prompts, builder, condition_weight
 
     def sizes(self) -> dict[str, int]:

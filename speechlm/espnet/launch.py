@@ -1,4 +1,4 @@
-"""Several processes on one machine, one per GPU (or on CPU), started, watched and ended together.
+"""The processes of one machine, one per GPU (or on CPU), started, watched and ended together; with several machines, see nodes.py.
 
 ESPnet's own launcher passes on no signal and doesn't notice a process that hangs. A process that dies or hangs here ends
 all of them, with its rank named, so that the same command can go on from the last checkpoint.
@@ -17,15 +17,14 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
-from espnet2.train.distributed_utils import free_port
 
+from speechlm.espnet import nodes as group
+from speechlm.espnet.nodes import AGAIN, GRACE_SEC, STARTED, End, Nodes, Row, ending
 from speechlm.espnet.signals import STOPPING, exit_at_once
 
-GRACE_SEC = 5.0  # for the others to end by themselves, when one has ended
 INTERRUPTED = [128 + number for number in STOPPING]
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SHOW_STACK = signal.SIGUSR2  # makes a rank print where it is
-STARTED, JOINED, MODEL_READY, DATA_READY = range(-4, 0)  # progress before the first step; steps count from 0
 
 _board = None  # shared by all ranks and the launcher: progress of each rank, moment by which each is due again, and its limit in seconds
 _rank = 0
@@ -46,19 +45,20 @@ def _due(limit_sec: float) -> float:
     return time.monotonic() + limit_sec if limit_sec else float("inf")
 
 
-def launch(work: Callable[[argparse.Namespace], None], args: argparse.Namespace, world: int) -> None:
-    """Run `work(args)` in `world` processes; return when all have succeeded.
+def launch(work: Callable[[argparse.Namespace], None], args: argparse.Namespace, nodes: Nodes) -> None:
+    """Run `work(args)` in the processes of this node; return when all, on all nodes, have succeeded.
 
     ValueError if one dies or hangs, or with the message of its own ValueError; SystemExit if a signal stopped them.
     """
     # A GPU can't be used in a forked process; without one, forking saves each process the imports (5 s).
     context = torch.multiprocessing.get_context("spawn" if args.ngpu else "fork")
-    board = context.Array("d", 3 * world, lock=False)
-    for rank in range(world):
+    board = context.Array("d", 3 * nodes.processes, lock=False)
+    for rank in range(nodes.processes):
         _note(board, rank, STARTED, args.start_sec)
     messages = context.SimpleQueue()
-    port = free_port()
-    ranks = [context.Process(target=_run_rank, args=(work, _rank_args(args, r, world, port), board, messages)) for r in range(world)]
+    leave = None if args.ngpu else nodes.close  # what a forked process inherits, a spawned one does not
+    parts = [(work, _rank_args(args, rank, nodes), rank, board, messages, leave) for rank in range(nodes.processes)]
+    ranks = [context.Process(target=_run_rank, args=part) for part in parts]
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a signal waits until everybody can deal with it
     try:
         for process in ranks:
@@ -66,24 +66,27 @@ def launch(work: Callable[[argparse.Namespace], None], args: argparse.Namespace,
         for number in STOPPING:
             signal.signal(number, lambda number, _frame: _send(ranks, number))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        reason = _watch(ranks, board)
+        end = _watch(ranks, board, messages, nodes)
     finally:
         for process in ranks:
             if process.pid:
                 process.kill()
                 process.join()
+        nodes.close()
         exit_at_once()
-    if reason:
-        raise ValueError(reason if messages.empty() else messages.get())
+    if end and end.status in INTERRUPTED:
+        raise SystemExit(end.status)
+    if end:
+        raise ValueError(end.reason)
 
 
-def _rank_args(args: argparse.Namespace, rank: int, world: int, port: int) -> argparse.Namespace:
-    """Return ESPnet's options of a process that was started from outside, with at most one GPU."""
+def _rank_args(args: argparse.Namespace, rank: int, nodes: Nodes) -> argparse.Namespace:
+    """Return ESPnet's options of a process that was started from outside, with at most one GPU; `rank` is counted on this node."""
     distributed = {
-        "dist_rank": rank,
-        "dist_world_size": world,
-        "dist_master_addr": "localhost",
-        "dist_master_port": port,
+        "dist_rank": nodes.first_rank + rank,
+        "dist_world_size": nodes.world,
+        "dist_master_addr": nodes.place.addr,
+        "dist_master_port": nodes.port,
         "dist_backend": args.dist_backend if args.ngpu else "gloo",
         "local_rank": rank if args.ngpu else None,
         "multiprocessing_distributed": False,
@@ -92,11 +95,13 @@ def _rank_args(args: argparse.Namespace, rank: int, world: int, port: int) -> ar
     return argparse.Namespace(**vars(args) | distributed)
 
 
-def _run_rank(work, args: argparse.Namespace, board, messages) -> None:
+def _run_rank(work, args: argparse.Namespace, rank: int, board, messages, leave) -> None:  # noqa: PLR0913
     global _board, _rank
-    _board, _rank = board, args.dist_rank
+    _board, _rank = board, rank
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed launcher leaves no process behind
     exit_at_once()
+    if leave:
+        leave()
     faulthandler.register(SHOW_STACK, all_threads=False)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     if not args.ngpu:
@@ -117,52 +122,51 @@ def _send(ranks: list, number: int) -> None:
                 os.kill(process.pid, number)
 
 
-def _watch(ranks: list, board) -> str | None:
-    """Wait until all have ended well (None), or one has died or hangs (the reason); SystemExit if they were interrupted."""
-    world = len(ranks)
+def _watch(ranks: list, board, messages, nodes: Nodes) -> End | None:
+    """Wait until all have ended well (None), or one has died or hangs, here or on another node."""
     while any(process.exitcode is None for process in ranks):
         wait([process.sentinel for process in ranks if process.exitcode is None], timeout=1.0)
-        ended = [process for process in ranks if process.exitcode not in (None, 0)]
-        if ended:
-            first = min(ended, key=lambda process: (process.exitcode >= 0, process.exitcode not in INTERRUPTED))
-            _end_others(ranks)
-            if first.exitcode in INTERRUPTED:
-                raise SystemExit(first.exitcode)
-            return f"rank {ranks.index(first)} of {world} {_ending(first.exitcode)}. {_AGAIN}"
-        if time.monotonic() > max(board[world : 2 * world]):
-            return _hanging(ranks, board)
-    return None
+        if any(process.exitcode for process in ranks):
+            return _end_all(ranks, nodes, _end_of(ranks, messages, nodes))
+        if end := nodes.exchange(_rows(ranks, board)):
+            return _end_all(ranks, nodes, end)
+    return nodes.finish()
 
 
-_AGAIN = "All processes were ended; the same command goes on from the last checkpoint."
-
-
-def _end_others(ranks: list) -> None:
-    """Let the other ranks end by themselves for a moment; the caller kills the rest."""
+def _end_all(ranks: list, nodes: Nodes, end: End) -> End:
+    """Agree with the other nodes on the reason, and let the ranks end by themselves for a moment; the caller kills the rest."""
+    end = nodes.settle(end)
+    for rank, process in enumerate(ranks if end.hang else []):
+        print(f"rank {nodes.first_rank + rank} is here:", file=sys.stderr, flush=True)
+        _send([process], SHOW_STACK)
+        time.sleep(0.3)  # so that each prints alone
     until = time.monotonic() + GRACE_SEC
-    while any(process.exitcode is None for process in ranks) and time.monotonic() < until:
+    while any(process.exitcode is None for process in ranks) and time.monotonic() < until and not end.hang:
         wait([process.sentinel for process in ranks if process.exitcode is None], timeout=0.5)
+    return end
 
 
-def _ending(exitcode: int) -> str:
-    return f"was killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with status {exitcode} (its error stands above)"
+def _end_of(ranks: list, messages, nodes: Nodes) -> End:
+    """Return why this node ends: the process that was killed, else one that was interrupted, else one that failed."""
+    ended = [process for process in ranks if process.exitcode]
+    first = min(ended, key=lambda process: (process.exitcode >= 0, process.exitcode not in INTERRUPTED))
+    if first.exitcode in INTERRUPTED:
+        return End(group.INTERRUPTED, "interrupted", first.exitcode)
+    if first.exitcode > 0 and not messages.empty():
+        return End(group.TOLD, messages.get())
+    order = group.LOST if first.exitcode < 0 else group.UNKNOWN
+    return End(order, f"rank {nodes.first_rank + ranks.index(first)} of {nodes.world} {ending(first.exitcode)}. {AGAIN}")
 
 
-def _hanging(ranks: list, board) -> str:
-    """Name the ranks that are stopped, else those that are behind (the others only wait for them), and let all show where they are."""
-    world = len(ranks)
-    progress, limits = board[:world], board[2 * world :]
-    stopped = [r for r, process in enumerate(ranks) if process.exitcode is None and _state(process.pid) in "TD"]
-    named = stopped or [r for r in range(world) if progress[r] == min(progress)]
-    _send(ranks, SHOW_STACK)
-    time.sleep(1.0)
-    option = "--hang_sec" if progress[named[0]] >= 0 else "--start_sec, for what comes before the first step"
-    return (
-        f"rank {' and '.join(map(str, named))} of {world} made no progress for {limits[named[0]]:.0f} s ({option}); "
-        f"where each rank was stands above. {_AGAIN}"
-    )
+def _rows(ranks: list, board) -> list[Row]:
+    world, now = len(ranks), time.monotonic()
+    stopped = [process.exitcode is None and _state(process.pid) in "TD" for process in ranks]
+    return [Row(int(board[r]), board[world + r] - now, board[2 * world + r], stopped[r]) for r in range(world)]
 
 
 def _state(pid: int) -> str:
-    """Return the letter of a process's state (man proc): T is stopped, D waits for a device."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0].upper()
+    """Return the letter of a process's state (man proc): T is stopped, D waits for a device, X has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0].upper()
+    except OSError:
+        return "X"

@@ -4,6 +4,8 @@ Everything follows from a seed and a few counters, so the position in the data i
 run is, and does not depend on the number of loader workers or of processes.
 """
 
+import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechlm.tasks.examples import stable_hash
+
+ROUNDS = 6  # of the Feistel network
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,12 @@ class Draw:
 
 
 class Mixture:
-    """An endless stream of draws in which each task has exactly its share (weights need not sum to 1)."""
+    """An endless stream of draws in which each task has exactly its share (weights need not sum to 1).
+
+    The order of a task with more than LARGE items is computed place by place: no start waits for it, and it takes no memory.
+    """
+
+    LARGE = 2**20
 
     def __init__(self, sizes: dict[str, int], weights: dict[str, float], seed: int):
         self._tasks = sorted(name for name, weight in weights.items() if weight > 0)
@@ -46,13 +55,40 @@ class Mixture:
         number = self.drawn[task]
         self.drawn[task] += 1
         cycle, position = divmod(number, self._sizes[task])
-        return Draw(task, int(self._order(task, cycle)[position]), number)
+        return Draw(task, self._shuffled(task, cycle, position), number)
 
-    def _order(self, task: str, cycle: int) -> np.ndarray:
+    def _shuffled(self, task: str, cycle: int, position: int) -> int:
+        """Return what stands at a position of a task's order in one pass."""
+        size, key = self._sizes[task], stable_hash(self._seed, task, cycle)
+        if size > self.LARGE:
+            return shuffled(position, size, key)
         if self._orders.get(task, (None,))[0] != cycle:
-            rng = np.random.default_rng(stable_hash(self._seed, task, cycle))
-            self._orders[task] = cycle, rng.permutation(self._sizes[task])
-        return self._orders[task][1]
+            self._orders[task] = cycle, np.random.default_rng(key).permutation(size)
+        return int(self._orders[task][1][position])
+
+
+def shuffled(position: int, size: int, key: int) -> int:
+    """Return the image of a position in a permutation of `size` numbers, which is computed for this position alone.
+
+    A Feistel network over a rectangle of at least `size` places, whose two sides need not be powers of two; what falls
+    outside is sent through again. Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002.
+    """
+    width = math.isqrt(size - 1) + 1
+    height = -(-size // width)
+    while True:
+        column, row = position % width, position // width
+        for number in range(ROUNDS):
+            if number % 2:
+                row = (row + _scramble(key, number, column)) % height
+            else:
+                column = (column + _scramble(key, number, row)) % width
+        position = row * width + column
+        if position < size:
+            return position
+
+
+def _scramble(key: int, number: int, value: int) -> int:
+    return int.from_bytes(hashlib.blake2b(b"%d %d %d" % (key, number, value), digest_size=8).digest(), "big")
 
 
 Plan = list[list[Draw]]  # the draws of each row of a batch

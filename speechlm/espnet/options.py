@@ -111,8 +111,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start_sec", type=float, default=1200.0, help="the same for each part of a start: joining, model, data (0: never)"
     )
 
+    nodes = parser.add_argument_group("Several machines (under srun, with one task on each, none of these is needed)")
+    nodes.add_argument(
+        "--nodes",
+        "--num_nodes",
+        type=int,
+        default=1,
+        help="machines; each is given the same command, and starts --ngpu or --nproc processes",
+    )
+    nodes.add_argument("--node_rank", type=int, default=None, help="which of them this is, from 0")
+    nodes.add_argument("--master_addr", default=None, help="name or address of the first one")
+    nodes.add_argument("--master_port", type=int, default=None, help="a free port there, open to the others")
+
     estimate = parser.add_argument_group("Dry run (--dry_run true: what the training would take, nothing is trained or written)")
     estimate.add_argument("--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s")
     estimate.add_argument("--mfu", type=float, default=0.35, help="share of these FLOP/s that is assumed to be reached")
-    estimate.add_argument("--nodes", type=int, default=1, help="machines of --ngpu GPUs each; more than one only in a dry run")
     estimate.add_argument("--codec_shape", type=str_or_none, default=None, help="CODEBOOKSxCODES@RATE of a codec that is not here")

@@ -10,10 +10,11 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 
 from speechlm.codecs import load_codec
-from speechlm.data.manifest import Record, load_manifest
+from speechlm.data.manifest import Records, load_manifest
 from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
-from speechlm.espnet.launch import DATA_READY, JOINED, MODEL_READY, beat
+from speechlm.espnet.launch import beat
 from speechlm.espnet.model import SpeechLMTrainingModel
+from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
 from speechlm.espnet.options import add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
 from speechlm.model.folder import copy_llm_files, load_llm, load_model
@@ -135,16 +136,19 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
 
     `task_sets` restricts training, not validation, whose sets have other names.
     """
-    found: dict[str, list[Record]] = {name: load_manifest(Path(args.dump) / name / "manifest.jsonl") for name in sets}
-    records = [record for part in found.values() for record in part]
+
+    def load(names: list[str]) -> Records:
+        return load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in names))
+
+    records = load(sets)
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     items = {}
     for name in args.mixture:
         task = get_task(name)
         chosen = args.task_langs.get(name, langs)
         pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else directions(args)
-        used = sets_of_task(args, name, found) if training else found
-        items[name] = list_items(task, [record for set_ in used for record in found[set_]], pairs)
+        used = sets_of_task(args, name, sets) if training else sets
+        items[name] = list_items(task, records if used == sets else load(used), pairs)
     text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
     return Corpus(items, PromptIndex(records), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
 

@@ -1,14 +1,17 @@
 """From utterances to examples: which utterances a task can use, and the sequence of each."""
 
 import hashlib
-from collections import defaultdict
+from bisect import bisect_right
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
 from speechlm.data.codes import require_codec
-from speechlm.data.manifest import Record, read_codes
+from speechlm.data.manifest import Record, Records, read_codes
 from speechlm.tasks import Task
 from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.sequence import (
@@ -39,19 +42,38 @@ class Item:
         kind, side = part.split(":")
         return kind, self.src if side == "src" else self.tgt
 
-    def is_complete(self) -> bool:
-        """Does the utterance have every part that the task needs?"""
-        sides = map(self.side, self.task.parts)
-        return all(lang in (self.record.text if kind == "text" else self.record.codes) for kind, lang in sides)
+
+class Items(Many[Item]):
+    """The items of a task: the utterances that are complete, once for each pair of languages. Only numbers are kept."""
+
+    def __init__(self, task: Task, records: Records, pairs: list[tuple[str, str]]):
+        self._task, self._records, self._pairs = task, records, pairs
+        self._complete = [records.complete(_needs(task, src, tgt)) for src, tgt in pairs]
+        self._ends = list(accumulate(map(len, self._complete)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        which = bisect_right(self._ends, index)
+        number = self._complete[which][index - self._ends[which]]  # counted from the end, which is the same place
+        return Item(self._task, self._records[int(number)], *self._pairs[which])
 
 
-def list_items(task: Task, records: list[Record], pairs: list[tuple[str, str]]) -> list[Item]:
+def _needs(task: Task, src: str, tgt: str) -> list[tuple[str, str]]:
+    """Return what an utterance must have: (text or codes, language)."""
+    parts = [part.split(":") for part in task.parts]
+    return [("text" if kind == "text" else "codes", src if side == "src" else tgt) for kind, side in parts]
+
+
+def list_items(task: Task, records: Records, pairs: list[tuple[str, str]]) -> Items:
     """Return an item per record and language (task of one language) or translation pair, where it is complete."""
-    items = (Item(task, record, src, tgt) for src, tgt in pairs for record in records)
-    return [item for item in items if item.is_complete()]
+    return Items(task, records, pairs)
 
 
-def keep_listed(items: list[Item]) -> list[Item]:
+def keep_listed(items: Many[Item]) -> Many[Item]:
     """Return the items that a test set lists to be synthesised; all, if it lists none or the task has no voice prompt."""
     listed = [item for item in items if item.record.prompt and item.task.prompted]
     return listed or items
@@ -60,24 +82,24 @@ def keep_listed(items: list[Item]) -> list[Item]:
 class PromptIndex:
     """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed."""
 
-    def __init__(self, records: list[Record]):
-        self._by_voice: dict[tuple[str, str], list[Record]] = defaultdict(list)
-        listed = {record.prompt for record in records if record.prompt}
-        self._listed = {record.id: record for record in records if record.id in listed}
-        for record in records:
-            for lang in record.codes:
-                self._by_voice[record.speaker, lang].append(record)
+    def __init__(self, records: Records):
+        self._records = records
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        """Where each utterance is; needed only of a test set that lists prompts."""
+        return {record.id: place for place, record in enumerate(self._records)}
 
     def for_item(self, item: Item, number: int) -> Record | None:
         """Return the `number`-th prompt for an item, in the language that it speaks; None if its task has no prompt."""
         lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
         if lang and item.record.prompt:
-            return self._listed[item.record.prompt]
+            return self._records[self._place[item.record.prompt]]
         return self.find(item.record, lang, number) if lang else None
 
     def find(self, record: Record, lang: str, number: int) -> Record:
         """Return the `number`-th utterance (modulo) of the voice in `lang`, never `record` unless it is alone."""
-        others = self._by_voice[record.speaker, lang]
+        others = self._records.of_voice(record.speaker, lang)
         start = number % len(others)
         chosen = others[start]
         return others[(start + 1) % len(others)] if chosen.id == record.id else chosen

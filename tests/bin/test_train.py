@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from espnet2.train.distributed_utils import free_port
 from safetensors.torch import load_file, save_file
 
 from speechlm.tokens.text import load_text_tokenizer
@@ -106,6 +108,36 @@ def test_a_rank_that_dies_or_hangs_ends_the_run_and_it_goes_on(recipe):
         assert command.status == 1 and said in command.output, command.output[-2000:]
     assert train(recipe, "broken", *options).status == 0
     assert differences(recipe, "pair", "broken") == []
+
+
+def two_nodes(recipe: Path, out: str, *options: str) -> list[Command]:
+    """Start the training on two nodes of this machine, of one process each."""
+    place = ("--num_nodes", "2", "--master_addr", "127.0.0.1", "--master_port", str(free_port()))
+    return [Command(recipe, "train", *training(out, *place, "--node_rank", str(node), *options)) for node in (0, 1)]
+
+
+def test_two_nodes_learn_as_one_end_together_and_go_on(recipe):
+    """A launcher killed, a rank that hangs on the other node, a signal to one node only; then the result of two processes of one node."""
+    options = ("--hang_sec", "5", "--max_steps", "70")
+    undisturbed(recipe, "one_node", "--nproc", "2", *options)
+    log = recipe / "nodes/train.jsonl"
+    for step, victim, number, statuses, said in (
+        (3, "launcher", signal.SIGKILL, (1, -9), "node 1 (.*) has ended: its launcher was killed"),
+        (9, "rank", signal.SIGSTOP, (1, 1), "rank 1 of 2, on node 1 (.*), made no progress for 5 s"),
+        (15, "launcher", signal.SIGTERM, (143, 143), "interrupted by SIGTERM: step .* is saved"),
+    ):
+        first, second = two_nodes(recipe, "nodes", *options)
+        wait_for(log, f'"step": {step},', first)
+        os.kill(second.pid if victim == "launcher" else second.children()[0], number)
+        began = time.monotonic()
+        first.wait(40), second.wait(40)
+        assert (first.status, second.status) == statuses and time.monotonic() - began < 30, first.output[-2000:] + second.output[-2000:]
+        assert re.search(said.replace("(", r"\(").replace(")", r"\)"), first.output), first.output[-2000:]
+    for expected in ("", "already complete"):
+        first, second = two_nodes(recipe, "nodes", *options)
+        first.wait(60), second.wait(60)
+        assert first.status == second.status == 0 and expected in first.output, first.output[-2000:] + second.output[-2000:]
+    assert differences(recipe, "one_node", "nodes") == []
 
 
 @pytest.fixture

@@ -149,3 +149,31 @@ def test_a_text_only_set_is_checked_and_has_no_codes(codec_folder, tmp_path):
     (tmp_path / "data" / "text.en").write_text("a hello\nb x\tx\n")
     with pytest.raises(ValueError, match="control character"):
         code(tmp_path / "data", tmp_path / "dump", codec_folder)
+
+
+def test_parts_on_several_machines_give_the_same_bytes_and_the_last_run_codes_what_is_missing(
+    in_process, data_dir, codec_folder, tmp_path, capsys
+):
+    code(data_dir, tmp_path / "one", codec_folder)
+    (tmp_path / "many" / "data").mkdir(parents=True)
+    (tmp_path / "many" / "data" / ".codes.en.0.ark.x.part").touch()  # of a machine that died
+    for part in ((1, 3), (3, 3)):
+        code(data_dir, tmp_path / "many", codec_folder, part=part)
+    assert not list((tmp_path / "many" / "data").glob("*.scp"))
+    assert len(files_of(tmp_path / "many" / "data")) == 2
+    capsys.readouterr()
+    code(data_dir, tmp_path / "many", codec_folder)
+    assert "3 shards of en, 2 of them already complete" in capsys.readouterr().out
+    assert files_of(tmp_path / "many" / "data") == files_of(tmp_path / "one" / "data")
+    scps = [(tmp_path / name / "data" / "codes.en.scp").read_text() for name in ("one", "many")]
+    assert scps[0].replace("/one/", "/many/") == scps[1]
+    assert not list((tmp_path / "many" / "data").glob(".*.part"))
+
+
+def test_bad_recordings_of_all_parts_are_reported_together_at_the_end(in_process, data_dir, codec_folder, tmp_path):
+    for name in ("1", "6"):
+        (tmp_path / f"{name}.wav").unlink()
+    for part in ((1, 2), (2, 2)):
+        code(data_dir, tmp_path / "dump", codec_folder, part=part)
+    with pytest.raises(ValueError, match=r"(?s)2 bad items \(missing file 2\).*--skip_bad 2"):
+        code(data_dir, tmp_path / "dump", codec_folder)

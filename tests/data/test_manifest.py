@@ -1,11 +1,14 @@
 """The manifest: what is built is loaded back, codes included; nothing missing is skipped."""
 
+import hashlib
+import json
 import pickle
 
 import kaldiio
 import numpy as np
 import pytest
 
+from speechlm.data.files import file_digest
 from speechlm.data.kaldi import write_data_dir
 from speechlm.data.manifest import build_manifest, load_manifest, read_codes, write_manifest
 
@@ -31,7 +34,7 @@ def test_manifest_and_codes_read_back(one_set):
 
 def test_text_only_sets_have_no_codes(tmp_path):
     write_data_dir(tmp_path, {"text.es": {"s1": "hola"}, "text.en": {"s1": "hello"}})
-    assert build_manifest(tmp_path, tmp_path) == [{"id": "s1", "speaker": "", "text": {"en": "hello", "es": "hola"}, "codes": {}}]
+    assert list(build_manifest(tmp_path, tmp_path)) == [{"id": "s1", "speaker": "", "text": {"en": "hello", "es": "hola"}, "codes": {}}]
 
 
 def test_prompts_are_utterances_of_the_same_speaker(one_set):
@@ -71,3 +74,33 @@ def test_damaged_manifests_and_archives_are_refused(one_set):
     ref.ark.write_bytes(ref.ark.read_bytes()[: ref.offset] + b"PKL" + pickle.dumps(1))
     with pytest.raises(ValueError, match="neither a numpy nor a binary Kaldi matrix"):
         read_codes(ref)
+
+
+def test_a_manifest_written_by_other_means_is_indexed_and_damaged_indexes_are_made_again(one_set):
+    path = one_set / "dump/manifest.jsonl"
+    write_manifest(path, build_manifest(one_set / "data", one_set / "dump"))
+    index = path.with_name("manifest.jsonl.index")
+    written, ids = index.read_bytes(), [record.id for record in load_manifest(path)]
+    assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    for damage in (
+        index.unlink,
+        lambda: index.write_bytes(b"x"),
+        lambda: index.write_bytes(written[:-1]),
+        lambda: index.write_bytes(written[:-64] + b"\1" * 64),
+    ):
+        damage()
+        assert [record.id for record in load_manifest(path)] == ids and index.read_bytes() == written
+    path.write_text(path.read_text().splitlines()[1] + "\n")
+    assert [record.id for record in load_manifest(path)] == ids[1:]
+    assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_id_twice_is_refused(one_set):
+    path = one_set / "dump/manifest.jsonl"
+    lines = list(build_manifest(one_set / "data", one_set / "dump"))
+    with pytest.raises(ValueError, match="manifest.jsonl: an id occurs twice"):
+        write_manifest(path, lines + lines[:1])
+    assert not path.exists()
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines + lines[:1]))
+    with pytest.raises(ValueError, match="manifest.jsonl: an id occurs twice"):
+        load_manifest(path)

@@ -3,9 +3,10 @@
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
-from speechlm.espnet.mixture import Draw, Mixture, Packer
+from speechlm.espnet.mixture import Draw, Mixture, Packer, shuffled
 
 SIZES = {"asr": 30, "tts": 7}
 WEIGHTS = {"asr": 0.75, "tts": 0.25}
@@ -66,3 +67,26 @@ def test_a_task_without_examples_is_an_error():
 def test_rows_shorter_than_every_example_are_an_error():
     with pytest.raises(ValueError, match="Raise row_length"):
         packer(row_length=4).next_plan()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 97, 1000, 1024, 1025])
+def test_an_order_computed_place_by_place_is_a_permutation(size):
+    orders = [[shuffled(position, size, key) for position in range(size)] for key in (1, 2)]
+    assert [sorted(order) for order in orders] == [list(range(size))] * 2
+    assert size < 10 or orders[0] != orders[1]
+
+
+def test_an_order_computed_place_by_place_looks_random():
+    """Neighbours are as far from each other as in a random order (a third of the size), and no place is preferred."""
+    size = 10_007
+    order = np.array([shuffled(position, size, 5) for position in range(size)])
+    assert abs(np.abs(np.diff(order)).mean() / size - 1 / 3) < 0.01
+    assert abs(np.corrcoef(order, np.arange(size))[0, 1]) < 0.03
+
+
+def test_a_large_task_starts_at_once_and_small_ones_keep_their_order():
+    began, mixture = time.process_time(), Mixture({"asr": 10**12, "tts": 4}, WEIGHTS, seed=1)
+    draws = [mixture.draw() for _ in range(1000)]
+    assert time.process_time() - began < 1.0
+    assert len({draw.index for draw in draws if draw.task == "asr"}) == 750
+    assert [draw.index for draw in draws if draw.task == "tts"][:8] == [3, 2, 1, 0, 2, 0, 3, 1]

@@ -113,7 +113,7 @@ def make_code_readers(folder: Path) -> list[Reader]:
     import kaldiio
     import numpy as np
 
-    from speechlm.data import kaldi, manifest
+    from speechlm.data import files, kaldi, manifest
 
     data, dump = folder / "one", folder / "dump"
     kaldi.write_data_dir(data, {"text.en": {"a": "one", "b": "two"}, "wav.scp.en": {"a": "a", "b": "b"}, "utt2spk": {"a": "v", "b": "v"}})
@@ -126,14 +126,26 @@ def make_code_readers(folder: Path) -> list[Reader]:
         options = {} if method is None else {"compression_method": method}
         kaldiio.save_ark(str(folder / f"float{method}.ark"), floats, **options)
     archives = [path.read_bytes() for path in sorted([*folder.glob("float*.ark"), dump / "codes.en.0.ark"])]
-    inner = {name: folder / name for name in ("ark", "lines")}
+    inner = {name: folder / name for name in ("ark", "lines", "indexed")}
     for path in inner.values():
         path.mkdir()
+
+    def read_manifest(path: Path) -> list:
+        files.index_path(path).unlink(missing_ok=True)  # of the input before, which may have the same size and time
+        return list(manifest.load_manifest(path))
+
+    indexed = inner["indexed"] / "manifest.jsonl"
+    indexed.write_bytes((dump / "manifest.jsonl").read_bytes())
+    list(manifest.load_manifest(indexed))  # writes the index
+    index = files.index_path(indexed)
     lines, scp = (dump / "manifest.jsonl").read_bytes(), (dump / "codes.en.scp").read_bytes()
     return [
-        Reader("manifest", inner["lines"] / "manifest.jsonl", [lines], WORDS["json"], manifest.load_manifest, 12_000),
+        Reader("manifest", inner["lines"] / "manifest.jsonl", [lines], WORDS["json"], read_manifest, 12_000),
+        Reader(
+            "index", index, [index.read_bytes()], WORDS["json"], lambda _: list(manifest.load_manifest(indexed)), 6_000, (indexed.name,)
+        ),
         Reader("ark", inner["ark"] / "x.ark", archives, WORDS["bytes"], lambda path: manifest.read_matrix(path, 2), 10_000),
-        Reader("scp", dump / "codes.en.scp", [scp], WORDS["table"], lambda _: manifest.build_manifest(data, dump), 5_000),
+        Reader("scp", dump / "codes.en.scp", [scp], WORDS["table"], lambda _: list(manifest.build_manifest(data, dump)), 5_000),
     ]
 
 

@@ -232,12 +232,49 @@ def test_several_gpus_are_asked_for(recipe):
     assert option(calls[0], "--ngpu") == "4"
 
 
-def test_jobs_can_go_to_slurm(recipe):
-    write_script(recipe / "bin/srun", 'echo "srun $*" >> calls\n')
-    environment = {"FAIL": "", "SPEECHLM_CMD": "slurm", "SPEECHLM_SLURM": "--partition=a", "PATH": f"{recipe}/bin:/usr/bin:/bin"}
-    done = run([DRIVER, "--python", recipe / "bin/python", "--stage", "6", "--stop_stage", "6", "--ngpu", "1"], recipe, **environment)
+def on_slurm(recipe, *options):
+    """Run the driver with an srun that writes down its options and runs the command, but fails for `--shard $FAIL`."""
+    write_script(
+        recipe / "bin/srun",
+        'own=() ; while [[ $1 == --* ]]; do own+=("$1"); shift; done ; echo "srun ${own[*]} ${*: -2}" >> calls\n'
+        '[ "${*: -1}" != "$FAIL_SHARD" ] || { echo "node down"; exit 7; }\nexec "$@"\n',
+    )
+    environment = {
+        "FAIL": "",
+        "FAIL_SHARD": "2/3",
+        "SPEECHLM_CMD": "slurm",
+        "SPEECHLM_SLURM": "--partition=a",
+        "SPEECHLM_SLURM_GPU": "--mem=64G",
+    }
+    environment["PATH"] = f"{recipe}/bin:/usr/bin:/bin"
+    done = run([DRIVER, "--python", recipe / "bin/python", *options], recipe, **environment)
+    return done, (recipe / "calls").read_text().splitlines()
+
+
+def test_jobs_can_go_to_slurm_and_trainings_to_several_nodes(recipe):
+    done, calls = on_slurm(recipe, "--stage", "5", "--stop_stage", "6", "--ngpu", "8", "--nodes", "2")
     assert done.returncode == 0, done.stdout
-    assert (recipe / "calls").read_text().startswith("srun --ntasks=1 --gpus=1 --cpus-per-task=4 --partition=a")
+    preflight, training = [call for call in calls if call.startswith("srun")]
+    assert preflight.startswith("srun --ntasks=1 --cpus-per-task=32 --partition=a --mem=64G --gpus=8")
+    assert training.startswith("srun --nodes=2 --ntasks-per-node=1 --wait=0 --cpus-per-task=32 --partition=a --mem=64G --gpus-per-node=8")
+    assert training.endswith("--nodes 2")
+
+
+def test_several_nodes_need_a_cluster(recipe):
+    done, calls = drive(recipe, "--nodes", "2")
+    assert done.returncode == 2 and "SPEECHLM_CMD=slurm" in done.stderr and not calls
+
+
+def test_a_failed_job_of_the_codes_is_named_with_its_log_and_the_others_end(recipe):
+    done, calls = on_slurm(recipe, "--stage", "2", "--stop_stage", "3", "--codes_jobs", "3")
+    assert done.returncode == 1 and len([call for call in calls if call.startswith("srun --ntasks=1 --cpus-per-task=2 --partition=a")]) == 3
+    assert "1 of 3 jobs failed. Their logs: dump/codec_16k/log/codes.2.log." in done.stdout and "node down" in done.stdout
+    assert "only what is missing" in done.stdout
+    (recipe / "calls").unlink()
+    done, calls = drive(recipe, "--stage", "2", "--stop_stage", "2", "--codes_jobs", "2")
+    assert done.returncode == 0
+    assert sorted(call[call.index("--shard") + 1] if "--shard" in call else "all" for call in calls) == ["1/2", "2/2", "all"]
+    assert "--shard" not in calls[-1], "the scp files are written after all jobs"
 
 
 def test_every_option_that_the_driver_passes_exists_in_the_program(recipe):

@@ -109,3 +109,23 @@ def test_told_to_end_it_ends_its_children_and_waits_for_them(recipe, sign, whole
     assert "The same command goes on from here." in (recipe / "exp/run.log").read_text()
     (recipe / "go").touch()
     assert run(command(recipe, "--stage", number, "--stop_stage", number), recipe).returncode == 0
+
+
+def test_srun_is_told_by_the_signal_that_it_passes_on(recipe):
+    """A real srun kills its job on SIGTERM (tests/long/slurm_recipe.py), without a checkpoint."""
+    srun = write_script(
+        recipe / "bin/srun",
+        'while [[ $1 == --* ]]; do shift; done ; "$@" & job=$!\n'
+        "trap 'kill -KILL $job; exit 137' TERM\ntrap 'kill -TERM $job' USR1\nwait $job || true\nwait $job\n",
+    )
+    srun.write_text(srun.read_text().replace("#!/usr/bin/env bash", "#!/bin/bash"))  # so that the process is called srun
+    environment = os.environ | {"SPEECHLM_CMD": "slurm", "PATH": f"{recipe}/bin:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        command(recipe, "--stage", "6", "--stop_stage", "6"), cwd=recipe, env=environment, start_new_session=True, stdout=subprocess.PIPE
+    )
+    wait_for(recipe / "started", "cpt")
+    [driver_child] = [int(line.split()[0]) for line in (recipe / "started").read_text().splitlines()]
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143 and not is_running(driver_child)
+    wait_for(recipe / "saved")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from speechlm.data.codes import write_archive
-from speechlm.data.manifest import CodesRef, Record
+from speechlm.data.manifest import load_manifest, write_manifest
 from speechlm.tasks import TASKS, get_task
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, list_items
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
@@ -23,15 +23,25 @@ class Words:
         return [10 + len(word) for word in text.split()]
 
 
+def manifest_line(key: str, text: dict, codes: dict) -> dict:
+    return {"id": key, "speaker": "v", "text": text, "codes": codes}
+
+
 @pytest.fixture
-def records(tmp_path):
+def lines(tmp_path) -> list[dict]:
     codes = {f"{key}.{lang}": np.full((frames, 2), number) for number, (key, lang, frames) in enumerate(
         [("a", "es", 3), ("a", "en", 4), ("b", "es", 5), ("b", "en", 6)]
     )}  # fmt: skip
     offsets = write_archive(tmp_path / "codes.ark", {k: v.astype(np.int32) for k, v in codes.items()})
-    refs = {k: CodesRef(tmp_path / "codes.ark", offsets[k], len(v)) for k, v in codes.items()}
     text = {"a": {"es": "hola mundo", "en": "hello world"}, "b": {"es": "adiós", "en": "good bye now"}}
-    return [Record(key, "v", text[key], {lang: refs[f"{key}.{lang}"] for lang in ("es", "en")}) for key in "ab"]
+    refs = {key: {lang: [f"codes.ark:{offsets[f'{key}.{lang}']}", len(codes[f"{key}.{lang}"])] for lang in ("es", "en")} for key in "ab"}
+    return [manifest_line(key, text[key], refs[key]) for key in "ab"]
+
+
+@pytest.fixture
+def records(lines, tmp_path):
+    write_manifest(tmp_path / "manifest.jsonl", lines)
+    return load_manifest(tmp_path / "manifest.jsonl")
 
 
 def names(ids_TK) -> list:
@@ -81,10 +91,12 @@ def test_every_row_but_the_first_counts_in_the_papers_cpt(records):
     assert sequence.loss_T.tolist() == [0] + [1] * 10
 
 
-def test_an_utterance_that_lacks_a_part_is_not_listed(records):
-    silent = Record("c", "v", {"es": "x", "en": "y"}, {})
-    assert [i.record.id for i in list_items(get_task("s2tt"), [*records, silent], [("es", "en")])] == ["a", "b"]
-    assert len(list_items(get_task("lm"), [*records, silent], [("es", "es"), ("en", "en")])) == 6
+def test_an_utterance_that_lacks_a_part_is_not_listed(lines, tmp_path):
+    write_manifest(tmp_path / "manifest.jsonl", [*lines, manifest_line("c", {"es": "x", "en": "y"}, {})])
+    records = load_manifest(tmp_path / "manifest.jsonl")
+    assert [i.record.id for i in list_items(get_task("s2tt"), records, [("es", "en")])] == ["a", "b"]
+    items = list_items(get_task("lm"), records, [("es", "es"), ("en", "en")])
+    assert [(i.record.id, i.src) for i in items] == [("a", "es"), ("b", "es"), ("c", "es"), ("a", "en"), ("b", "en"), ("c", "en")]
 
 
 def test_a_prompt_is_another_utterance(records):
@@ -92,13 +104,14 @@ def test_a_prompt_is_another_utterance(records):
     assert all(index.find(records[0], "en", number).id == "b" for number in range(5))
 
 
-def test_a_test_set_may_list_prompts(records):
-    listed = [replace(records[0], prompt="b"), replace(records[1], prompt="")]
-    items = list_items(get_task("tts"), listed, [("en", "en")])
+def test_a_test_set_may_list_prompts(lines, tmp_path):
+    write_manifest(tmp_path / "manifest.jsonl", [lines[0] | {"prompt": "b"}, lines[1]])
+    records = load_manifest(tmp_path / "manifest.jsonl")
+    items = list_items(get_task("tts"), records, [("en", "en")])
     assert [item.record.id for item in keep_listed(items)] == ["a"], "only what is listed is synthesised"
-    assert PromptIndex(listed).for_item(items[0], 0) is listed[1]
-    asr = list_items(get_task("asr"), listed, [("en", "en")])
-    assert keep_listed(asr) == asr, "other tasks are tested on the whole set"
+    assert PromptIndex(records).for_item(items[0], 0).id == "b"
+    asr = list_items(get_task("asr"), records, [("en", "en")])
+    assert keep_listed(asr) is asr, "other tasks are tested on the whole set"
 
 
 def test_an_utterance_that_is_its_own_prompt_is_continued(records):
@@ -110,3 +123,18 @@ def test_an_utterance_that_is_its_own_prompt_is_continued(records):
     delayed = ExampleBuilder(replace(VOCAB, pattern="delay"), Words(), prompt_frames=2)
     with pytest.raises(ValueError, match="the pattern delay cannot continue given speech"):
         delayed.prefix(item, record)
+
+
+def test_a_prompt_may_come_from_another_set_and_is_never_of_another_voice(lines, tmp_path):
+    sets = {
+        "one": [lines[0] | {"speaker": s} for s in ("u",)] + [lines[1]],
+        "two": [lines[0] | {"id": "c"}, lines[1] | {"id": "d", "speaker": "w"}],
+    }
+    for name, of_set in sets.items():
+        write_manifest(tmp_path / name / "manifest.jsonl", of_set)
+    records = load_manifest(*(tmp_path / name / "manifest.jsonl" for name in sets))
+    assert [record.id for record in records] == [records[i].id for i in range(4)] == ["a", "b", "c", "d"]
+    index = PromptIndex(records)
+    assert [[index.find(record, "es", number).id for number in range(3)] for record in records] == [
+        ["a"] * 3, ["c"] * 3, ["b"] * 3, ["d"] * 3,
+    ]  # fmt: skip
