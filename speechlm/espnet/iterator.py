@@ -1,6 +1,6 @@
 """Batches for the trainer, built from plans by loader workers.
 
-Letters in shapes: B rows, L positions of a row, K codebooks.
+Letters in shapes: B rows, L positions of a row, K columns (the codebooks; with the pattern flatten, one).
 """
 
 from collections.abc import Iterator
@@ -47,14 +47,14 @@ class Corpus:
         return self._prompts.for_item(item, number * 7919)
 
 
-def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_codebooks: int) -> Batch:
+def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: int) -> Batch:
     """Lay sequences side by side in rows of one length.
 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
     row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each row in the loss.
     """
     B, L = len(rows), row_length
-    ids_BLK = np.full((B, L, num_codebooks), pad_id, dtype=np.int64)
+    ids_BLK = np.full((B, L, num_columns), pad_id, dtype=np.int64)
     position_BL, segment_BL = np.zeros((B, L), dtype=np.int64), np.full((B, L), -1, dtype=np.int64)
     loss_BL = np.zeros((B, L), dtype=np.float32)
     for b, sequences in enumerate(rows):
@@ -72,8 +72,8 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_codebooks
 class PlannedBatches(Dataset):
     """A map-style dataset whose index is a plan: the sampler decides, the workers only build."""
 
-    def __init__(self, corpus: Corpus, row_length: int, pad_id: int, num_codebooks: int):
-        self._corpus, self._layout = corpus, (row_length, pad_id, num_codebooks)
+    def __init__(self, corpus: Corpus, row_length: int, pad_id: int, num_columns: int):
+        self._corpus, self._layout = corpus, (row_length, pad_id, num_columns)
 
     def __getitem__(self, planned: tuple[Plan, dict]) -> tuple[Plan, Batch, dict]:
         plan, state = planned
@@ -135,8 +135,8 @@ def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> 
 def make_training_iterator(
     corpus: Corpus, weights: dict[str, float], layout: dict, seed: int, process: tuple[int, int], num_workers: int
 ) -> TrainingIterator:
-    """`layout`: rows, row_length, pad_id, num_codebooks; `process`: (rank, world size)."""
+    """`layout`: rows, row_length, pad_id, num_columns; `process`: (rank, world size)."""
     mixture = Mixture(corpus.sizes(), weights, seed)
     packer = Packer(mixture, corpus.length, layout["rows"], layout["row_length"])
-    batches = PlannedBatches(corpus, layout["row_length"], layout["pad_id"], layout["num_codebooks"])
+    batches = PlannedBatches(corpus, layout["row_length"], layout["pad_id"], layout["num_columns"])
     return TrainingIterator(corpus, packer, batches, *process, num_workers)

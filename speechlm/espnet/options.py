@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="start code embeddings from the codec's codebooks (false: random, as in the paper)",
     )
-    model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel or delay")
+    model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel, delay, flatten or depth")
     model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
     model.add_argument("--stream_weights", type=float, nargs="+", default=[1.0], help="loss weight of each codebook; the last is repeated")
     model.add_argument("--text_weight", type=float, default=1.0, help="loss weight of text and special tokens")

@@ -63,6 +63,6 @@ def _next_token_logits(model: SpeechLM, batch: list[list[int]], masked: bool) ->
 
 
 def _padded(ids: list[int], length: int, model: SpeechLM) -> torch.Tensor:
-    rows = torch.full((length, model.vocab.num_codebooks), model.vocab.pad_id, device=model.new_head.weight.device)
+    rows = torch.full((length, model.vocab.num_columns), model.vocab.pad_id, device=model.new_head.weight.device)
     rows[: len(ids)] = torch.from_numpy(plain_text_segment(ids, model.vocab).ids_TK)
     return rows

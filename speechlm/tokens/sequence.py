@@ -1,6 +1,6 @@
 """From segments to the grid of ids that the model reads, and back.
 
-An ASR example with K = 3 codebooks (pad is '.', codes written as c0 c1 c2):
+An ASR example with K = 3 codebooks in C = 3 columns, as most patterns have (pad is '.', codes written as c0 c1 c2):
 
     column 0     <asr> <en> <speech> c0 c0 c0 </speech> <text> the dog </text>
     column 1       .    .      .     c1 c1 c1     .       .     .   .     .
@@ -46,15 +46,15 @@ def speech_segment(codes_TK: np.ndarray, vocab: Vocabulary, target: bool = False
     """<speech> frames </speech>, the frames laid out by the vocabulary's pattern."""
     if codes_TK.ndim != 2 or codes_TK.shape[1] < vocab.num_codebooks:
         raise ValueError(f"codes have shape {codes_TK.shape}, expected [T, >= {vocab.num_codebooks}]: extract them with this codec")
-    grid_SK = get_pattern(vocab.pattern).apply(codes_TK[:, : vocab.num_codebooks])
-    ids_SK = np.where(grid_SK >= 0, grid_SK + np.asarray(vocab.codebook_starts), vocab.pad_id)
-    return _bounded(SPEECH_START, ids_SK, SPEECH_END, vocab, target)
+    grid_SC = get_pattern(vocab.pattern).apply(codes_TK[:, : vocab.num_codebooks] + np.asarray(vocab.codebook_starts))
+    return _bounded(SPEECH_START, np.where(grid_SC >= 0, grid_SC, vocab.pad_id), SPEECH_END, vocab, target)
 
 
-def grid_to_codes(ids_SK: np.ndarray, vocab: Vocabulary) -> np.ndarray:
+def grid_to_codes(ids_SC: np.ndarray, vocab: Vocabulary) -> np.ndarray:
     """Undo `speech_segment` for the rows between its boundaries; return int32 codes_TK."""
-    grid_SK = np.where(ids_SK == vocab.pad_id, -1, ids_SK - np.asarray(vocab.codebook_starts))
-    return get_pattern(vocab.pattern).revert(grid_SK).astype(np.int32)
+    grid_SC = np.where(ids_SC == vocab.pad_id, -1, ids_SC)
+    ids_TK = get_pattern(vocab.pattern).revert(grid_SC, vocab.num_codebooks)
+    return (ids_TK - np.asarray(vocab.codebook_starts)).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _bounded(start: str, ids_TK: np.ndarray, end: str, vocab: Vocabulary, target
 
 
 def _column(ids: list[int], vocab: Vocabulary) -> np.ndarray:
-    """Put ids into column 0 of [len(ids), K], padding elsewhere."""
-    ids_TK = np.full((len(ids), vocab.num_codebooks), vocab.pad_id, dtype=np.int64)
+    """Put ids into column 0 of [len(ids), C], padding elsewhere."""
+    ids_TK = np.full((len(ids), vocab.num_columns), vocab.pad_id, dtype=np.int64)
     ids_TK[:, 0] = ids
     return ids_TK
