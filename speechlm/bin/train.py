@@ -37,7 +37,7 @@ NEUTRAL = {
     "required",
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
-NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps"}
+NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps", "keep_steps"}
 NEUTRAL |= {"overlay", "gpu", "mfu", "nodes", "codec_shape"}
 
 
@@ -67,7 +67,7 @@ def drop_other_run(folder: Path, settings: dict, inputs: list[Path]) -> None:
         if changed:
             print(f"{folder}: starts again, because of {'; '.join(changed)}", flush=True)
     if not path.exists() or changed:
-        for name in ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors", "bad_batch.json"):
+        for name in ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors", "bad_batch.json", "cost.json"):
             (folder / name).unlink(missing_ok=True)
     with atomic_write(path) as stream:
         json.dump(now, stream, indent=1, sort_keys=True)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from speechlm.espnet.mixture import Draw, Mixture, Packer, Plan
 from speechlm.espnet.signals import ignore_in_worker
+from speechlm.tasks import TASK_NUMBERS
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex
 from speechlm.tokens.sequence import Sequence
 
@@ -51,12 +52,13 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
     """Lay sequences side by side in rows of one length.
 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
-    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each row in the loss.
+    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each row in the loss; task_BL, the
+    place of the example's task in TASKS (-1: none).
     """
     B, L = len(rows), row_length
     ids_BLK = np.full((B, L, num_columns), pad_id, dtype=np.int64)
     position_BL, segment_BL = np.zeros((B, L), dtype=np.int64), np.full((B, L), -1, dtype=np.int64)
-    loss_BL = np.zeros((B, L), dtype=np.float32)
+    loss_BL, task_BL = np.zeros((B, L), dtype=np.float32), np.full((B, L), -1, dtype=np.int64)
     for b, sequences in enumerate(rows):
         start = 0
         for number, sequence in enumerate(sequences):
@@ -64,8 +66,9 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
             assert end <= L, f"row {b} overflows: {end} > {L}"
             ids_BLK[b, start:end], loss_BL[b, start:end] = sequence.ids_TK, sequence.loss_T
             position_BL[b, start:end], segment_BL[b, start:end] = np.arange(len(sequence)), number
+            task_BL[b, start:end] = TASK_NUMBERS.get(sequence.task, -1)
             start = end
-    arrays = {"ids_BLK": ids_BLK, "position_BL": position_BL, "segment_BL": segment_BL, "loss_BL": loss_BL}
+    arrays = {"ids_BLK": ids_BLK, "position_BL": position_BL, "segment_BL": segment_BL, "loss_BL": loss_BL, "task_BL": task_BL}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

@@ -104,7 +104,7 @@ def is_first_process() -> bool:
 def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:
     """Add the losses' weights, as the options give them."""
     spare = speechlm.vocab.num_codebooks - len(args.stream_weights)
-    return SpeechLMTrainingModel(speechlm, [*args.stream_weights, *args.stream_weights[-1:] * spare], args.text_weight)
+    return SpeechLMTrainingModel(speechlm, [*args.stream_weights, *args.stream_weights[-1:] * spare], args.text_weight, args.mixture)
 
 
 def start_from_model(args: argparse.Namespace) -> SpeechLM:

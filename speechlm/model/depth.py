@@ -14,7 +14,6 @@ Sources: Lee et al., RQ-Transformer, arXiv 2203.01941; Défossez et al., Moshi, 
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel

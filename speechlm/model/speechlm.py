@@ -114,8 +114,8 @@ def packed_attention_mask(segment_BL: Tensor) -> Tensor:
     return (same_BLL & torch.ones_like(same_BLL).tril()).unsqueeze(1)
 
 
-def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return (cross-entropies in nats, weights) of every token that counts: row t is predicted from row t - 1.
+def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Return (cross-entropies in nats, weights, numbers of their rows among those that count): row t is predicted from row t - 1.
 
     Keys: `text` (text and special tokens), and `code<k>` over the codes of codebook k. `loss_BL` is the weight of each row; rows of
     weight 0 are left out.
@@ -124,20 +124,22 @@ def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL:
     weight_N = loss_BL[:, 1:][counts_BL]
     hidden_ND, target_NK = hidden_BLD[:, :-1][counts_BL], ids_BLK[:, 1:][counts_BL]
     first_N = F.cross_entropy(model.first_logits(hidden_ND).float(), target_NK[:, 0], reduction="none")
-    losses = _first_column_losses(model.vocab, first_N, target_NK[:, 0], weight_N)
+    row_N = torch.arange(len(weight_N), device=weight_N.device)
+    losses = {
+        name: (first_N[here_N], weight_N[here_N], row_N[here_N]) for name, here_N in _first_column(model.vocab, target_NK[:, 0]).items()
+    }
     holds_N = (target_NK[:, 1:] != model.vocab.pad_id).any(dim=1)  # rows that hold a code in a later column
     for k, logits_NC in enumerate(model.code_logits(hidden_ND[holds_N], target_NK[holds_N]), start=1):
         target_N = target_NK[holds_N, k]
         here_N = target_N != model.vocab.pad_id
         loss_N = F.cross_entropy(logits_NC[here_N].float(), target_N[here_N] - model.vocab.codebook_starts[k], reduction="none")
-        losses[f"code{k}"] = loss_N, weight_N[holds_N][here_N]
+        losses[f"code{k}"] = loss_N, weight_N[holds_N][here_N], row_N[holds_N][here_N]
     return losses
 
 
-def _first_column_losses(vocab: Vocabulary, nats_N: Tensor, target_N: Tensor, weight_N: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Part the cross-entropies of column 0 into `text` and the codebooks that stand there (with one column, all)."""
+def _first_column(vocab: Vocabulary, target_N: Tensor) -> dict[str, Tensor]:
+    """Say which targets of column 0 are `text`, and which are of the codebooks that stand there (with one column, all)."""
     bounds = {"text": (0, vocab.codes_start)}
     for k in range(vocab.num_codebooks if vocab.num_columns == 1 else 1):
         bounds[f"code{k}"] = vocab.codebook_starts[k], vocab.codebook_starts[k] + vocab.codebook_sizes[k]
-    inside = {name: (start <= target_N) & (target_N < end) for name, (start, end) in bounds.items()}
-    return {name: (nats_N[here_N], weight_N[here_N]) for name, here_N in inside.items()}
+    return {name: (start <= target_N) & (target_N < end) for name, (start, end) in bounds.items()}

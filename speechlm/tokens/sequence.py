@@ -59,21 +59,22 @@ def grid_to_codes(ids_SC: np.ndarray, vocab: Vocabulary) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One example: `ids_TK` int64 and `loss_T` float32, the weight of each row in the loss."""
+    """One example: `ids_TK` int64, `loss_T` float32, the weight of each row in the loss, and its task's name."""
 
     ids_TK: np.ndarray
     loss_T: np.ndarray
+    task: str = ""
 
     def __len__(self) -> int:
         return len(self.ids_TK)
 
 
-def join(segments: list[Segment], condition_weight: float) -> Sequence:
+def join(segments: list[Segment], condition_weight: float, task: str = "") -> Sequence:
     """Concatenate segments to one sequence; rows outside the target weigh `condition_weight`."""
     ids_TK = np.concatenate([s.ids_TK for s in segments])
     loss_T = np.concatenate([np.full(len(s.ids_TK), 1.0 if s.target else condition_weight, dtype=np.float32) for s in segments])
     loss_T[0] = 0
-    return Sequence(ids_TK, loss_T)
+    return Sequence(ids_TK, loss_T, task)
 
 
 def _bounded(start: str, ids_TK: np.ndarray, end: str, vocab: Vocabulary, target: bool) -> list[Segment]:
