@@ -17,6 +17,7 @@ REQUIREMENTS = [
     "kaldiio",
     "jiwer",
     "sacrebleu",
+    "whisper-normalizer",
     "soundfile",
     "soxr",
     "espeakng-loader",
@@ -28,9 +29,17 @@ REQUIREMENTS = [
     "tensorboard",
     "setuptools<74",  # espnet's dependencies still import pkg_resources
 ]
+QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq and webrtcvad are compiled on installation
+    "speechmos",
+    "onnxruntime",  # speechmos runs on it and doesn't say so
+    "resemblyzer",
+    "pesq",
+    "pystoi",
+]
 TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "ruff"]
 
-ASSETS = [str(path.relative_to("speechlm")) for path in Path("speechlm/assets").rglob("*") if path.is_file()]
+FOLDERS = ("assets", "metrics/protocols")  # files that are no Python
+ASSETS = [str(path.relative_to("speechlm")) for folder in FOLDERS for path in Path("speechlm", folder).rglob("*") if path.is_file()]
 
 setup(
     name="speechlm",
@@ -41,5 +50,5 @@ setup(
     packages=find_packages(include=["speechlm", "speechlm.*"]),
     package_data={"speechlm": ASSETS},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS, "parquet": ["pyarrow"]},
+    extras_require={"test": TEST_REQUIREMENTS, "parquet": ["pyarrow"], "quality": QUALITY_REQUIREMENTS},
 )

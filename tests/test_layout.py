@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {  # folder of speechlm -> the folders that it may import
     "data": set(),
     "codecs": {"data"},
-    "metrics": {"data", "espnet_start"},  # the judge runs on ESPnet
+    "metrics": {"data", "codecs", "espnet_start"},  # distances of codecs; the judge runs on ESPnet
     "tokens": {"data", "codecs"},
     "tasks": {"data", "codecs", "tokens"},
     "model": {"data", "codecs", "tokens", "tasks"},

@@ -13,6 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${SPEECHLM_VENV:-$PWD/tools/venv}
 record=$venv/.speechlm_installed      # written last: says which files this environment was made from
 owner=$venv/.speechlm_environment     # written first: this folder is ours to remove
+COMPILED='pesq|pyworld|webrtcvad'      # packages that come as C; nothing on the way from a corpus to a score imports them
 wanted=$(cat setup.py tools/requirements.lock | cksum)
 
 is_done() { [ -x "$venv/bin/python" ] && [ "$(cat "$record" 2>/dev/null)" = "$wanted" ]; }
@@ -39,6 +40,19 @@ use_settings_of_pip() {   # uv does not read pip's configuration: index and cert
     if [ -n "$certificates" ]; then export SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates}; fi
 }
 
+can_compile() {           # C and C++ with Python's headers
+    local headers
+    headers=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
+    command -v cc >/dev/null && echo '#include <Python.h>' | c++ -x c++ -I "$headers" -fsyntax-only - 2>/dev/null
+}
+
+list_packages() {         # the lock file, without what this machine can't build
+    if can_compile; then cat tools/requirements.lock; return; fi
+    echo "No C compiler with Python's headers: left out are ${COMPILED//|/, } (PESQ, speaker similarity by Resemblyzer, pitch for" \
+        "ESPnet's own TTS). To have them: apt install g++ python3-dev, rm -r $venv, $0" >&2
+    grep -vE "^($COMPILED)==" tools/requirements.lock
+}
+
 remove_unfinished() {
     [ -e "$venv" ] || return 0
     [ -e "$owner" ] || [ -z "$(ls -A "$venv")" ] ||
@@ -56,7 +70,8 @@ install() {
     local uv=$venv/uv/bin/uv
     echo "2/3 $(grep -c '^[a-z]' tools/requirements.lock) packages: about 5 GB on disk, a minute with a fast network"
     "$uv" venv --quiet --allow-existing --python "$python" "$venv"
-    VIRTUAL_ENV=$venv "$uv" pip install --quiet --requirements tools/requirements.lock
+    list_packages > "$venv/requirements.txt"
+    VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --requirements "$venv/requirements.txt"    # the lock file is complete
     echo "3/3 this repository (editable)"
     VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
     "$venv/bin/python" -c 'import torch, torchaudio, espnet2, encodec, speechlm' ||

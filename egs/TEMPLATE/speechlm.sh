@@ -61,7 +61,8 @@ tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt s2st
 zero_shot_tasks=            # tasks that the CPT model itself is also scored on, as it is
 asr_langs=                  # languages of asr (default: langs)
 tts_langs=                  # languages of tts (default: tgt_lang, which the judge understands)
-judge=judge_en              # recogniser that transcribes generated speech
+protocol=mini               # how to score: names of speechlm/metrics/protocols, or files; of several, the first that covers a task
+judge=                      # recogniser of generated speech instead of the protocol's: KIND:MODEL, judge_en or a folder
 
 printf -v lock_command '%q ' "$0" "$@"
 driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -156,6 +157,7 @@ langs_of() {        # langs_of TASK: the languages to test it in (a translation 
 
 lm_options=(--dump "$dump" --dev_set $dev_set --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
     --langs $langs --ngpu "$ngpu" --seed "$seed" --resume true)
+scoring=(--protocol $protocol ${judge:+--judge "$judge"} --codec "$codec" --ngpu "$ngpu")
 
 llm_start=(--llm "$expdir/llm/llm")                         # what CPT starts from: the textual LLM
 if [ -n "$llm" ]; then llm_start=(--llm "$llm"); fi
@@ -190,7 +192,8 @@ decode_task() {     # decode_task EXP NAME TASK
 }
 
 ceiling() {         # ceiling SET
-    on_cpu ceiling --data "$datadir/$1" --lang "$tgt_lang" --codec "$codec" --judge "$judge" --out "$expdir/ceiling/$1"
+    on_gpu ceiling --data "$datadir/$1" --lang "$tgt_lang" --tasks $tasks $zero_shot_tasks "${scoring[@]}" \
+        --out "$expdir/ceiling/$1" --cache "$dump/$1"
 }
 
 score_task() {      # score_task EXP NAME TASK: asr in all its languages at once (es+en), other tasks one by one
@@ -203,8 +206,8 @@ score_task() {      # score_task EXP NAME TASK: asr in all its languages at once
             for lang in ${group//+/ }; do hyps+=("$1/decode_$3_${set}_$lang"); done
             case $3 in s2tt | s2st) target=$tgt_lang ;; esac
             if [ "$3" = tts ] && [ "$group" != "$tgt_lang" ]; then name=$set.$group; fi
-            on_cpu score --task "$3" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
-                --model "$2" --test_set "$name" --judge "$judge" --codec "$codec" --out "$1/score_$3_${set}_$group/score.json"
+            on_gpu score --task "$3" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
+                --model "$2" --test_set "$name" "${scoring[@]}" --out "$1/score_$3_${set}_$group/score.json"
         done
     done
 }

@@ -1,28 +1,32 @@
-"""The best that a speech output can score: the judge on the original recordings, and on the codec's reconstructions.
+"""The best that a speech output can score: the original recordings, and the codec's reconstructions of them.
 
-`python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --judge judge_en --out exp/ceiling/test`
+`python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test --cache dump/test`
 
-Writes `<out>/score.json`, `<out>/{originals,reconstruction}/heard` and the reconstructed `<out>/reconstruction/wav/*.wav`.
-Rows are for tts (WER) and, if the set is parallel, for s2st (ASR-BLEU, ASR-chrF) too.
+Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tts and, if the set is parallel, for s2st
+too. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all experiments.
 """
 
 import argparse
+import fcntl
 import shutil
-import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Iterator
 
 from speechlm.bin.command import run_main
+from speechlm.bin.score import add_protocol_options, show
 from speechlm.codecs import load_codec
 from speechlm.data.audio import load_span, save_wav
-from speechlm.data.files import file_digest, settings_digest, stage
-from speechlm.data.kaldi import Span, list_sides, read_audio, read_text, require_valid, side_path, write_table
-from speechlm.metrics.judge import Judge
-from speechlm.metrics.rows import Row, write_rows
-from speechlm.metrics.speech import asr_bleu, intelligibility, transcribe
-from speechlm.metrics.text import pair_up
+from speechlm.data.files import settings_digest, stage
+from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, read_text, require_valid, side_path, write_table
+from speechlm.data.parts import in_parts
+from speechlm.metrics.protocol import SPOKEN, Rules, rules_for
+from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
+from speechlm.metrics.scoring import Output
+from speechlm.metrics.speech import BATCH, digest_of, other_recordings, score_speech
 
-ORIGINALS, RECONSTRUCTION = "originals", "codec reconstruction"
+MODELS = {"originals": "originals", "reconstruction": "codec reconstruction"}  # folder -> name in the table
 
 
 def main() -> None:
@@ -30,50 +34,55 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path, help="Kaldi data directory of a test set")
     parser.add_argument("--lang", required=True, help="language of the speech to score")
     parser.add_argument("--codec", required=True)
-    parser.add_argument("--judge", required=True)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--cache", type=Path, help="where recordings and transcripts are kept (default: --out)")
+    parser.add_argument("--tasks", nargs="*", default=list(SPOKEN), help="tasks to score it for; those that do not speak are passed over")
     parser.add_argument("--test_set", help="name in the table (default: the directory's name)")
+    add_protocol_options(parser)
     args = parser.parse_args()
+    tasks = tasks_of(args)
+    if not tasks:
+        print(f"{args.data}: none of {' '.join(args.tasks)} speaks, so there is no ceiling")
+        return
     if not side_path(args.data, "wav.scp", args.lang).is_file():
         print(f"{args.data}: no recordings in {args.lang}, so no ceiling for speech in it")
         return
     require_valid(args.data, args.lang)
-    codec, judge = load_codec(args.codec), Judge.load(args.judge)
-    settings = {"lang": args.lang, "codec": codec.fingerprint, "judge": judge.fingerprint, "test_set": args.test_set or args.data.name}
-    inputs = [side_path(args.data, stem, args.lang) for stem in ("wav.scp", "text")]
-    outputs = ["score.json", "*/heard", "reconstruction/wav.scp", "reconstruction/wav/*.wav"]
-    with stage(args.out, "ceiling", settings, inputs, outputs) as todo:
-        if todo:
-            digest = settings_digest(settings | {"inputs": [file_digest(path) for path in inputs]})
-            score_both(args, codec, judge, args.out / f".wav.{digest}")
+    spans, codec = read_audio(args.data, args.lang), load_codec(args.codec)
+    (args.out / "score.json").unlink(missing_ok=True)  # where all rows lay before there were protocols
+    folder = (args.cache or args.out) / "ceiling" / settings_digest({"codec": codec.fingerprint, "audio": digest_of(spans)})
+    with alone(folder):
+        wavs = {"originals": copy_originals(spans, folder / "originals"), "reconstruction": reconstruct(spans, codec, folder)}
+        for kind, paths in wavs.items():
+            made_by = f"codec:{codec.name}@{codec.fingerprint[:12]}" if kind == "reconstruction" else ""
+            for task, rules in tasks.items():
+                show(score_source(args, rules, output_of(args, task, spans, paths), folder / kind, made_by))
 
 
-def score_both(args: argparse.Namespace, codec, judge: Judge, parts: Path) -> None:
-    """Write the reconstructions and the score.json of both."""
-    spans = read_audio(args.data, args.lang)
-    made = reconstruct(spans, codec, args.out / "reconstruction", parts)
-    sources = {
-        ORIGINALS: (copy_originals(spans, args.out / "originals"), ""),
-        RECONSTRUCTION: (made, f"|codec:{codec.name}@{codec.fingerprint[:12]}"),
-    }
-    rows = []
-    for name, (wavs, signature) in sources.items():
-        rows += score_source(args, judge, name, wavs, signature)
-    write_rows(args.out / "score.json", rows)
-    for row in rows:
-        print(f"{row.model} {row.task} {row.test_set}: {row.metric} {row.value:.2f} ({row.n} utterances)")
+def tasks_of(args: argparse.Namespace) -> dict[str, Rules]:
+    """Return {task: rules} of the spoken ones among --tasks; s2st only for a parallel set."""
+    parallel = len(list_sides(args.data, args.lang)) > 1
+    return {task: rules_for(args.protocol, task, args.judge) for task in SPOKEN if task in args.tasks and (parallel or task != "s2st")}
 
 
-def score_source(args: argparse.Namespace, judge: Judge, name: str, wavs: dict[str, str], signature: str) -> list[Row]:
-    """Return the rows of one kind of audio."""
-    refs = read_text(args.data, args.lang)
-    pair_up(wavs, refs)
-    heard = transcribe(judge, wavs, args.lang, args.out / name.split()[-1] / "heard")
-    scores = [("tts", s) for s in intelligibility(heard, refs, judge)]
-    if len(list_sides(args.data, args.lang)) > 1:
-        scores += [("s2st", s) for s in asr_bleu(heard, refs, judge)]
-    signed = [(task, replace(s, signature=s.signature + signature)) for task, s in scores]
-    return [Row(name, task, args.test_set or args.data.name, s.metric, s.value, s.n, s.signature) for task, s in signed]
+def output_of(args: argparse.Namespace, task: str, spans: dict[str, Span], wavs: dict[str, str]) -> Output:
+    """Return what is scored: the recordings against their own texts, voices and originals."""
+    speakers = read_speakers(args.data)
+    voices = other_recordings(spans, speakers)
+    return Output(task, args.lang, {}, read_text(args.data, args.lang), speakers, wavs, voices, spans)
+
+
+def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder: Path, made_by: str) -> list[Row]:
+    """Write and return the rows of one task and one kind of audio."""
+    if made_by:
+        rules = replace(rules, quality=(*rules.quality, *rules.codec_quality))
+    folder_of_task = folder / settings_digest({"recogniser": rules.recogniser, "beam": rules.beam})
+    scores, lines = score_speech(rules, output, folder_of_task, "cuda" if args.ngpu else "cpu")
+    test_set, out = args.test_set or args.data.name, args.out / f"{output.task}_{folder.name}"
+    rows = [score.to_row(rules, MODELS[folder.name], output.task, test_set, made_by) for score in scores]
+    write_lines(out / UTTERANCES, lines)
+    write_rows(out / "score.json", rows)
+    return rows
 
 
 def copy_originals(spans: dict[str, Span], folder: Path) -> dict[str, str]:
@@ -83,29 +92,46 @@ def copy_originals(spans: dict[str, Span], folder: Path) -> dict[str, str]:
         paths[key] = span.path
         if span.end_sec is not None:
             paths[key] = str(folder / "wav" / f"{key}.wav")
-            save_wav(paths[key], load_span(span, 16000), 16000)
+            if not Path(paths[key]).exists():
+                save_wav(paths[key], load_span(span, 16000), 16000)
     return paths
 
 
-def reconstruct(spans: dict[str, Span], codec, folder: Path, parts: Path) -> dict[str, str]:
+def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
     """Write codec.decode(codec.encode(original)) of each utterance; return {id: path}, also written as wav.scp.
 
-    The files are collected in `parts`, which becomes `<folder>/wav` at the end: what an interrupted run made is kept.
+    The files are collected in a hidden folder, renamed to `reconstruction/wav` at the end: what an interrupted run made is kept.
     """
-    paths, start = {}, time.monotonic()
-    for done, (key, span) in enumerate(spans.items(), start=1):
-        paths[key] = str(folder / "wav" / f"{key}.wav")
-        if not (parts / f"{key}.wav").exists():
-            wav_T = codec.decode(codec.encode(load_span(span, codec.sample_rate_hz)))
-            save_wav(parts / f"{key}.wav", wav_T, codec.sample_rate_hz)
-        if done % 100 == 0 or done == len(spans):
-            left_sec = (time.monotonic() - start) / done * (len(spans) - done)
-            print(f"{folder}: {done}/{len(spans)} utterances reconstructed, {left_sec:.0f} s left", flush=True)
-    shutil.rmtree(folder / "wav", ignore_errors=True)
-    folder.mkdir(exist_ok=True)
-    parts.rename(folder / "wav")
-    write_table(folder / "wav.scp", paths)
+    out, parts = folder / "reconstruction", folder / ".wav"
+    paths = {key: str(out / "wav" / f"{key}.wav") for key in spans}
+
+    def make(keys: list[str]) -> list[str]:
+        for key in keys:
+            if not (parts / f"{key}.wav").exists():
+                wav_T = codec.decode(codec.encode(load_span(spans[key], codec.sample_rate_hz)))
+                save_wav(parts / f"{key}.wav", wav_T, codec.sample_rate_hz)
+        return [paths[key] for key in keys]
+
+    with stage(out, "reconstruct", {"codec": codec.fingerprint}, outputs=["wav.scp", "wav/*.wav"]) as todo:
+        if todo:
+            keys = list(spans)
+            batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
+            in_parts(batches, make, parts / "parts", f"{out}: reconstructed")
+            shutil.rmtree(parts / "parts")
+            shutil.rmtree(out / "wav", ignore_errors=True)
+            out.mkdir(exist_ok=True)
+            parts.rename(out / "wav")
+            write_table(out / "wav.scp", paths)
     return paths
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock: experiments that share a codec and a set wait for the first to make its ceiling."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 if __name__ == "__main__":

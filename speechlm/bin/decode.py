@@ -6,7 +6,6 @@ Batches of similar length; finished batches are kept, so an interrupted decoding
 import argparse
 import json
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codes
 from speechlm.data.files import atomic_write, settings_digest, stage
 from speechlm.data.manifest import load_manifest
-from speechlm.data.settings import read_json, read_yaml
+from speechlm.data.parts import in_parts
+from speechlm.data.settings import read_yaml
 from speechlm.model.folder import TrainedModel, load_model
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task, get_task
@@ -44,16 +44,12 @@ def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], o
     """Decode in batches of similar length, each kept in `parts`; return {id: list of text ids, or codes_TK}."""
     order = sorted(prefixes, key=lambda key: (len(prefixes[key]), key))
     batches = [order[i : i + options.batch_size] for i in range(0, len(order), options.batch_size)]
-    run, found, start = generate_speech if task.speaks else generate_text, {}, time.monotonic()
-    for number, keys in enumerate(batches):
-        path = parts / f"{number}.json"
-        if not path.exists():
-            outputs = run(trained.model, [prefixes[key] for key in keys], options)
-            with atomic_write(path) as stream:
-                json.dump({key: np.asarray(out).tolist() for key, out in zip(keys, outputs, strict=True)}, stream)
-        found |= read_json(path)
-        left_sec = (time.monotonic() - start) / (number + 1) * (len(batches) - number - 1)
-        print(f"{task.name}: batch {number + 1}/{len(batches)} decoded, {left_sec:.0f} s left", flush=True)
+    run = generate_speech if task.speaks else generate_text
+
+    def work(keys: list[str]) -> list[list]:
+        return [np.asarray(output).tolist() for output in run(trained.model, [prefixes[key] for key in keys], options)]
+
+    found = in_parts(batches, work, parts, f"{task.name}: decoded")
     return {key: found[key] for key in sorted(found)}
 
 

@@ -1,7 +1,8 @@
 """Collect score.json files into one table: `python -m speechlm.bin.results exp --out exp`.
 
 Takes score.json files, or folders to look for them in. Writes `<out>/results.json` (all rows) and `<out>/RESULTS.md`,
-and prints the table. The ceilings (original recordings, codec reconstruction) stand first in each group.
+and prints the table. The ceilings (original recordings, codec reconstruction) stand first in each group. Figures of different
+protocols never stand in one group: they are refused, or chosen by --protocol.
 """
 
 import argparse
@@ -13,15 +14,21 @@ from speechlm.data.files import atomic_write
 from speechlm.metrics.rows import Row, read_rows, write_rows
 
 CEILINGS = ("originals", "codec reconstruction")
-HEADER = ("task", "test set", "metric", "model", "value", "n", "signature")
+HEADER = ("task", "test set", "metric", "model", "value", "95 %", "n", "signature")
+TOLD = (
+    "Written by `python -m speechlm.bin.results`. WER and CER in percent; 95 %: confidence interval (bootstrap over utterances); "
+    "n is the number of utterances."
+)
+FIGURES = range(4, 7)  # columns of numbers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="+", type=Path, help="score.json files, or folders that hold some")
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--protocol", help="take only rows of the protocol of this name (and rows that have none, such as perplexity)")
     args = parser.parse_args()
-    rows = collect(args.scores)
+    rows = collect(args.scores, args.protocol)
     write_rows(args.out / "results.json", rows)
     with atomic_write(args.out / "RESULTS.md") as stream:
         stream.write(markdown(rows))
@@ -29,20 +36,45 @@ def main() -> None:
     print(f"{args.out}/RESULTS.md: {len(rows)} rows")
 
 
-def collect(paths: list[Path]) -> list[Row]:
-    """Return all rows, sorted; raise ValueError if there are none, or two different values for one figure."""
+def collect(paths: list[Path], protocol: str | None = None) -> list[Row]:
+    """Return all rows, sorted.
+
+    Raises ValueError if there are none, if one figure has two values, or if a group (task, test set, metric) mixes protocols.
+    """
     files = sorted({file for path in paths for file in (path.rglob("score.json") if path.is_dir() else [path])})
-    found: dict[tuple, tuple[Row, Path]] = {}
-    for file in files:
-        for row in read_rows(file):
-            other, where = found.setdefault(row.key, (row, file))
-            if other != row:
-                raise ValueError(
-                    f"{file} and {where} differ on {' / '.join(row.key)} ({row.value} and {other.value}). Delete the outdated one."
-                )
+    found = [(row, file) for file in files for row in read_rows(file)]
+    found = [(row, file) for row, file in found if not protocol or not row.protocol or row.signature.startswith(f"protocol:{protocol}|")]
     if not found:
-        raise ValueError(f"no score.json in {', '.join(map(str, paths))}. Score first: python -m speechlm.bin.score")
-    return sorted((row for row, _ in found.values()), key=_order)
+        of = f" of protocol {protocol}" if protocol else ""
+        raise ValueError(f"no score.json{of} in {', '.join(map(str, paths))}. Score first: python -m speechlm.bin.score")
+    _refuse_mixtures(found)
+    return sorted(_without_doubles(found), key=_order)
+
+
+def _refuse_mixtures(found: list[tuple[Row, Path]]) -> None:
+    """Raise ValueError naming two files whose figures would stand in one group but were measured differently."""
+    first: dict[tuple, tuple[Row, Path]] = {}
+    for row, file in found:
+        other, where = first.setdefault(row.key[:3], (row, file))
+        if other.protocol != row.protocol:
+            raise ValueError(
+                f"{' / '.join(row.key[:3])} was scored in two ways, which do not compare:\n  {where}: {_told(other)}\n  {file}: {_told(row)}\n"
+                "Score both alike (stage 9 with the same --protocol and --judge), or take one: python -m speechlm.bin.results --protocol NAME"
+            )
+
+
+def _told(row: Row) -> str:
+    return row.signature if row.protocol else f"before there were protocols ({row.signature})"
+
+
+def _without_doubles(found: list[tuple[Row, Path]]) -> list[Row]:
+    kept: dict[tuple, tuple[Row, Path]] = {}
+    for row, file in found:
+        other, where = kept.setdefault(row.key, (row, file))
+        if other != row:
+            figures = f"({row.value} and {other.value})"
+            raise ValueError(f"{file} and {where} differ on {' / '.join(row.key)} {figures}. Delete the outdated one.")
+    return [row for row, _ in kept.values()]
 
 
 def _order(row: Row) -> tuple:
@@ -53,8 +85,15 @@ def _order(row: Row) -> tuple:
 def _cells(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[str]]:
     """Return the table's cells, with numbers in place of signatures, and the numbered signatures."""
     signatures = list(dict.fromkeys(row.signature for row in rows))
-    cells = [(r.task, r.test_set, r.metric, r.model, f"{r.value:.2f}", str(r.n), f"[{signatures.index(r.signature) + 1}]") for r in rows]
+    cells = [
+        (r.task, r.test_set, r.metric, r.model, f"{r.value:.2f}", _interval(r), str(r.n), f"[{signatures.index(r.signature) + 1}]")
+        for r in rows
+    ]
     return cells, signatures
+
+
+def _interval(row: Row) -> str:
+    return "" if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}"
 
 
 def plain(rows: list[Row]) -> str:
@@ -68,15 +107,15 @@ def plain(rows: list[Row]) -> str:
 
 
 def _align(line: tuple[str, ...], widths: list[int]) -> str:
-    padded = [cell.rjust(w) if 4 <= i <= 5 else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths))]
+    padded = [cell.rjust(w) if i in FIGURES else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths))]
     return "  ".join(padded).rstrip()
 
 
 def markdown(rows: list[Row]) -> str:
     """Return RESULTS.md: one table, then the signatures."""
     cells, signatures = _cells(rows)
-    lines = ["# Results", "", "Written by `python -m speechlm.bin.results`. WER and CER in percent; n is the number of utterances.", ""]
-    lines += [f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if 4 <= i <= 5 else "---" for i in range(len(HEADER))) + "|"]
+    lines = ["# Results", "", TOLD, ""]
+    lines += [f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in cells]
     lines += ["", "Signatures:", "", *(f"{i}. `{s}`" for i, s in enumerate(signatures, start=1)), ""]
     return "\n".join(lines)

@@ -1,25 +1,39 @@
-"""Score decoded hypotheses and write rows of results.
+"""Score decoded hypotheses: rows of results, and one line per utterance.
 
     python -m speechlm.bin.score --task s2st --hyp exp/sft/decode_s2st_test --ref data/test --src_lang es --tgt_lang en \\
-        --model sft --test_set test --out exp/sft/decode_s2st_test/score.json --judge judge_en --codec codec_16k
+        --model sft --test_set test --out exp/sft/score_s2st_test/score.json --protocol mini --codec codec_16k
 
-asr, s2tt: `<hyp>/text` is scored (WER or CER; BLEU and chrF). tts, s2st: the judge transcribes the files of
-`<hyp>/wav.scp`, kept as `<hyp>/heard` (WER; ASR-BLEU and ASR-chrF). The language scored is --tgt_lang, for asr --src_lang.
+asr, s2tt: `<hyp>/text` is scored. tts, s2st: the protocol's recogniser transcribes the files of `<hyp>/wav.scp`, kept as
+`<hyp>/heard`; quality is measured on the files themselves. The language scored is --tgt_lang, for asr --src_lang.
 asr takes several languages, each with its folder, and adds a row over all of them:
 `--hyp decode_asr_test_es decode_asr_test_en --src_lang es+en` gives rows for test.es, test.en and test.es+en.
+Beside --out lies utterances.jsonl: each utterance's texts and values.
 """
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechlm.bin.command import run_main
-from speechlm.data.kaldi import read_table, read_text
-from speechlm.metrics.rows import Row, write_rows
-from speechlm.metrics.text import Score, bleu, by_character, chrf, error_rate, normalise, pair_up
+import numpy as np
 
-TASKS = ("asr", "tts", "s2tt", "s2st")
+from speechlm.bin.command import run_main
+from speechlm.data.kaldi import read_audio, read_speakers, read_table, read_text, side_path
+from speechlm.metrics.normalise import by_character
+from speechlm.metrics.protocol import SPOKEN, TASKS, Rules, rules_for
+from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
+from speechlm.metrics.scoring import Output, Score, score_texts
+from speechlm.metrics.speech import other_recordings, score_speech
+
+
+@dataclass(frozen=True)
+class Part:
+    """The scores of one hypothesis folder."""
+
+    lang: str
+    scores: list[Score]
+    lines: list[dict]
+    made_by: str
 
 
 def main() -> None:
@@ -32,15 +46,28 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="name in the table")
     parser.add_argument("--test_set", required=True, help="name in the table")
     parser.add_argument("--out", required=True, type=Path, help="score.json to write")
-    parser.add_argument("--judge", help="judge for speech outputs: judge_en or a folder")
     parser.add_argument("--codec", help="name of the codec, for the signature")
+    add_protocol_options(parser)
     args = parser.parse_args()
     langs = languages(args.task, args.src_lang, args.tgt_lang, len(args.hyp))
-    scored = score_recognition(args, langs) if args.task == "asr" else [(args.test_set, s) for s in score_one(args, langs[0])]
-    rows = [Row(args.model, args.task, name, s.metric, s.value, s.n, s.signature) for name, s in scored]
-    write_rows(args.out, rows)
+    rules = rules_for(args.protocol, args.task, args.judge)
+    parts = [score_folder(args, rules, folder, lang) for folder, lang in zip(args.hyp, langs)]
+    write_lines(args.out.with_name(UTTERANCES), [line for part in parts for line in part.lines])
+    write_rows(args.out, rows := rows_of(args, rules, parts))
+    show(rows)
+
+
+def add_protocol_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how to score."""
+    parser.add_argument("--protocol", nargs="+", default=["mini"], help="names or files; of several, the first that covers the task")
+    parser.add_argument("--judge", help="recogniser of speech outputs instead of the protocol's: KIND:MODEL, judge_en or a folder")
+    parser.add_argument("--ngpu", type=int, default=0, help="1: recognise and measure on the GPU")
+
+
+def show(rows: list[Row]) -> None:
+    """Print rows, one a line."""
     for row in rows:
-        print(f"{row.model} {row.task} {row.test_set}: {row.metric} {row.value:.2f} ({row.n} utterances)")
+        print(f"{row.model} {row.task} {row.test_set}: {row.metric} {row.value:.2f} [{row.low:.2f}, {row.high:.2f}] ({row.n} utterances)")
 
 
 def languages(task: str, src_lang: str | None, tgt_lang: str | None, folders: int) -> list[str]:
@@ -56,51 +83,31 @@ def languages(task: str, src_lang: str | None, tgt_lang: str | None, folders: in
     return langs
 
 
-def score_recognition(args: argparse.Namespace, langs: list[str]) -> list[tuple[str, Score]]:
-    """Return (test set, score) for each language and, if there are several, for all together."""
-    scored, all_hyps, all_refs = [], {}, {}
-    for folder, lang in zip(args.hyp, langs):
-        hyps, refs = read_table(folder / "text", may_be_empty=True), read_text(args.ref, lang)
-        name = args.test_set if len(langs) == 1 else f"{args.test_set}.{lang}"
-        scored.append((name, _sign(error_rate(hyps, refs, lang), folder, args.codec)))
-        pair_up(hyps, refs)
-        for key in refs:
-            all_hyps[lang, key], all_refs[lang, key] = normalise(hyps[key], lang), normalise(refs[key], lang)
-    if len(langs) > 1 and not any(by_character(lang) for lang in langs):
-        together = error_rate(all_hyps, all_refs, langs[0])
-        scored.append((f"{args.test_set}.{'+'.join(langs)}", _sign(together, args.hyp[0], args.codec)))
-    return scored
+def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str) -> Part:
+    """Return the scores of one decoding folder."""
+    refs, speakers = read_text(args.ref, lang), read_speakers(args.ref)
+    made_by = "|".join([*([f"codec:{args.codec}"] if args.codec else []), *decoding_settings(folder / "decode.json")])
+    if args.task not in SPOKEN:
+        output = Output(args.task, lang, read_table(folder / "text", may_be_empty=True), refs, speakers)
+        return Part(lang, *score_texts(rules, output), made_by)
+    spoken = rules.quality and side_path(args.ref, "wav.scp", lang).is_file()
+    voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
+    output = Output(args.task, lang, {}, refs, speakers, read_table(folder / "wav.scp"), voices)
+    return Part(lang, *score_speech(rules, output, folder, "cuda" if args.ngpu else "cpu"), made_by)
 
 
-def score_one(args: argparse.Namespace, lang: str) -> list[Score]:
-    """Return the scores of translated text, or of speech."""
-    folder, refs = args.hyp[0], read_text(args.ref, lang)
-    if args.task == "s2tt":
-        hyps = read_table(folder / "text", may_be_empty=True)
-        scores = [bleu(hyps, refs, lang), chrf(hyps, refs)]
-    else:
-        scores = score_speech(args, folder, refs, lang)
-    return [_sign(score, folder, args.codec) for score in scores]
-
-
-def score_speech(args: argparse.Namespace, folder: Path, refs: dict[str, str], lang: str) -> list[Score]:
-    """Return the scores of spoken outputs by what the judge hears."""
-    from speechlm.metrics.judge import Judge
-    from speechlm.metrics.speech import asr_bleu, intelligibility, transcribe
-
-    if not args.judge:
-        raise ValueError(f"--task {args.task}: spoken outputs need a judge. Give --judge judge_en, or one you trained")
-    wavs = read_table(folder / "wav.scp")
-    pair_up(wavs, refs)
-    judge = Judge.load(args.judge)
-    heard = transcribe(judge, wavs, lang, folder / "heard")
-    return (intelligibility if args.task == "tts" else asr_bleu)(heard, refs, judge)
-
-
-def _sign(score: Score, folder: Path, codec: str | None) -> Score:
-    """Add the codec and the decoding settings of `decode.json` to a score's signature."""
-    parts = [score.signature, *([f"codec:{codec}"] if codec else []), *decoding_settings(folder / "decode.json")]
-    return replace(score, signature="|".join(parts))
+def rows_of(args: argparse.Namespace, rules: Rules, parts: list[Part]) -> list[Row]:
+    """Return the rows of each language and, if there are several that are scored by word, of all together."""
+    rows = []
+    for part in parts:
+        name = args.test_set if len(parts) == 1 else f"{args.test_set}.{part.lang}"
+        rows += [score.to_row(rules, args.model, args.task, name, part.made_by) for score in part.scores]
+    if len(parts) > 1 and not any(by_character(part.lang) for part in parts):
+        name = f"{args.test_set}.{'+'.join(part.lang for part in parts)}"
+        for scores in zip(*(part.scores for part in parts), strict=True):
+            together = replace(scores[0], counts_NC=np.concatenate([score.counts_NC for score in scores]))
+            rows.append(together.to_row(rules, args.model, args.task, name, parts[0].made_by))
+    return rows
 
 
 def decoding_settings(path: Path) -> list[str]:

@@ -24,7 +24,7 @@ from speechlm.data.settings import read_yaml
 from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, token_list
 from speechlm.metrics.judge.recogniser import ASSETS, Judge, save_judge
-from speechlm.metrics.text import normalise
+from speechlm.metrics.normalise import normalise
 
 CORPUS_RATE_HZ = 16000
 DEFAULT_CONFIG = ASSETS / "judge_en" / "train.yaml"

@@ -1,38 +1,115 @@
-"""Scores of speech: the judge writes down what it hears, and that text is scored.
+"""Scores of spoken output: what a recogniser hears, and measures of the sound. Both are kept as files and made once for given recordings."""
 
-The transcript and the reference are both normalised. BLEU of a transcript is called ASR-BLEU.
-"""
-
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Mapping
 
-from speechlm.data.kaldi import write_table
-from speechlm.metrics.judge import Judge
-from speechlm.metrics.text import NORMALISER, Score, bleu, chrf, error_rate, normalise, pair_up
+import numpy as np
+
+from speechlm.data.audio import load_wav
+from speechlm.data.files import file_digest, settings_digest, stage
+from speechlm.data.kaldi import Span, read_table, write_table
+from speechlm.data.parts import in_parts
+from speechlm.metrics.protocol import Rules
+from speechlm.metrics.quality import Measure, load_measure
+from speechlm.metrics.quality.base import measure_one
+from speechlm.metrics.recognisers import Recogniser, load_recogniser
+from speechlm.metrics.recognisers.base import duration_sec, hear
+from speechlm.metrics.rows import read_lines, write_lines
+from speechlm.metrics.scoring import Mean, Output, Score, score_texts
+from speechlm.metrics.text import pair_up
+
+BATCH = 128  # recordings of similar length, kept together when interrupted
 
 
-def transcribe(judge: Judge, wavs: Mapping[str, str | Path], lang: str, keep: str | Path) -> dict[str, str]:
-    """Return {utterance id: what the judge heard}, also written to the Kaldi file `keep` for a person to read."""
-    if judge.config.language != lang:
+def score_speech(rules: Rules, output: Output, folder: Path, device: str = "cpu") -> tuple[list[Score], list[dict]]:
+    """Return the scores and lines of spoken outputs. `<folder>/heard` and `<folder>/quality_*.jsonl` keep what took long.
+
+    An utterance without a recording is a ValueError that names it.
+    """
+    if not rules.recogniser:
+        raise ValueError(f"--task {output.task}: spoken outputs need a recogniser. Give --judge judge_en, or one you trained")
+    pair_up(output.wavs, output.refs)
+    recogniser = load_recogniser(rules.recogniser, rules.beam, device)
+    heard = transcribe(recogniser, output.wavs, output.lang, folder / "heard")
+    scores, lines = score_texts(rules, replace(output, hyps=heard), recogniser.signature)
+    for spec in rules.quality:
+        measure = load_measure(spec, device)
+        values = measure_all(measure, output, folder / f"quality_{spec.split(':')[0]}.jsonl")
+        for name in measure.names:
+            mean = Mean(name, measure.signature)
+            scores.append(Score(name, mean, mean.counts([values[key][name] for key in output.refs]), measure.signature))
+        for line in lines:
+            line |= {name: values[line["id"]][name] for name in measure.names}
+    return scores, lines
+
+
+def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str, keep: str | Path) -> dict[str, str]:
+    """Return {utterance id: what was heard}, also written to the Kaldi file `keep` for a person to read.
+
+    Done once for the same recordings (by content) and recogniser. Raises ValueError if it does not understand the language.
+    """
+    if recogniser.languages and lang not in recogniser.languages:
+        understood = ", ".join(map(repr, recogniser.languages))
+        raise ValueError(f"the speech is in {lang!r}, the judge understands {understood}. Give --judge for {lang}, or train one.")
+    keep = Path(keep)
+    settings = {"recogniser": recogniser.signature, "lang": lang, "wavs": digest_of(wavs)}
+    with stage(keep.parent, keep.name, settings, outputs=[keep.name]) as todo:
+        if todo:
+            parts = _parts(keep, settings)
+            work = lambda keys: recogniser.transcribe([str(wavs[key]) for key in keys], lang)  # noqa: E731
+            write_table(keep, in_parts(batches_by_length(wavs), work, parts, f"{keep}: transcribed"))
+            shutil.rmtree(parts, ignore_errors=True)
+    heard = read_table(keep, may_be_empty=True)
+    return {key: heard[key] for key in wavs}
+
+
+def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[str, float]]:
+    """Return {utterance id: {name: value}}, also written to `keep`; done once for the same recordings and measure."""
+    others = {"": {}, "speaker": output.voices, "original": output.originals}[measure.against]
+    if lacking := [key for key in output.refs if measure.against and key not in others]:
+        found = f"{len(lacking)} utterances have none in {output.lang}: {', '.join(lacking[:5])}"
         raise ValueError(
-            f"the speech is in {lang!r}, the judge understands {judge.config.language!r}. Give --judge for {lang}, or train one."
+            f"{', '.join(measure.names)} compares with the {measure.against}'s recordings, and {found}. Leave it out of the protocol."
         )
-    heard = dict(zip(wavs, judge.transcribe(list(wavs.values()))))
-    write_table(keep, heard)
-    return heard
+    settings = {"measure": measure.signature, "wavs": digest_of(output.wavs), "against": digest_of(others)}
+    with stage(keep.parent, keep.stem, settings, outputs=[keep.name]) as todo:
+        if todo:
+            parts = _parts(keep, settings)
+            work = lambda keys: [_measure_file(measure, output.wavs[key], others.get(key)) for key in keys]  # noqa: E731
+            found = in_parts(batches_by_length(output.wavs), work, parts, f"{keep}: measured")
+            write_lines(keep, [{"id": key, "lang": output.lang} | values for key, values in found.items()])
+            shutil.rmtree(parts, ignore_errors=True)
+    return {line["id"]: line for line in read_lines(keep)}
 
 
-def intelligibility(heard: Mapping[str, str], refs: Mapping[str, str], judge: Judge) -> list[Score]:
-    """Return the WER (or CER) of the transcripts against what should have been said."""
-    score = error_rate(heard, refs, judge.config.language)
-    return [replace(score, signature=f"{score.signature}|{judge.signature}")]
+def _measure_file(measure: Measure, path: str, other: Span | None) -> dict[str, float]:
+    rate_hz = measure.rate_hz or load_wav(path)[1]
+    other_T = load_wav(other.path, rate_hz, other.start_sec, other.end_sec)[0] if other else np.zeros(0, np.float32)
+    return measure_one(measure, hear(path, rate_hz), other_T, rate_hz)
 
 
-def asr_bleu(heard: Mapping[str, str], refs: Mapping[str, str], judge: Judge) -> list[Score]:
-    """Return ASR-BLEU and ASR-chrF of the transcripts of translated speech."""
-    lang = judge.config.language
-    pair_up(heard, refs)
-    hyps, wanted = ({key: normalise(text, lang) for key, text in texts.items()} for texts in (heard, refs))
-    scores = [bleu(hyps, wanted, lang), chrf(hyps, wanted)]
-    return [replace(s, metric=f"ASR-{s.metric}", signature=f"{s.signature}|norm:{NORMALISER}|{judge.signature}") for s in scores]
+def _parts(keep: Path, settings: dict) -> Path:
+    return keep.parent / f".parts.{keep.name}.{settings_digest(settings)}"
+
+
+def batches_by_length(wavs: Mapping[str, str | Path]) -> list[list[str]]:
+    """Return all ids in batches of similar duration, shortest first."""
+    order = sorted(wavs, key=lambda key: (duration_sec(wavs[key]), key))
+    return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+
+
+def digest_of(recordings: Mapping[str, str | Path | Span]) -> str:
+    """Return a short digest of the ids and contents of recordings."""
+    spans = {key: value if isinstance(value, Span) else Span(str(value)) for key, value in recordings.items()}
+    files = {path: file_digest(path) for path in {span.path for span in spans.values()}}
+    return settings_digest({key: [files[span.path], span.start_sec, span.end_sec] for key, span in spans.items()})
+
+
+def other_recordings(recordings: Mapping[str, Span], speakers: Mapping[str, str]) -> dict[str, Span]:
+    """Return {utterance: the next recording of its speaker, by id}; of a speaker with one, that one."""
+    by_speaker: dict[str, list[str]] = {}
+    for key in sorted(recordings):
+        by_speaker.setdefault(speakers.get(key, key), []).append(key)
+    return {key: recordings[keys[(i + 1) % len(keys)]] for keys in by_speaker.values() for i, key in enumerate(keys)}

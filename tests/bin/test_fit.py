@@ -17,7 +17,7 @@ from speechlm.bin import preflight
 from speechlm.bin.text_tokenizer import train_tokenizer
 from speechlm.codecs import load_codec
 from speechlm.data.codes import write_codec
-from speechlm.metrics.judge import Judge
+from speechlm.metrics.recognisers import load_recogniser
 from speechlm.metrics.speech import transcribe
 from speechlm.model.folder import load_llm, load_model
 from speechlm.tokens.text import load_text_tokenizer
@@ -96,7 +96,7 @@ def test_text_tokenizer_and_llm(model):
 
 def test_judge_and_language(tmp_path):
     with pytest.raises(ValueError, match="the speech is in 'es', the judge understands 'en'. Give --judge for es, or train one"):
-        transcribe(Judge.load("judge_en"), {}, "es", tmp_path / "heard")
+        transcribe(load_recogniser("judge_en"), {}, "es", tmp_path / "heard")
 
 
 def test_vocabulary_and_weights_of_two_models(model):

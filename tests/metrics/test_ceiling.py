@@ -1,6 +1,7 @@
 """The ceilings: originals and reconstructions are scored by the same code, once."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from speechlm.bin import ceiling
 from speechlm.data.audio import save_wav
 from speechlm.data.kaldi import write_data_dir
-from speechlm.metrics.rows import read_rows
+from speechlm.metrics import speech
+from speechlm.metrics.rows import read_lines, read_rows
 
 
 class Whisperer:
@@ -20,12 +22,12 @@ class Whisperer:
 
 
 class LoudnessJudge:
-    """A judge that understands only loud speech."""
+    """A recogniser that understands only loud speech."""
 
-    signature, fingerprint = "judge:loud", "0" * 64
-    config = type("Config", (), {"language": "en"})
+    signature, languages, calls = "judge:loud", ("en",), 0
 
-    def transcribe(self, paths):
+    def transcribe(self, paths, lang):
+        LoudnessJudge.calls += 1
         return ["the dog" if np.abs(ceiling.load_span(ceiling.Span(str(path)), 16000)).max() > 0.1 else "" for path in paths]
 
 
@@ -40,17 +42,27 @@ def parallel_set(tmp_path):
     return tmp_path / "test"
 
 
-def test_rows_for_originals_and_reconstructions(parallel_set, tmp_path, monkeypatch, capsys):
+def test_rows_for_originals_and_reconstructions(parallel_set, tmp_path, monkeypatch):
     monkeypatch.setattr(ceiling, "load_codec", lambda spec: Whisperer)
-    monkeypatch.setattr(ceiling.Judge, "load", lambda spec: LoudnessJudge())
-    arguments = ["--data", str(parallel_set), "--lang", "en", "--codec", "c", "--judge", "j", "--out", str(tmp_path / "ceiling")]
-    monkeypatch.setattr(sys, "argv", ["ceiling", *arguments])
-    ceiling.main()
-    rows = {(row.model, row.task, row.metric): row for row in read_rows(tmp_path / "ceiling/score.json")}
+    monkeypatch.setattr(speech, "load_recogniser", lambda *spec: LoudnessJudge())
+
+    def run(experiment):
+        arguments = f"--data {parallel_set} --lang en --codec c --out {experiment} --cache {tmp_path}/dump"
+        monkeypatch.setattr(sys, "argv", ["ceiling", *arguments.split()])
+        ceiling.main()
+        return {path.relative_to(experiment): path.read_bytes() for path in sorted(experiment.rglob("*.json*"))}
+
+    first = run(tmp_path / "one")
+    files = (tmp_path / "one").rglob("score.json")
+    rows = {(row.model, row.task, row.metric): row for path in files for row in read_rows(path)}
     assert rows["originals", "tts", "WER"].value == 0
     assert rows["codec reconstruction", "tts", "WER"].value == 100
     assert rows["codec reconstruction", "s2st", "ASR-BLEU"].value == 0
     assert "whisperer@c0dec0de" in rows["codec reconstruction", "tts", "WER"].signature
-    assert (tmp_path / "ceiling/reconstruction/wav/v1-a.wav").is_file()
-    ceiling.main()
-    assert "already complete" in capsys.readouterr().out
+    lines = read_lines(tmp_path / "one/tts_reconstruction/utterances.jsonl")
+    assert [line["hyp"] for line in lines] == ["", ""] and Path(lines[0]["wav"]).is_file()
+    calls = LoudnessJudge.calls
+    assert run(tmp_path / "two") == first and LoudnessJudge.calls == calls  # another experiment: nothing is coded or heard again
+    save_wav(tmp_path / "v1-a.wav", np.tile(np.float32([0.05, -0.05]), 800), 16000)
+    run(tmp_path / "two")
+    assert LoudnessJudge.calls == calls + 2

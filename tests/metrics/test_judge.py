@@ -13,7 +13,7 @@ from speechlm.metrics.judge import Judge
 from speechlm.metrics.judge.hearing import FLOOR_DB, GRID_SEC, LEVEL, RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, build_network, token_list
 from speechlm.metrics.judge.recogniser import save_judge
-from speechlm.metrics.text import word_error_rate
+from speechlm.metrics.text import ErrorRate
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +85,4 @@ def test_the_shipped_judge_spells_a_voice_that_it_never_heard(tmp_path):
     for i, sentence in enumerate(sentences):
         save_wav(tmp_path / f"{i}.wav", speak(sentence, "en-us", voice, 16000), 16000)
     heard = Judge.load("judge_en").transcribe([tmp_path / f"{i}.wav" for i in range(4)])
-    assert word_error_rate(dict(enumerate(heard)), dict(enumerate(sentences)), "en").value < 6  # of 19 words, one may be misspelt
+    assert ErrorRate("WER").counts(heard, sentences)[:, :3].sum() <= 1  # of 19 words, one may be misspelt

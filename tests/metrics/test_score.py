@@ -2,12 +2,13 @@
 
 import json
 import sys
+from dataclasses import asdict, replace
 
 import pytest
 
 from speechlm.bin import results, score
 from speechlm.data.kaldi import write_data_dir, write_table
-from speechlm.metrics.rows import Row, read_rows, write_rows
+from speechlm.metrics.rows import Row, read_lines, read_rows, write_rows
 
 
 @pytest.fixture
@@ -52,7 +53,6 @@ def test_wrong_options_are_explained(decoded, monkeypatch):
     for arguments, message in (
         (["--task", "tts", "--src_lang", "en"], "Give --tgt_lang"),
         (["--task", "asr", "--src_lang", "es+en"], "one folder for each language"),
-        (["--task", "tts", "--tgt_lang", "en"], "Give --judge"),
     ):
         with pytest.raises(ValueError, match=message):
             score_rows(monkeypatch, decoded, *arguments, *hyp)
@@ -60,12 +60,13 @@ def test_wrong_options_are_explained(decoded, monkeypatch):
 
 def test_the_table_puts_ceilings_first_and_numbers_signatures(tmp_path, monkeypatch, capsys):
     rows = [Row(name, "tts", "test", "WER", value, 2, sign) for name, value, sign in (("a", 9.0, "x|y"), ("originals", 1.0, "z"))]
+    rows[0] = replace(rows[0], low=8.5, high=9.25)
     write_rows(tmp_path / "exp/one/score.json", rows[:1])
     write_rows(tmp_path / "exp/two/score.json", rows[1:])
     run(monkeypatch, results, tmp_path / "exp", "--out", tmp_path)
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
     assert lines[1] == ["tts", "test", "WER", "originals", "1.00", "2", "[1]"]
-    assert "| tts | test | WER | a | 9.00 | 2 | [2] |" in (tmp_path / "RESULTS.md").read_text()
+    assert "| tts | test | WER | a | 9.00 | 8.50 to 9.25 | 2 | [2] |" in (tmp_path / "RESULTS.md").read_text()
     assert read_rows(tmp_path / "results.json") == rows[::-1]
 
 
@@ -79,3 +80,34 @@ def test_conflicting_or_damaged_rows_are_refused(tmp_path):
         results.collect([tmp_path])
     with pytest.raises(ValueError, match="no score.json"):
         results.collect([tmp_path / "a" / "nothing.d"] if (tmp_path / "a" / "nothing.d").mkdir() else [tmp_path / "a" / "nothing.d"])
+
+
+def test_a_table_does_not_mix_protocols(tmp_path):
+    for name, how in (("a", "mini"), ("b", "whisper")):
+        signature = f"protocol:{how}|norm:{how}|codec:{name}"
+        write_rows(tmp_path / name / "score.json", [Row(name, "tts", "t", "WER", 1.0, 1, signature, 0.5, 1.5, f"norm:{how}")])
+    with pytest.raises(
+        ValueError, match="(?s)tts / t / WER was scored in two ways.*a/score.json: protocol:mini.*b/score.json: protocol:whisper"
+    ):
+        results.collect([tmp_path])
+    assert [row.model for row in results.collect([tmp_path], "whisper")] == ["b"]
+    old = asdict(Row("c", "tts", "t", "WER", 1.0, 1, "norm:mini"))
+    (tmp_path / "b/score.json").write_text(json.dumps([{k: v for k, v in old.items() if k not in ("low", "high", "protocol")}]))
+    with pytest.raises(ValueError, match="before there were protocols"):
+        results.collect([tmp_path])
+
+
+def test_scoring_twice_gives_identical_files_and_one_line_per_utterance(decoded, monkeypatch):
+    write_table(decoded / "ref/utt2spk", {"a": "anna", "b": "bert"})
+
+    def score_again():
+        score_rows(monkeypatch, decoded, "--task", "asr", "--src_lang", "es+en", "--hyp", decoded / "hyp_es", decoded / "hyp_en")
+        return [(decoded / name).read_bytes() for name in ("score.json", "utterances.jsonl")]
+
+    assert score_again() == score_again()
+    lines = read_lines(decoded / "utterances.jsonl")
+    assert [(line["id"], line["lang"]) for line in lines] == [("a", "en"), ("a", "es"), ("b", "en"), ("b", "es")]
+    assert lines[3] == {
+        "id": "b", "lang": "es", "speaker": "bert", "ref": "la casa", "hyp": "", "ref_norm": "la casa", "hyp_norm": "",
+        "WER": 100.0, "errors": 2, "ref_len": 2,
+    }  # fmt: skip

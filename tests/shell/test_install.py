@@ -1,5 +1,6 @@
 """tools/install.sh: done once, redone when interrupted or outdated, never over somebody's folder. No network: pip and uv are played."""
 
+import os
 import shutil
 
 import pytest
@@ -69,6 +70,14 @@ def test_somebody_elses_folder_is_kept(clone):
     done, calls = install(clone, SPEECHLM_VENV=str(clone / "mine"))
     assert done.returncode == 1 and "was not made by this script" in done.stderr
     assert (clone / "mine/thesis.tex").exists() and not calls
+
+
+def test_without_a_compiler_what_needs_one_is_left_out_and_named(clone):
+    write_script(clone / "fake/c++", "#!/bin/sh\nexit 1\n")
+    done, _ = install(clone, PATH=f"{clone / 'fake'}:{os.environ['PATH']}")
+    packages = (clone / "tools/venv/requirements.txt").read_text()
+    assert done.returncode == 0 and "left out are pesq, pyworld, webrtcvad" in done.stderr
+    assert "torch==" in packages and not any(f"{name}==" in packages for name in ("pesq", "pyworld", "webrtcvad"))
 
 
 def test_a_missing_python_is_named(clone):

@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 from speechlm.data.audio import load_wav
@@ -18,6 +17,7 @@ from speechlm.data.files import atomic_write
 from speechlm.data.settings import fill, read_json
 from speechlm.metrics.judge.hearing import prepare
 from speechlm.metrics.judge.network import BLANK, SPACE, JudgeConfig, build_network, quiet
+from speechlm.metrics.recognisers.base import has_no_samples
 
 ASSETS = Path(__file__).parents[2] / "assets"
 
@@ -48,8 +48,7 @@ class Judge:
 
     @property
     def signature(self) -> str:
-        """What makes transcripts of two runs comparable."""
-        return f"judge:{self.config.language}-ctc|sha:{self.fingerprint[:12]}|decoding:greedy|rate:{self.config.sample_rate_hz}"
+        return judge_signature(self.config, self.fingerprint)
 
     def transcribe(self, paths: list[str | Path], batch_size: int = 16) -> list[str]:
         """Return what is heard in each file, in order; a file without samples is heard as "".
@@ -67,9 +66,7 @@ class Judge:
         return heard
 
     def _hear(self, path: str | Path) -> np.ndarray | None:
-        if Path(path).is_file() and Path(path).stat().st_size and _has_no_samples(path):
-            return None
-        return prepare(*load_wav(path))
+        return None if has_no_samples(path) else prepare(*load_wav(path))
 
     @torch.no_grad()
     def spell(self, wav_BT: np.ndarray) -> list[str]:
@@ -83,6 +80,11 @@ class Judge:
     def _collapse(self, tokens: list[int]) -> str:
         names = [self.config.token_list[token] for token, _ in groupby(tokens)]
         return " ".join("".join(" " if name == SPACE else name for name in names if name != BLANK).split())
+
+
+def judge_signature(config: JudgeConfig, fingerprint: str) -> str:
+    """Return what makes transcripts of two runs comparable."""
+    return f"judge:{config.language}-ctc|sha:{fingerprint[:12]}|decoding:greedy|rate:{config.sample_rate_hz}"
 
 
 def find_judge(spec: str | Path) -> Path:
@@ -122,10 +124,3 @@ def save_judge(folder: str | Path, config: JudgeConfig, state: dict[str, torch.T
         stream.write(save(content))
     with atomic_write(Path(folder) / "config.json") as stream:
         json.dump(config.to_dict(), stream, indent=1)
-
-
-def _has_no_samples(path: str | Path) -> bool:
-    try:
-        return soundfile.info(str(path)).frames == 0
-    except soundfile.LibsndfileError:
-        return False
