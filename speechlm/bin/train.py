@@ -8,6 +8,7 @@ says what the training would take.
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def drop_other_run(folder: Path, settings: dict, inputs: list[Path]) -> None:
     if not path.exists() or changed:
         for name in ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors", "bad_batch.json", "cost.json"):
             (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "steps", ignore_errors=True)
     with atomic_write(path) as stream:
         json.dump(now, stream, indent=1, sort_keys=True)
 
