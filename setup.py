@@ -26,6 +26,7 @@ REQUIREMENTS = [
     "requests",
     "ijson",
     "matplotlib",
+    "pillow",
     "tensorboard",
     "setuptools<74",  # espnet's dependencies still import pkg_resources
 ]
@@ -36,9 +37,9 @@ QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq 
     "pesq",
     "pystoi",
 ]
-TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "ruff"]
+TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff"]  # playwright drives a browser that is installed
 
-FOLDERS = ("assets", "metrics/protocols")  # files that are no Python
+FOLDERS = ("assets", "metrics/protocols", "report/page")  # files that are no Python
 ASSETS = [str(path.relative_to("speechlm")) for folder in FOLDERS for path in Path("speechlm", folder).rglob("*") if path.is_file()]
 
 setup(

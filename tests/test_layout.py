@@ -11,11 +11,12 @@ ALLOWED = {  # folder of speechlm -> the folders that it may import
     "data": set(),
     "codecs": {"data"},
     "metrics": {"data", "codecs", "espnet_start"},  # distances of codecs; the judge runs on ESPnet
+    "report": {"data", "metrics"},
     "tokens": {"data", "codecs"},
     "tasks": {"data", "codecs", "tokens"},
     "model": {"data", "codecs", "tokens", "tasks"},
     "espnet": {"espnet_start", "data", "codecs", "tokens", "tasks", "model"},
-    "bin": {"data", "codecs", "metrics", "tokens", "tasks", "model", "espnet"},
+    "bin": {"data", "codecs", "metrics", "report", "tokens", "tasks", "model", "espnet"},
 }
 SHARED = {"espnet_start"}  # imported before ESPnet, by whoever needs ESPnet
 SCRIPTS = sorted(p for pattern in ("egs/**/*.sh", "tools/*.sh", "utils/*.sh", "tests/*.sh", ".ci/run") for p in ROOT.glob(pattern))

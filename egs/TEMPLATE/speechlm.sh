@@ -10,7 +10,7 @@
 #   7 sft         fine-tuning for each task                         exp/sft_<task>/
 #   8 decode      hypotheses for each task, test set, language      exp/sft_<task>/decode_<task>_<set>_<lang>/
 #   9 score       metrics, codec ceiling, text perplexity           exp/**/score.json
-#  10 results     one table                                         exp/results.json, exp/RESULTS.md
+#  10 results     one table; a page to look at and listen to        exp/results.json, exp/RESULTS.md, exp/report/index.html
 #
 # Every stage can be run again: what is finished is skipped, what was interrupted is resumed.
 set -euo pipefail
@@ -334,5 +334,6 @@ fi
 
 if want 10 "results"; then
     on_cpu results "$expdir" --out "$expdir"
+    on_cpu report "$expdir" --data "$datadir" --src_lang "$src_lang" --train_sets $(own $train_sets)
 fi
 end_stage

@@ -7,19 +7,15 @@ resampling each utterance's value. Figures of different protocols or test sets a
 """
 
 import argparse
-import re
 from pathlib import Path
 
-import numpy as np
 import sacrebleu.significance
 
 from speechlm.bin.command import run_main
 from speechlm.metrics.bootstrap import approximate_randomisation, paired_bootstrap
 from speechlm.metrics.rows import UTTERANCES, Row, read_lines, read_rows
-from speechlm.metrics.scoring import Mean
-from speechlm.metrics.text import METRICS, TextMetric, make_metric
-
-Key = tuple[str, str]  # id and language of an utterance
+from speechlm.metrics.table import Key, counts_of, keys_of, metric_of
+from speechlm.metrics.text import TextMetric
 
 
 def main() -> None:
@@ -84,24 +80,6 @@ def test_row(a: Row, b: Row, lines: list[dict[Key, dict]], folders: tuple[Path, 
     elif test == "ar":
         p = approximate_randomisation(*counts, metric.value)
     return low, high, p
-
-
-def keys_of(row: Row, lines: dict[Key, dict]) -> list[Key]:
-    """Return the utterances of a row: all, or those of the languages at the end of its test set's name (test.es, test.es+en)."""
-    langs = set(row.test_set.rpartition(".")[2].split("+"))
-    return [key for key in lines if key[1] in langs] if langs <= {lang for _, lang in lines} else list(lines)
-
-
-def metric_of(row: Row) -> TextMetric | Mean:
-    name = row.metric.removeprefix("ASR-")
-    tokeniser = re.search(r"\btok:([^|]+)", row.protocol)
-    return make_metric(name, "", tokeniser[1] if tokeniser else "13a") if name in METRICS else Mean(name, row.protocol)
-
-
-def counts_of(metric: TextMetric | Mean, name: str, lines: list[dict]) -> np.ndarray:
-    if isinstance(metric, Mean):
-        return metric.counts([line[name] for line in lines])
-    return metric.counts([line["hyp_norm"] for line in lines], [line["ref_norm"] for line in lines])
 
 
 def sacrebleu_p(metric: TextMetric, sides: list[list[dict]], test: str) -> float:

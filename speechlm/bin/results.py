@@ -11,9 +11,9 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write
-from speechlm.metrics.rows import Row, read_rows, write_rows
+from speechlm.metrics.rows import Row, write_rows
+from speechlm.metrics.table import collect
 
-CEILINGS = ("originals", "codec reconstruction")
 HEADER = ("task", "test set", "metric", "model", "value", "95 %", "n", "signature")
 TOLD = (
     "Written by `python -m speechlm.bin.results`. WER and CER in percent; 95 %: confidence interval (bootstrap over utterances); "
@@ -34,52 +34,6 @@ def main() -> None:
         stream.write(markdown(rows))
     print(plain(rows))
     print(f"{args.out}/RESULTS.md: {len(rows)} rows")
-
-
-def collect(paths: list[Path], protocol: str | None = None) -> list[Row]:
-    """Return all rows, sorted.
-
-    Raises ValueError if there are none, if one figure has two values, or if a group (task, test set, metric) mixes protocols.
-    """
-    files = sorted({file for path in paths for file in (path.rglob("score.json") if path.is_dir() else [path])})
-    found = [(row, file) for file in files for row in read_rows(file)]
-    found = [(row, file) for row, file in found if not protocol or not row.protocol or row.signature.startswith(f"protocol:{protocol}|")]
-    if not found:
-        of = f" of protocol {protocol}" if protocol else ""
-        raise ValueError(f"no score.json{of} in {', '.join(map(str, paths))}. Score first: python -m speechlm.bin.score")
-    _refuse_mixtures(found)
-    return sorted(_without_doubles(found), key=_order)
-
-
-def _refuse_mixtures(found: list[tuple[Row, Path]]) -> None:
-    """Raise ValueError naming two files whose figures would stand in one group but were measured differently."""
-    first: dict[tuple, tuple[Row, Path]] = {}
-    for row, file in found:
-        other, where = first.setdefault(row.key[:3], (row, file))
-        if other.protocol != row.protocol:
-            raise ValueError(
-                f"{' / '.join(row.key[:3])} was scored in two ways, which do not compare:\n  {where}: {_told(other)}\n  {file}: {_told(row)}\n"
-                "Score both alike (stage 9 with the same --protocol and --judge), or take one: python -m speechlm.bin.results --protocol NAME"
-            )
-
-
-def _told(row: Row) -> str:
-    return row.signature if row.protocol else f"before there were protocols ({row.signature})"
-
-
-def _without_doubles(found: list[tuple[Row, Path]]) -> list[Row]:
-    kept: dict[tuple, tuple[Row, Path]] = {}
-    for row, file in found:
-        other, where = kept.setdefault(row.key, (row, file))
-        if other != row:
-            figures = f"({row.value} and {other.value})"
-            raise ValueError(f"{file} and {where} differ on {' / '.join(row.key)} {figures}. Delete the outdated one.")
-    return [row for row, _ in kept.values()]
-
-
-def _order(row: Row) -> tuple:
-    rank = CEILINGS.index(row.model) if row.model in CEILINGS else len(CEILINGS)
-    return row.task, row.test_set, row.metric, rank, row.model
 
 
 def _cells(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[str]]:

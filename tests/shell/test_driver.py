@@ -87,7 +87,7 @@ def test_stages_run_in_order_and_tell_their_time(recipe):
     ]
     assert done.stdout.count(": done in ") == 10
     in_order = list(dict.fromkeys(names(calls)))
-    assert in_order == ("data extract_codes manifest text_tokenizer train preflight decode ceiling score results".split())
+    assert in_order == ("data extract_codes manifest text_tokenizer train preflight decode ceiling score results report".split())
     assert "stage 10 (results): done" in (recipe / "exp/run.log").read_text()
 
 
