@@ -73,7 +73,9 @@ def mixture_of(arm: Arm, mixture: dict[str, float]) -> dict[str, float]:
     rest = [task for task in among if task not in chosen]
     total, inside, outside = (sum(mixture[task] for task in tasks) for tasks in (among, chosen, rest))
     if not inside or not outside:
-        raise ValueError(f"share_of {', '.join(arm.share_of)}: the mixture {mixture} has none of them, or no others. Name some of its tasks")
+        raise ValueError(
+            f"share_of {', '.join(arm.share_of)}: the mixture {mixture} has none of them, or no others. Name some of its tasks"
+        )
     share = arm.number / 100
     scale = {task: share * total / inside for task in chosen} | {task: (1 - share) * total / outside for task in rest}
     return {task: round(weight * scale.get(task, 1), 6) for task, weight in mixture.items() if scale.get(task, 1)}
