@@ -77,7 +77,7 @@ def mixture_of(arm: Arm, mixture: dict[str, float]) -> dict[str, float]:
             f"share_of {', '.join(arm.share_of)}: the mixture {mixture} has none of them, or no others. Name some of its tasks"
         )
     share = arm.number / 100
-    scale = {task: share * total / inside for task in chosen} | {task: (1 - share) * total / outside for task in rest}
+    scale = dict.fromkeys(chosen, share * total / inside) | dict.fromkeys(rest, (1 - share) * total / outside)
     return {task: round(weight * scale.get(task, 1), 6) for task, weight in mixture.items() if scale.get(task, 1)}
 
 
