@@ -47,7 +47,7 @@ def require_same_utterances(one: Measured, other: Measured) -> None:
     """Raise ValueError unless all figures are over the same utterances and measured alike."""
     figures = [*one.by_seed.values(), *other.by_seed.values()]
     for figure in figures[1:]:
-        if figure.keys != figures[0].keys or figure.row.protocol != figures[0].row.protocol:
+        if (figure.keys and figures[0].keys and figure.keys != figures[0].keys) or figure.row.protocol != figures[0].row.protocol:
             raise ValueError(
                 f"{figures[0].file} and {figure.file}: other utterances, or measured in another way ({figures[0].row.signature}; "
                 f"{figure.row.signature}). Delete the outdated piece's piece.json and give the command again"

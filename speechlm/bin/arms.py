@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from speechlm.arms.config import as_yaml, load_arm, make_plan
+from speechlm.arms.figures import find_pieces
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, file_digest
 from speechlm.data.settings import read_json
@@ -33,6 +34,11 @@ def main() -> None:
     one.add_argument("--probe_task", default="s2st")
     one.add_argument("--probe", type=int, nargs="*", default=[], help="percentages of its fine-tuning after which it is scored")
     one.add_argument("--options", default="", help="further options of the driver, which the result depends on")
+    all_ = commands.add_parser("tables")
+    all_.set_defaults(run=tables)
+    all_.add_argument("--exp", type=Path, required=True)
+    all_.add_argument("--arms", nargs="*", default=[], help="arms that there should be")
+    all_.add_argument("--seeds", type=int, nargs="*", default=[], help="each with these seeds")
     args = parser.parse_args()
     args.run(args)
 
@@ -63,6 +69,41 @@ def is_finished(out: Path, piece: dict) -> bool:
     """Was this very piece run to its end, and are its scores still there?"""
     path = out / "piece.json"
     return path.is_file() and read_json(path) == piece and all(any(out.glob(f"sft_{task}/score_*/score.json")) for task in piece["tasks"])
+
+
+def tables(args: argparse.Namespace) -> None:
+    """Write RESULTS.md, figures.json, the pictures and tensorboard/ over all finished pieces; say which of those named are missing."""
+    from speechlm.arms.plots import draw_all
+    from speechlm.arms.tables import Comparison, markdown
+
+    pieces = find_pieces(args.exp)
+    known = {(piece.arm, piece.seed) for piece in pieces}
+    missing = [
+        f"{arm}, seed {seed}: {state(args.exp / f'seed{seed}' / arm)}"
+        for arm in args.arms
+        for seed in args.seeds
+        if (arm, seed) not in known
+    ]
+    if not pieces:
+        raise ValueError(f"{args.exp}: no finished piece. Missing: {'; '.join(missing)}. Run them first: ./run_arms.sh --stop_stage 2")
+    all_ = Comparison(args.exp, pieces, missing)
+    page = markdown(all_)
+    draw_all(all_, args.exp)
+    with atomic_write(args.exp / "figures.json") as stream:
+        json.dump(unique(all_.figures), stream, indent=1, ensure_ascii=False)
+    with atomic_write(args.exp / "RESULTS.md") as stream:
+        stream.write(page)
+    print(f"{args.exp}/RESULTS.md: {len(pieces)} pieces" + (f"; missing: {'; '.join(missing)}" if missing else ""))
+
+
+def state(folder: Path) -> str:
+    """Say how far a piece has come."""
+    return "interrupted, or running" if (folder / "piece.todo.json").is_file() else "not started"
+
+
+def unique(figures: list[dict]) -> list[dict]:
+    """Return the figures once each, sorted: several tables show the same one."""
+    return [json.loads(text) for text in sorted({json.dumps(figure, ensure_ascii=False) for figure in figures})]
 
 
 if __name__ == "__main__":
