@@ -78,6 +78,7 @@ def number(value: float | None) -> str:
 
 
 def span(interval: tuple[float, float] | None) -> str:
+    """Return an interval in words."""
     return "-" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
 
 
