@@ -52,7 +52,7 @@ cpt_exp=                    # fine-tune this CPT model instead of training one
 skip_cpt=false              # true: fine-tune the LLM itself (the arm without CPT)
 tag=                        # suffix of the CPT and SFT folders, so that several arms stand side by side
 ## Settings: yaml files (searched in conf/<preset>, conf, egs/TEMPLATE/conf)
-overlay=                    # settings over those: names of folders in conf or egs/TEMPLATE/conf, the last one first: "paper gpu8"
+overlay=                    # settings over those: folders, or names of some in conf or egs/TEMPLATE/conf, the last one first: "paper gpu8"
 llm_model_config=           # small LLM: architecture and vocabulary size (default: llm_model.yaml)
 llm_config=                 # its training (default: llm.yaml)
 cpt_config=                 # continual pre-training (default: cpt.yaml)
@@ -61,6 +61,8 @@ decode_config=              # default: decode.yaml
 ## Tasks and scores
 tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt s2st
 zero_shot_tasks=            # tasks that the CPT model itself is also scored on, as it is
+probe_task=                 # task whose fine-tuning is scored while it goes on,
+probe_steps=                # after these steps
 asr_langs=                  # languages of asr (default: langs)
 tts_langs=                  # languages of tts (default: tgt_lang, which the judge understands)
 protocol=mini               # how to score: names of speechlm/metrics/protocols, or files; of several, the first that covers a task
@@ -98,7 +100,8 @@ overlay_folders=()
 for name in $overlay; do
     folder=conf/$name
     if [ ! -d "$folder" ]; then folder=$driver/conf/$name; fi
-    if [ ! -d "$folder" ]; then echo "speechlm.sh: --overlay $name: no folder conf/$name, nor in $driver/conf." >&2; exit 2; fi
+    if [ ! -d "$folder" ]; then folder=$name; fi
+    if [ ! -d "$folder" ]; then echo "speechlm.sh: --overlay $name: no folder conf/$name, nor in $driver/conf, nor $name." >&2; exit 2; fi
     overlay_folders+=("$folder")
     if [ -f "$folder/decode.yaml" ]; then decode_config=${decode_config:-$folder/decode.yaml}; fi
     if [ -f "$folder/llm_model.yaml" ]; then llm_model_config=${llm_model_config:-$folder/llm_model.yaml}; fi
@@ -122,12 +125,12 @@ conf() {            # conf NAME: the first NAME.yaml of the preset, the recipe a
     return 1
 }
 
-overlays() {        # overlays NAME: sets `over` to the options for the train.yaml and NAME.yaml of each overlay, where it has them
-    local folder file
+overlays() {        # overlays NAME...: sets `over` to the options for the train.yaml and NAME.yaml of each overlay, where it has them
+    local folder name
     over=()
     for folder in "${overlay_folders[@]}"; do
-        for file in "$folder/train.yaml" "$folder/$1.yaml"; do
-            if [ -f "$file" ]; then over+=("$file"); fi
+        for name in train "$@"; do
+            if [ -f "$folder/$name.yaml" ]; then over+=("$folder/$name.yaml"); fi
         done
     done
     if [ ${#over[@]} -gt 0 ]; then over=(--overlay "${over[@]}"); fi
@@ -169,20 +172,22 @@ if $random_init; then llm_start=(--llm "${llm:-$expdir/text_tokenizer}" --llm_ra
 sft_start=(--init_from "$cpt_model")                        # what fine-tuning starts from
 if $skip_cpt; then sft_start=("${llm_start[@]}"); fi
 
-for_tasks() {       # for_tasks FUNCTION "WORDS TASK"...: several at a time, sharing the cores
-    local cores
+for_tasks() {       # for_tasks FUNCTION "WORDS TASK"...: several at a time, sharing the cores (nproc: no more than OMP_NUM_THREADS)
+    local cores before=${OMP_NUM_THREADS-}
     cores=$(nproc)
     decode_config=${decode_config:-$(conf decode)}
     if [ "$ngpu" -eq 0 ]; then export OMP_NUM_THREADS=$((cores > task_nj ? cores / task_nj : 1)); fi
     run in_parallel "$task_nj" "$@"
-    if [ "$ngpu" -eq 0 ]; then unset OMP_NUM_THREADS; fi
+    if [ -n "$before" ]; then OMP_NUM_THREADS=$before; else unset OMP_NUM_THREADS; fi
 }
 
 train_task() {      # train_task TASK
-    local config
+    local config keep=()
     config=${sft_config:-$(conf "sft_$1")}
-    overlays sft
-    train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets $train_sets "${lm_options[@]}"
+    overlays sft "sft_$1"
+    if [ "$1" = "$probe_task" ]; then keep=(--keep_steps $probe_steps); fi
+    train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets $train_sets \
+        "${lm_options[@]}" "${keep[@]}"
 }
 
 decode_task() {     # decode_task EXP NAME TASK
@@ -232,8 +237,8 @@ if $dry_run; then
         overlays cpt
         plan "cpt${tag:+_$tag}" "$cpt_config"
     fi
-    overlays sft
     for task in $tasks; do
+        overlays sft "sft_$task"
         task_config=${sft_config:-$(conf "sft_$task")}
         plan "${sft_name}_$task" "$task_config"
     done
@@ -318,6 +323,7 @@ fi
 sft_models=() zero_shot_models=()       # EXP NAME TASK
 for task in $tasks; do sft_models+=("$expdir/${sft_name}_$task $sft_name $task"); done
 for task in $zero_shot_tasks; do zero_shot_models+=("$cpt_model $(basename "$cpt_model") $task"); done
+for step in $probe_steps; do sft_models+=("$expdir/${sft_name}_$probe_task/steps/$step $sft_name@$step $probe_task"); done
 
 if want 8 "decode"; then
     for_tasks decode_task "${sft_models[@]}" "${zero_shot_models[@]}"

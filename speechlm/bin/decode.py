@@ -6,6 +6,7 @@ Batches of similar length; finished batches are kept, so an interrupted decoding
 import argparse
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from speechlm.codecs.base import Codec
 from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codes
 from speechlm.data.files import atomic_write, settings_digest, stage
+from speechlm.data.machine import code_version, describe_machine
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
 from speechlm.data.settings import read_yaml
@@ -58,6 +60,13 @@ def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], o
 
     found = in_parts(batches, work, parts, f"{task.name}: decoded")
     return {key: found[key] for key in sorted(found)}
+
+
+def write_cost(out: Path, began: float, prefixes: dict, found: dict[str, list]) -> None:
+    """Record what decoding took, in `cost.json`; of an interrupted decoding, what was left took."""
+    cost = {"seconds": round(time.monotonic() - began, 1), "utterances": len(prefixes), "rows": sum(map(len, found.values()))}
+    with atomic_write(out / "cost.json") as stream:
+        json.dump(cost | {"threads": torch.get_num_threads(), "machine": describe_machine(), "commit": code_version()}, stream, indent=1)
 
 
 def write_text(out: Path, trained: TrainedModel, found: dict[str, list[int]]) -> None:
@@ -114,7 +123,9 @@ def main() -> None:
         prefixes, beginnings = prepare(trained, task, args, config["prompt_frames"])
         weights = (args.exp / "model.safetensors").stat()
         parts = args.out / f".parts.{settings_digest(settings | {'weights': [weights.st_mtime_ns, weights.st_size]})}"
+        began = time.monotonic()
         found = decode(trained, task, prefixes, options, parts)
+        write_cost(args.out, began, prefixes, found)
         found |= {key: [*codes_TK.tolist(), *found[key]] for key, codes_TK in beginnings.items()}
         if task.speaks:
             write_speech(args.out, codec, found)

@@ -34,7 +34,7 @@ def one_batch(corpus: Corpus, tasks: list[str], vocab, device: str) -> tuple[lis
     draws = [Draw(task, 0, 0) for task in tasks if corpus.sizes()[task]]
     rows = [[corpus.sequence(draw)] for draw in draws]
     longest = max(len(row[0]) for row in rows)
-    return draws, to_device(pack(rows, longest, vocab.pad_id, vocab.num_codebooks), device)
+    return draws, to_device(pack(rows, longest, vocab.pad_id, vocab.num_columns), device)
 
 
 def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
@@ -42,13 +42,14 @@ def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     with torch.no_grad():
         _, stats, _ = model.eval()(**batch)
     vocab = model.speechlm.vocab
-    sizes = [vocab.codes_start + vocab.codebook_sizes[0], *vocab.codebook_sizes[1:]]
+    columns = vocab.num_columns
+    sizes = [model.speechlm.first_size] * vocab.num_codebooks if columns == 1 else [model.speechlm.first_size, *vocab.codebook_sizes[1:]]
     found = {f"code{k}": (float(stats[f"code{k}"]), math.log(size)) for k, size in enumerate(sizes)}
-    # An LLM prefers its text tokens: the first stream may start above ln V, so only the later ones are bound on both sides.
+    # An LLM prefers its text tokens: what stands in the first column may start above ln V, so only later ones are bound on both sides.
     off = [
         k
         for k, (loss, expected) in found.items()
-        if loss < (1 - TOLERANCE) * expected or (k != "code0" and loss > (1 + TOLERANCE) * expected)
+        if loss < (1 - TOLERANCE) * expected or (k != "code0" and columns > 1 and loss > (1 + TOLERANCE) * expected)
     ]
     if off:
         raise ValueError(

@@ -44,7 +44,7 @@ def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[Spe
 def measure(model: SpeechLMTrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace) -> list[tuple[float, float, str]]:
     """Return (loss, gradient norm, name) of every example alone, worst first: what is not finite, then the largest loss."""
     vocab, device, found = model.speechlm.vocab, next(model.parameters()).device, []
-    build = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_codebooks).build
+    build = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns).build
     for entry in [entry for batch in batches for row in batch for entry in row]:
         draw = Draw(entry["task"], entry["index"], entry["number"])
         if corpus.name(draw) != entry["name"]:

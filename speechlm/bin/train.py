@@ -9,6 +9,7 @@ With `--dry_run true` it only says what the training would take.
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -39,7 +40,7 @@ NEUTRAL = {
     "required",
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
-NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps"}
+NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps", "keep_steps"}
 NEUTRAL |= {"nodes", "node_rank", "master_addr", "master_port", "overlay", "gpu", "mfu", "codec_shape"}
 
 
@@ -69,8 +70,9 @@ def drop_other_run(folder: Path, settings: dict, inputs: list[Path]) -> None:
         if changed:
             print(f"{folder}: starts again, because of {'; '.join(changed)}", flush=True)
     if not path.exists() or changed:
-        for name in ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors", "bad_batch.json"):
+        for name in ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors", "bad_batch.json", "cost.json"):
             (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "steps", ignore_errors=True)
     with atomic_write(path) as stream:
         json.dump(now, stream, indent=1, sort_keys=True)
 

@@ -14,6 +14,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from speechlm.codecs import load_codec
 from speechlm.data.settings import read_json, read_yaml
+from speechlm.model.depth import DepthTransformer
+from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
 
 LLMS = Path(__file__).parent.parent / "assets" / "llms.yaml"
@@ -107,7 +109,8 @@ class Plan:
         """
         c = self.config
         heads = (c.vocab_size + self.parameters["new heads"] // c.hidden_size) * c.hidden_size
-        return 6 * (self.parameters["backbone"] + heads) + 6 * c.num_hidden_layers * c.hidden_size * self.args.row_length
+        depth = self.parameters.get("depth transformer", 0) * (self.codec.num_codebooks - 1)  # as if every position were a frame
+        return 6 * (self.parameters["backbone"] + heads + depth) + 6 * c.num_hidden_layers * c.hidden_size * self.args.row_length
 
     def hours(self, flops: float) -> float:
         done = self.flops_per_position() * self.step_positions * self.args.max_steps
@@ -138,6 +141,11 @@ def make_plan(args: argparse.Namespace) -> Plan:
     every = sum(p.numel() for p in llm.parameters())
     inner = sum(p.numel() for _, p in backbone) - text
     parameters = {"backbone": inner, "text embedding": text, "text head": every - inner - text, "new tables": tables, "new heads": tables}
+    if get_pattern(vocab.pattern).DEPTH:  # in place of the heads of the later codebooks
+        with torch.device("meta"):
+            depth = DepthTransformer(config.hidden_size, vocab.codebook_sizes[1:])
+        parameters["new heads"] -= sum(vocab.codebook_sizes[1:]) * config.hidden_size
+        parameters["depth transformer"] = sum(p.numel() for p in depth.parameters())
     matrices = sum(p.numel() for name, p in backbone if "layers." in name and p.ndim == 2)
     return Plan(parameters, matrices, config, args, codec)
 

@@ -1,6 +1,6 @@
 """Batches for the trainer, built from plans by loader workers.
 
-Letters in shapes: B rows, L positions of a row, K codebooks.
+Letters in shapes: B rows, L positions of a row, K columns (the codebooks; with the pattern flatten, one).
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from speechlm.espnet.mixture import Draw, Mixture, Packer, Plan
 from speechlm.espnet.signals import ignore_in_worker
+from speechlm.tasks import TASK_NUMBERS
 from speechlm.tasks.examples import ExampleBuilder, Item, Items, PromptIndex
 from speechlm.tokens.sequence import Sequence
 
@@ -47,16 +48,17 @@ class Corpus:
         return self._prompts.for_item(item, number * 7919)
 
 
-def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_codebooks: int) -> Batch:
+def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: int) -> Batch:
     """Lay sequences side by side in rows of one length.
 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
-    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each row in the loss.
+    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each row in the loss; task_BL, the
+    place of the example's task in TASKS (-1: none).
     """
     B, L = len(rows), row_length
-    ids_BLK = np.full((B, L, num_codebooks), pad_id, dtype=np.int64)
+    ids_BLK = np.full((B, L, num_columns), pad_id, dtype=np.int64)
     position_BL, segment_BL = np.zeros((B, L), dtype=np.int64), np.full((B, L), -1, dtype=np.int64)
-    loss_BL = np.zeros((B, L), dtype=np.float32)
+    loss_BL, task_BL = np.zeros((B, L), dtype=np.float32), np.full((B, L), -1, dtype=np.int64)
     for b, sequences in enumerate(rows):
         start = 0
         for number, sequence in enumerate(sequences):
@@ -64,16 +66,17 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_codebooks
             assert end <= L, f"row {b} overflows: {end} > {L}"
             ids_BLK[b, start:end], loss_BL[b, start:end] = sequence.ids_TK, sequence.loss_T
             position_BL[b, start:end], segment_BL[b, start:end] = np.arange(len(sequence)), number
+            task_BL[b, start:end] = TASK_NUMBERS.get(sequence.task, -1)
             start = end
-    arrays = {"ids_BLK": ids_BLK, "position_BL": position_BL, "segment_BL": segment_BL, "loss_BL": loss_BL}
+    arrays = {"ids_BLK": ids_BLK, "position_BL": position_BL, "segment_BL": segment_BL, "loss_BL": loss_BL, "task_BL": task_BL}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 class PlannedBatches(Dataset):
     """A map-style dataset whose index is a plan: the sampler decides, the workers only build."""
 
-    def __init__(self, corpus: Corpus, row_length: int, pad_id: int, num_codebooks: int):
-        self._corpus, self._layout = corpus, (row_length, pad_id, num_codebooks)
+    def __init__(self, corpus: Corpus, row_length: int, pad_id: int, num_columns: int):
+        self._corpus, self._layout = corpus, (row_length, pad_id, num_columns)
 
     def __getitem__(self, planned: tuple[Plan, dict]) -> tuple[Plan, Batch, dict]:
         plan, state = planned
@@ -135,8 +138,8 @@ def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> 
 def make_training_iterator(
     corpus: Corpus, weights: dict[str, float], layout: dict, seed: int, process: tuple[int, int], num_workers: int
 ) -> TrainingIterator:
-    """`layout`: rows, row_length, pad_id, num_codebooks; `process`: (rank, world size)."""
+    """`layout`: rows, row_length, pad_id, num_columns; `process`: (rank, world size)."""
     mixture = Mixture(corpus.sizes(), weights, seed)
     packer = Packer(mixture, corpus.length, layout["rows"], layout["row_length"])
-    batches = PlannedBatches(corpus, layout["row_length"], layout["pad_id"], layout["num_codebooks"])
+    batches = PlannedBatches(corpus, layout["row_length"], layout["pad_id"], layout["num_columns"])
     return TrainingIterator(corpus, packer, batches, *process, num_workers)

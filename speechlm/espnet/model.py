@@ -1,37 +1,56 @@
 """The training model: SpeechLM behind ESPnet's model interface."""
 
+from collections.abc import Iterable
+
+import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor
 
 from speechlm.model.speechlm import SpeechLM, packed_attention_mask, stream_losses
+from speechlm.tasks import TASK_NUMBERS
 
 
 class SpeechLMTrainingModel(AbsESPnetModel):
     """Token-weighted loss of a packed batch.
 
-    `stream_weights`: weight of the loss of each codebook; text and special tokens weigh `text_weight`.
+    `stream_weights`: weight of the loss of each codebook; text and special tokens weigh `text_weight`. The losses of `tasks` are
+    reported one by one.
     """
 
-    def __init__(self, speechlm: SpeechLM, stream_weights: list[float], text_weight: float):
+    def __init__(self, speechlm: SpeechLM, stream_weights: list[float], text_weight: float, tasks: Iterable[str] = ()):
         super().__init__()
         if len(stream_weights) != speechlm.vocab.num_codebooks:
             raise ValueError(
                 f"stream_weights has {len(stream_weights)} values, the codec has {speechlm.vocab.num_codebooks} codebooks: expected one each"
             )
-        self.speechlm, self.stream_weights, self.text_weight = speechlm, stream_weights, text_weight
+        self.speechlm, self.tasks = speechlm, sorted(tasks)
+        self.scales = {"text": text_weight} | {f"code{k}": scale for k, scale in enumerate(stream_weights)}
 
     def forward(
-        self, ids_BLK: Tensor, position_BL: Tensor, segment_BL: Tensor, loss_BL: Tensor, **_unused
+        self, ids_BLK: Tensor, position_BL: Tensor, segment_BL: Tensor, loss_BL: Tensor, task_BL: Tensor, **_unused
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Return (loss per weighted row, stats, sum of the rows' weights [1]). `stats` are weighted means, in nats."""
         hidden_BLD = self.speechlm.hidden(ids_BLK, packed_attention_mask(segment_BL), position_BL)
         losses = stream_losses(self.speechlm, hidden_BLD, ids_BLK, loss_BL)
         rows = loss_BL[:, 1:].sum().clamp(min=1e-6)
-        scales = {"text": self.text_weight} | {f"code{k}": scale for k, scale in enumerate(self.stream_weights)}
-        loss = sum(scales[name] * (nats * weight).sum() for name, (nats, weight) in losses.items()) / rows
-        stats = {"loss": loss.detach()} | {name: _mean(nats, weight) for name, (nats, weight) in losses.items()}
+        loss = sum(self.scales[name] * (nats * weight).sum() for name, (nats, weight, _) in losses.items()) / rows
+        stats = {"loss": loss.detach()} | {name: _mean(nats, weight) for name, (nats, weight, _) in losses.items()}
+        stats |= self.task_losses(losses, task_BL[:, 1:][loss_BL[:, 1:] > 0])
         return force_gatherable((loss, stats, rows.to(loss.dtype)), loss.device)
+
+    @torch.no_grad()
+    def task_losses(self, losses: dict[str, tuple[Tensor, Tensor, Tensor]], task_N: Tensor) -> dict[str, Tensor | None]:
+        """Return `task.<name>`, its loss per weighted row; `task_N` are the tasks of the rows that count."""
+        loss_N, weight_N = torch.zeros((2, len(task_N)), device=task_N.device)
+        for name, (nats, weight, row) in losses.items():
+            loss_N.index_add_(0, row, self.scales[name] * (nats * weight).float())
+            weight_N[row] = weight
+        found = {}
+        for name in self.tasks:
+            here_N = task_N == TASK_NUMBERS[name]
+            found[f"task.{name}"] = loss_N[here_N].sum() / weight_N[here_N].sum() if here_N.any() else None
+        return found
 
     def collect_feats(self, **batch) -> dict[str, Tensor]:
         """ESPnet's statistics stage has nothing to do: lengths are known from the manifests."""

@@ -23,6 +23,7 @@ class SpeechLMTrainerOptions(TrainerOptions):
     dtype: str
     max_loss_ratio: float
     skip_steps: list
+    keep_steps: list
     hang_sec: float
 
 
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="start code embeddings from the codec's codebooks (false: random, as in the paper)",
     )
-    model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel or delay")
+    model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel, delay, flatten or depth")
     model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
     model.add_argument("--stream_weights", type=float, nargs="+", default=[1.0], help="loss weight of each codebook; the last is repeated")
     model.add_argument("--text_weight", type=float, default=1.0, help="loss weight of text and special tokens")
@@ -94,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--weight_decay", type=float, default=0.01)
     steps.add_argument("--final_lr_ratio", type=float, default=0.1, help="last learning rate / peak")
     steps.add_argument("--save_interval", type=int, default=200, help="steps between checkpoints")
+    steps.add_argument("--keep_steps", type=int, nargs="*", default=[], help="steps whose weights are kept, in steps/<step>/")
     steps.add_argument("--eval_interval", type=int, default=500, help="steps between validations")
     steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")
 

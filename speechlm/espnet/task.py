@@ -87,12 +87,12 @@ class SpeechLMTask(AbsTask):
         vocab = Vocabulary.load(Path(args.output_dir) / "vocab.json")
         process = (distributed_option.dist_rank or 0, distributed_option.dist_world_size or 1)
         corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else args.dev_set, mode == "train")
-        layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_codebooks": vocab.num_codebooks}
+        layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_columns": vocab.num_columns}
         logging.info(f"{mode} examples: {corpus.sizes()}")
         beat(DATA_READY, args.start_sec)
         if mode == "train":
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
-        batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_codebooks)
+        batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns)
         plans = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
         return [batches.build(plan) for plan in plans]
 
@@ -105,7 +105,7 @@ def is_first_process() -> bool:
 def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:
     """Add the losses' weights, as the options give them."""
     spare = speechlm.vocab.num_codebooks - len(args.stream_weights)
-    return SpeechLMTrainingModel(speechlm, [*args.stream_weights, *args.stream_weights[-1:] * spare], args.text_weight)
+    return SpeechLMTrainingModel(speechlm, [*args.stream_weights, *args.stream_weights[-1:] * spare], args.text_weight, args.mixture)
 
 
 def start_from_model(args: argparse.Namespace) -> SpeechLM:

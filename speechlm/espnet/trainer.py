@@ -22,13 +22,14 @@ from torch import Tensor
 
 from speechlm.data.files import atomic_write
 from speechlm.espnet.checkpoint import load_checkpoint, save_checkpoint
+from speechlm.espnet.cost import Cost
 from speechlm.espnet.guard import LossGuard
 from speechlm.espnet.iterator import Corpus
 from speechlm.espnet.launch import beat
 from speechlm.espnet.mixture import Plan
 from speechlm.espnet.options import SpeechLMTrainerOptions
 from speechlm.espnet.signals import STOPPING, StopRequest
-from speechlm.model.folder import save_weights
+from speechlm.model.folder import copy_llm_files, save_weights
 from speechlm.tasks.examples import stable_hash
 
 
@@ -94,6 +95,7 @@ class Run:
             self.restore()
         parallel = self.wrap()
         if self.log:
+            self.cost = Cost(self.folder, self.step, self.world, self.device == "cuda")
             self.log.start(self.step)
             if self.step and self.is_due(self.options.eval_interval) and not self.log.holds("valid", self.step):
                 self.validate()  # left out by the signal that stopped it here
@@ -106,6 +108,7 @@ class Run:
         self.beat(limit_sec=0)
         if self.log:
             save_weights(self.folder / "model.safetensors", self.model.speechlm)
+            self.write_cost()
 
     def steps(self, parallel: torch.nn.Module, batches) -> None:
         """Train to the last step, or until a signal: then everything is saved as after any other step."""
@@ -116,14 +119,27 @@ class Run:
             if self.is_due(self.options.log_interval or 50):
                 if self.log:
                     self.log.write("train", self.step, self.meter.means())
+                    self.write_cost()
                 self.meter = Meter()
             if self.log and self.is_due(self.options.eval_interval):
                 self.validate()
+            if self.log and self.step in self.options.keep_steps:
+                self.keep()
             signal_number = self.signal_anywhere()
             if signal_number or self.is_due(self.options.save_interval):
                 self.save()
             if signal_number:
                 self.exit_interrupted(signal_number)
+
+    def keep(self) -> None:
+        """Write the weights of this step to `steps/<step>/`, a model folder as the last one will be."""
+        folder, speechlm = self.folder / "steps" / str(self.step), self.model.speechlm
+        copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
+        speechlm.vocab.save(folder / "vocab.json")
+        save_weights(folder / "model.safetensors", speechlm)
+
+    def write_cost(self) -> None:
+        self.cost.write(self.step, sum(p.numel() for p in self.model.parameters()))
 
     def is_due(self, interval: int) -> bool:
         return self.step == self.options.max_steps or self.step % interval == 0
@@ -261,6 +277,7 @@ class Run:
     def save(self) -> None:
         if self.rank:
             return
+        self.write_cost()
         self.beat(limit_sec=20 * self.options.hang_sec)  # a disk may be slow
         state = {
             "model": self.model.state_dict(),
@@ -332,7 +349,7 @@ class Log:
             stream.write(json.dumps({"kind": kind, "step": step} | {k: round(v, 5) for k, v in means.items()}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())  # a checkpoint of this step must not outlive it
-        shown = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "positions")
+        shown = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "positions" and "." not in name)
         logging.info(f"{kind} {step}/{self.max_steps}: {shown}{self._pace(step, means)}")
         if self.writer:
             for name, value in means.items():

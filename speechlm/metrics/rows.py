@@ -13,6 +13,7 @@ from speechlm.data.files import atomic_write
 from speechlm.data.settings import read_json
 
 UTTERANCES = "utterances.jsonl"
+SENTENCES = "sentences.jsonl"  # the same for perplexity: nothing was said
 RESCORE = "Delete it and score again: python -m speechlm.bin.score"
 
 

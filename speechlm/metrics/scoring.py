@@ -44,12 +44,28 @@ class Mean:
         return float(counts_C[0])
 
 
+class Perplexity:
+    """exp(nats per token) of texts; the counts are each text's nats and tokens."""
+
+    def __init__(self, name: str, signature: str):
+        self.name, self.signature = name, signature
+
+    def counts(self, values: list[list[float]]) -> np.ndarray:
+        return np.array(values, dtype=np.float64).reshape(-1, 2)
+
+    def value(self, sums_RC: np.ndarray) -> np.ndarray:
+        return np.exp(sums_RC[:, 0] / sums_RC[:, 1])
+
+    def one(self, counts_C: np.ndarray) -> float:
+        return float(self.value(counts_C[None])[0])
+
+
 @dataclass(frozen=True)
 class Score:
     """One metric over a test set: the counts of each utterance, and what makes the figure comparable."""
 
     name: str
-    metric: TextMetric | Mean
+    metric: TextMetric | Mean | Perplexity
     counts_NC: np.ndarray
     protocol: str
 

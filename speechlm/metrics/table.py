@@ -7,7 +7,7 @@ from typing import Iterable
 import numpy as np
 
 from speechlm.metrics.rows import Row, read_rows
-from speechlm.metrics.scoring import Mean
+from speechlm.metrics.scoring import Mean, Perplexity
 from speechlm.metrics.text import METRICS, TextMetric, make_metric
 
 CEILINGS = ("originals", "codec reconstruction")
@@ -85,15 +85,17 @@ def keys_of(row: Row, lines: dict[Key, dict]) -> list[Key]:
     return [key for key in lines if key[1] in langs] if langs <= {lang for _, lang in lines} else list(lines)
 
 
-def metric_of(row: Row) -> TextMetric | Mean:
+def metric_of(row: Row) -> TextMetric | Mean | Perplexity:
     """Return the metric of a row, to compute it over other utterances."""
     name = row.metric.removeprefix("ASR-")
+    if name in ("ppl", "ppl_unmasked"):
+        return Perplexity(name, row.protocol)
     tokeniser = re.search(r"\btok:([^|]+)", row.protocol)
     return make_metric(name, "", tokeniser[1] if tokeniser else "13a") if name in METRICS else Mean(name, row.protocol)
 
 
-def counts_of(metric: TextMetric | Mean, name: str, lines: list[dict]) -> np.ndarray:
+def counts_of(metric: TextMetric | Mean | Perplexity, name: str, lines: list[dict]) -> np.ndarray:
     """Return counts_NC of lines of utterances.jsonl; `name` is the metric's in the row."""
-    if isinstance(metric, Mean):
+    if isinstance(metric, (Mean, Perplexity)):
         return metric.counts([line[name] for line in lines])
     return metric.counts([line["hyp_norm"] for line in lines], [line["ref_norm"] for line in lines])

@@ -1,6 +1,6 @@
 """Batched decoding with a KV cache: speech by greedy search or sampling, text by greedy or beam search.
 
-Letters in shapes: B examples (times beams), S positions of the prefixes, K codebooks, V ids of column 0.
+Letters in shapes: B examples (times beams), S positions of the prefixes, K columns, V ids of column 0.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from speechlm.model.speechlm import SpeechLM
+from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.sequence import grid_to_codes
 from speechlm.tokens.vocabulary import SPEECH_END, TEXT_END
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """`temperature` 0 is greedy; `beam` is for text only. `max_rows` bounds the output, in rows."""
+    """`temperature` 0 is greedy; `beam` is for text only. `max_rows` bounds the output: tokens of text, frames of speech."""
 
     beam: int = 1
     length_penalty: float = 1.0
@@ -97,7 +98,7 @@ def generate_text(model: SpeechLM, prefixes: list[np.ndarray], options: DecodeOp
         if W > 1:
             state.select(index)
         score_BW = torch.tensor(keep_scores, device=state.mask_BS.device)
-        row_BK = torch.full((B * W, vocab.num_codebooks), vocab.pad_id, device=state.mask_BS.device)
+        row_BK = torch.full((B * W, vocab.num_columns), vocab.pad_id, device=state.mask_BS.device)
         row_BK[:, 0] = torch.tensor(keep_tokens, device=state.mask_BS.device)
         state.advance(row_BK)
     return [max(finished[b] or [(0.0, beams[b][0])], key=lambda pair: pair[0])[1] for b in range(B)]
@@ -138,39 +139,42 @@ def _is_done(finished, best_open: float, length: int, options: DecodeOptions) ->
 def generate_speech(model: SpeechLM, prefixes: list[np.ndarray], options: DecodeOptions) -> list[np.ndarray]:
     """Return codes_TK (int32) that follow each prefix (which ends with <speech>).
 
-    With the delay pattern, column 0 ends with padding; the later columns then finish, K - 1 rows on.
+    Where column 0 ends first (delay), its end is padding, and the other columns then finish.
     """
-    vocab, B, K = model.vocab, len(prefixes), model.vocab.num_codebooks
-    end, tail = vocab.special_id(SPEECH_END), K - 1 if vocab.pattern == "delay" else 0
+    vocab, pattern, B = model.vocab, get_pattern(model.vocab.pattern), len(prefixes)
+    K = vocab.num_codebooks
+    end = vocab.pad_id if pattern.COLUMN_0_ENDS_FIRST else vocab.special_id(SPEECH_END)
     state = _State(model, prefixes)
     device = state.mask_BS.device
     generator = torch.Generator(device=device).manual_seed(options.seed)
     length_B = torch.full((B,), options.max_rows, device=device)  # frames, once known
     rows: list[Tensor] = []
-    for step in range(options.max_rows + tail):
-        first_B, ends_B = _choose_first(model, state.hidden_BD, end if not tail else vocab.pad_id, options, generator)
-        length_B = torch.where(ends_B & (length_B > step), step, length_B)
-        open_B = length_B > step
-        row_BK = torch.full((B, K), vocab.pad_id, device=device)
-        row_BK[:, 0] = torch.where(open_B, first_B, vocab.pad_id)
-        for k, logits_BC in enumerate(model.code_logits(state.hidden_BD), start=1):
-            shift = k if tail else 0
-            holds_B = (step >= shift) & (step < length_B + shift)
-            code_B = _choose(logits_BC.float(), options, generator) + vocab.codebook_starts[k]
-            row_BK[:, k] = torch.where(holds_B, code_B, vocab.pad_id)
-        rows.append(row_BK)
-        if (step + 1 >= length_B + tail).all():
+    for step in range(pattern.rows(options.max_rows, K)):
+        frame, k = pattern.cell(step, 0, K)
+        first_B, ends_B = _choose_first(model, state.hidden_BD, (k, end), options, generator)
+        length_B = torch.where(ends_B & (length_B > frame), frame, length_B)
+        row_BC = torch.full((B, vocab.num_columns), vocab.pad_id, device=device)
+        row_BC[:, 0] = torch.where(length_B > frame, first_B, vocab.pad_id)
+        later = model.generate_codes(state.hidden_BD, row_BC[:, 0], lambda logits_BC: _choose(logits_BC.float(), options, generator))
+        for column, ids_B in enumerate(later, start=1):
+            frame, _ = pattern.cell(step, column, K)
+            row_BC[:, column] = torch.where((frame >= 0) & (frame < length_B), ids_B, vocab.pad_id)
+        rows.append(row_BC)
+        if step + 1 >= pattern.rows(int(length_B.max()), K):
             break
-        state.advance(row_BK)
-    grid_BSK = torch.stack(rows, dim=1).cpu().numpy()
-    return [grid_to_codes(grid_BSK[b, : int(length_B[b]) + tail], vocab) for b in range(B)]
+        state.advance(row_BC)
+    grid_BSC = torch.stack(rows, dim=1).cpu().numpy()
+    return [grid_to_codes(grid_BSC[b, : pattern.rows(int(length_B[b]), K)], vocab) for b in range(B)]
 
 
-def _choose_first(model: SpeechLM, hidden_BD: Tensor, end: int, options: DecodeOptions, generator) -> tuple[Tensor, Tensor]:
-    """Choose column 0 among codebook 0 and `end`; return (ids, did it choose the end?)."""
-    start, size = model.vocab.codebook_starts[0], model.vocab.codebook_sizes[0]
+def _choose_first(model: SpeechLM, hidden_BD: Tensor, among: tuple[int, int], options: DecodeOptions, generator) -> tuple[Tensor, Tensor]:
+    """Choose column 0 `among` (codebook, end): its codes, and at the start of a frame `end`; return (ids, did it choose the end?)."""
+    k, end = among
+    start, size = model.vocab.codebook_starts[k], model.vocab.codebook_sizes[k]
     logits_BV = model.first_logits(hidden_BD).float()
-    allowed = torch.cat([logits_BV[:, start : start + size], logits_BV[:, end : end + 1]], dim=1)
+    allowed = logits_BV[:, start : start + size]
+    if k == 0:
+        allowed = torch.cat([allowed, logits_BV[:, end : end + 1]], dim=1)
     choice_B = _choose(allowed, options, generator)
     return choice_B.clamp(max=size - 1) + start, choice_B == size
 

@@ -10,21 +10,26 @@ from speechlm.tokens.sequence import plain_text_segment
 from speechlm.tokens.text import TextTokenizer
 
 
-@torch.inference_mode()
 def text_perplexity(model: SpeechLM, text: TextTokenizer, sentences: list[str], masked: bool, batch_size: int = 64) -> float:
-    """Return exp(mean nats per token) of `<bos> sentence <eos>`, every token but the first counted.
+    """Return exp(mean nats per token) of `<bos> sentence <eos>`, every token but the first counted."""
+    nats, tokens = zip(*text_nats(model, text, sentences, masked, batch_size))
+    return math.exp(sum(nats) / sum(tokens))
+
+
+@torch.inference_mode()
+def text_nats(model: SpeechLM, text: TextTokenizer, sentences: list[str], masked: bool, batch_size: int = 64) -> list[tuple[float, int]]:
+    """Return (nats, tokens counted) of each sentence.
 
     masked: the probabilities are over text tokens alone; otherwise over text, special tokens and codes of column 0.
     """
-    nats, count = 0.0, 0
+    found = []
     start = [] if text.bos_id is None else [text.bos_id]
     examples = [[*start, *text.encode(sentence), text.eos_id] for sentence in sentences]
     for i in range(0, len(examples), batch_size):
         for logits_LV, ids in _next_token_logits(model, examples[i : i + batch_size], masked):
             target_L = torch.tensor(ids[1:], device=logits_LV.device)
-            nats += torch.nn.functional.cross_entropy(logits_LV, target_L, reduction="sum").item()
-            count += len(target_L)
-    return math.exp(nats / count)
+            found.append((torch.nn.functional.cross_entropy(logits_LV, target_L, reduction="sum").item(), len(target_L)))
+    return found
 
 
 @torch.inference_mode()
@@ -63,6 +68,6 @@ def _next_token_logits(model: SpeechLM, batch: list[list[int]], masked: bool) ->
 
 
 def _padded(ids: list[int], length: int, model: SpeechLM) -> torch.Tensor:
-    rows = torch.full((length, model.vocab.num_codebooks), model.vocab.pad_id, device=model.new_head.weight.device)
+    rows = torch.full((length, model.vocab.num_columns), model.vocab.pad_id, device=model.new_head.weight.device)
     rows[: len(ids)] = torch.from_numpy(plain_text_segment(ids, model.vocab).ids_TK)
     return rows

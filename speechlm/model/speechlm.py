@@ -1,14 +1,19 @@
 """The codec-based speech LLM: a textual causal LM with tables and heads for codec streams (arXiv 2502.16897).
 
-Letters in shapes: B rows, L positions, K codebooks, D model width, C codes of a codebook, N positions that count.
-Input: the embeddings of the K ids of a row are summed (a text token has one). Output: K parallel heads; head 0 also
-covers text and special tokens. The LLM keeps its own text embeddings and text head.
+Letters in shapes: B rows, L positions, K columns of a row (the codebooks; with the pattern flatten, one), D model width, C codes
+of a codebook, N positions that count. Input: the embeddings of the ids of a row are summed (a text token has one). Output: a head
+for column 0, which also covers text and special tokens, and for the other columns parallel heads, or with the pattern depth a
+small transformer. The LLM keeps its own text embeddings and text head.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechlm.model.depth import DepthTransformer
+from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.vocabulary import Vocabulary
 
 
@@ -22,16 +27,19 @@ class SpeechLM(nn.Module):
             raise ValueError(f"the LLM has {rows} text embeddings, the vocabulary {vocab.text_size}: they don't belong together")
         self.llm, self.vocab = llm, vocab
         new = vocab.size - vocab.text_size  # special tokens, then the codebooks
+        self.first_size = vocab.size if vocab.num_columns == 1 else vocab.codes_start + vocab.codebook_sizes[0]  # ids of column 0
+        deep = get_pattern(vocab.pattern).DEPTH
         self.new_embedding = nn.Embedding(new, width, padding_idx=vocab.pad_id - vocab.text_size)
-        self.new_head = nn.Linear(width, new, bias=False)
+        self.new_head = nn.Linear(width, self.first_size - vocab.text_size if deep else new, bias=False)
         self._init_new(llm.get_input_embeddings().weight)
+        self.depth = DepthTransformer(width, vocab.codebook_sizes[1:]) if deep else None
 
     @torch.no_grad()
     def _init_new(self, text_embedding_VD: Tensor) -> None:
         """New rows start random, at the scale of the text embeddings; a frame's sum too (hence the root of K)."""
         std = text_embedding_VD.float().std().item()
         nn.init.normal_(self.new_embedding.weight, std=std)
-        self.new_embedding.weight[self.vocab.codes_start - self.vocab.text_size :] /= self.vocab.num_codebooks**0.5
+        self.new_embedding.weight[self.vocab.codes_start - self.vocab.text_size :] /= self.vocab.num_columns**0.5
         self.new_embedding.weight[self.new_embedding.padding_idx] = 0
         nn.init.normal_(self.new_head.weight, std=0.02)
 
@@ -45,10 +53,11 @@ class SpeechLM(nn.Module):
         K, C, E = codebooks_KCE.shape
         vectors_KCE = codebooks_KCE - codebooks_KCE.mean(dim=1, keepdim=True)
         projected_KCD = vectors_KCE @ torch.randn(E, self.new_embedding.embedding_dim)
-        frame_std = projected_KCD.var(dim=1).sum(dim=0).mean().sqrt()
+        variance_K11 = projected_KCD.var(dim=1).mean(dim=1).view(K, 1, 1)
+        std = (variance_K11 if self.vocab.num_columns == 1 else variance_K11.sum()).sqrt()  # of what a row adds up
         text_std = self.llm.get_input_embeddings().weight.float().std()
         start = self.vocab.codes_start - self.vocab.text_size
-        self.new_embedding.weight[start : start + K * C] = (projected_KCD * text_std / frame_std).flatten(0, 1)
+        self.new_embedding.weight[start : start + K * C] = (projected_KCD * text_std / std).flatten(0, 1)
 
     def embed(self, ids_BLK: Tensor) -> Tensor:
         """Return embeddings_BLD: the sum of the embeddings of each row's ids."""
@@ -72,19 +81,31 @@ class SpeechLM(nn.Module):
         return out.last_hidden_state
 
     def first_logits(self, hidden_ND: Tensor) -> Tensor:
-        """Return logits over text, special tokens and codebook 0: the head of column 0."""
-        end = self.vocab.codes_start - self.vocab.text_size + self.vocab.codebook_sizes[0]
-        new = F.linear(hidden_ND, self.new_head.weight[:end])
+        """Return logits over text, special tokens and the codes of column 0 (codebook 0, or with one column all of them)."""
+        new = F.linear(hidden_ND, self.new_head.weight[: self.first_size - self.vocab.text_size])
         return torch.cat([self.llm.get_output_embeddings()(hidden_ND), new], dim=-1)
 
-    def code_logits(self, hidden_ND: Tensor) -> list[Tensor]:
-        """Return the logits_NC of codebooks 1..K-1."""
-        starts = [start - self.vocab.text_size for start in self.vocab.codebook_starts[1:]]
-        sizes = self.vocab.codebook_sizes[1:]
-        if not sizes:
+    def code_logits(self, hidden_ND: Tensor, ids_NK: Tensor) -> list[Tensor]:
+        """Return the logits_NC of columns 1..K-1 of the rows `ids_NK` that follow; with `depth` they depend on the ids to the left."""
+        if self.depth is not None:
+            return self.depth(hidden_ND, self.new_embedding(ids_NK[:, :-1] - self.vocab.text_size))
+        return self._parallel_logits(hidden_ND)
+
+    def generate_codes(self, hidden_ND: Tensor, first_N: Tensor, choose: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """Return ids_N of columns 1..K-1, chosen from their logits by `choose`; `first_N` are the ids chosen for column 0."""
+        starts = self.vocab.codebook_starts
+        if self.depth is None:
+            chosen = (choose(logits_NC) for logits_NC in self._parallel_logits(hidden_ND))
+        else:
+            embedding = lambda ids_N: self.new_embedding(ids_N - self.vocab.text_size)  # noqa: E731
+            chosen = self.depth.generate(hidden_ND, embedding(first_N), choose, lambda k, codes_N: embedding(codes_N + starts[k]))
+        return [codes_N + starts[k] for k, codes_N in enumerate(chosen, start=1)]
+
+    def _parallel_logits(self, hidden_ND: Tensor) -> list[Tensor]:
+        if self.vocab.num_columns == 1:
             return []
-        logits = F.linear(hidden_ND, self.new_head.weight[starts[0] : starts[-1] + sizes[-1]])
-        return list(logits.split(sizes, dim=-1))
+        start, sizes = self.vocab.codebook_starts[1] - self.vocab.text_size, self.vocab.codebook_sizes[1:]
+        return list(F.linear(hidden_ND, self.new_head.weight[start:]).split(sizes, dim=-1))
 
 
 def packed_attention_mask(segment_BL: Tensor) -> Tensor:
@@ -93,22 +114,32 @@ def packed_attention_mask(segment_BL: Tensor) -> Tensor:
     return (same_BLL & torch.ones_like(same_BLL).tril()).unsqueeze(1)
 
 
-def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return (cross-entropies in nats, weights) of every token that counts: row t is predicted from row t - 1.
+def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Return (cross-entropies in nats, weights, numbers of their rows among those that count): row t is predicted from row t - 1.
 
-    Keys: `text` (text and special tokens), and `code<k>` over the rows that hold a code of codebook k. `loss_BL` is the
-    weight of each row; rows of weight 0 are left out.
+    Keys: `text` (text and special tokens), and `code<k>` over the codes of codebook k. `loss_BL` is the weight of each row; rows of
+    weight 0 are left out.
     """
     counts_BL = loss_BL[:, 1:] > 0
     weight_N = loss_BL[:, 1:][counts_BL]
     hidden_ND, target_NK = hidden_BLD[:, :-1][counts_BL], ids_BLK[:, 1:][counts_BL]
-    is_code_N = target_NK[:, 0] >= model.vocab.codes_start
     first_N = F.cross_entropy(model.first_logits(hidden_ND).float(), target_NK[:, 0], reduction="none")
-    losses = {"text": (first_N[~is_code_N], weight_N[~is_code_N]), "code0": (first_N[is_code_N], weight_N[is_code_N])}
-    holds_N = (target_NK[:, 1:] != model.vocab.pad_id).any(dim=1)  # rows that hold a code in a later codebook
-    for k, logits_NC in enumerate(model.code_logits(hidden_ND[holds_N]), start=1):
+    row_N = torch.arange(len(weight_N), device=weight_N.device)
+    losses = {
+        name: (first_N[here_N], weight_N[here_N], row_N[here_N]) for name, here_N in _first_column(model.vocab, target_NK[:, 0]).items()
+    }
+    holds_N = (target_NK[:, 1:] != model.vocab.pad_id).any(dim=1)  # rows that hold a code in a later column
+    for k, logits_NC in enumerate(model.code_logits(hidden_ND[holds_N], target_NK[holds_N]), start=1):
         target_N = target_NK[holds_N, k]
         here_N = target_N != model.vocab.pad_id
         loss_N = F.cross_entropy(logits_NC[here_N].float(), target_N[here_N] - model.vocab.codebook_starts[k], reduction="none")
-        losses[f"code{k}"] = loss_N, weight_N[holds_N][here_N]
+        losses[f"code{k}"] = loss_N, weight_N[holds_N][here_N], row_N[holds_N][here_N]
     return losses
+
+
+def _first_column(vocab: Vocabulary, target_N: Tensor) -> dict[str, Tensor]:
+    """Say which targets of column 0 are `text`, and which are of the codebooks that stand there (with one column, all)."""
+    bounds = {"text": (0, vocab.codes_start)}
+    for k in range(vocab.num_codebooks if vocab.num_columns == 1 else 1):
+        bounds[f"code{k}"] = vocab.codebook_starts[k], vocab.codebook_starts[k] + vocab.codebook_sizes[k]
+    return {name: (start <= target_N) & (target_N < end) for name, (start, end) in bounds.items()}

@@ -51,6 +51,9 @@ TASKS = {
 }
 
 
+TASK_NUMBERS = {name: number for number, name in enumerate(TASKS)}
+
+
 def get_task(name: str) -> Task:
     """Return the task called `name`; ValueError lists those there are."""
     if name not in TASKS:

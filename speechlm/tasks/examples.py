@@ -123,10 +123,10 @@ class ExampleBuilder:
     def sequence(self, item: Item, prompt: Record | None, number: int, condition_weight: float) -> Sequence:
         """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
         if item.task.plain:
-            return join([plain_text_segment(self._plain_ids(item), self.vocab)], condition_weight)
+            return join([plain_text_segment(self._plain_ids(item), self.vocab)], condition_weight, item.task.name)
         segments = self._condition(item, prompt, number)
         kind, lang = item.side(item.task.target)
-        return join(segments + self._segment(kind, lang, item.record, target=True), condition_weight)
+        return join(segments + self._segment(kind, lang, item.record, target=True), condition_weight, item.task.name)
 
     def prefix(self, item: Item, prompt: Record | None) -> np.ndarray:
         """Build ids_TK up to and including the start token of the target, and its given beginning: what decoding is given."""

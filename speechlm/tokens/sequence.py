@@ -1,6 +1,6 @@
 """From segments to the grid of ids that the model reads, and back.
 
-An ASR example with K = 3 codebooks (pad is '.', codes written as c0 c1 c2):
+An ASR example with K = 3 codebooks in C = 3 columns, as most patterns have (pad is '.', codes written as c0 c1 c2):
 
     column 0     <asr> <en> <speech> c0 c0 c0 </speech> <text> the dog </text>
     column 1       .    .      .     c1 c1 c1     .       .     .   .     .
@@ -50,44 +50,46 @@ def speech_segment(codes_TK: np.ndarray, vocab: Vocabulary, target: bool = False
 def frames_segment(codes_TK: np.ndarray, vocab: Vocabulary) -> Segment:
     """Frames that are to be continued, without boundaries; ValueError if the pattern mixes rows of neighbouring frames."""
     half = len(codes_TK) // 2
-    rows_SK = _frames(codes_TK, vocab)
-    if not np.array_equal(np.concatenate([_frames(codes_TK[:half], vocab), _frames(codes_TK[half:], vocab)]), rows_SK):
+    rows_SC = _frames(codes_TK, vocab)
+    if not np.array_equal(np.concatenate([_frames(codes_TK[:half], vocab), _frames(codes_TK[half:], vocab)]), rows_SC):
         raise ValueError(
             f"the pattern {vocab.pattern} cannot continue given speech: list other utterances as prompts, or train with parallel"
         )
-    return Segment(rows_SK)
+    return Segment(rows_SC)
 
 
 def _frames(codes_TK: np.ndarray, vocab: Vocabulary) -> np.ndarray:
     if codes_TK.ndim != 2 or codes_TK.shape[1] < vocab.num_codebooks:
         raise ValueError(f"codes have shape {codes_TK.shape}, expected [T, >= {vocab.num_codebooks}]: extract them with this codec")
-    grid_SK = get_pattern(vocab.pattern).apply(codes_TK[:, : vocab.num_codebooks])
-    return np.where(grid_SK >= 0, grid_SK + np.asarray(vocab.codebook_starts), vocab.pad_id)
+    grid_SC = get_pattern(vocab.pattern).apply(codes_TK[:, : vocab.num_codebooks] + np.asarray(vocab.codebook_starts))
+    return np.where(grid_SC >= 0, grid_SC, vocab.pad_id)
 
 
-def grid_to_codes(ids_SK: np.ndarray, vocab: Vocabulary) -> np.ndarray:
+def grid_to_codes(ids_SC: np.ndarray, vocab: Vocabulary) -> np.ndarray:
     """Undo `speech_segment` for the rows between its boundaries; return int32 codes_TK."""
-    grid_SK = np.where(ids_SK == vocab.pad_id, -1, ids_SK - np.asarray(vocab.codebook_starts))
-    return get_pattern(vocab.pattern).revert(grid_SK).astype(np.int32)
+    grid_SC = np.where(ids_SC == vocab.pad_id, -1, ids_SC)
+    ids_TK = get_pattern(vocab.pattern).revert(grid_SC, vocab.num_codebooks)
+    return (ids_TK - np.asarray(vocab.codebook_starts)).astype(np.int32)
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """One example: `ids_TK` int64 and `loss_T` float32, the weight of each row in the loss."""
+    """One example: `ids_TK` int64, `loss_T` float32, the weight of each row in the loss, and its task's name."""
 
     ids_TK: np.ndarray
     loss_T: np.ndarray
+    task: str = ""
 
     def __len__(self) -> int:
         return len(self.ids_TK)
 
 
-def join(segments: list[Segment], condition_weight: float) -> Sequence:
+def join(segments: list[Segment], condition_weight: float, task: str = "") -> Sequence:
     """Concatenate segments to one sequence; rows outside the target weigh `condition_weight`."""
     ids_TK = np.concatenate([s.ids_TK for s in segments])
     loss_T = np.concatenate([np.full(len(s.ids_TK), 1.0 if s.target else condition_weight, dtype=np.float32) for s in segments])
     loss_T[0] = 0
-    return Sequence(ids_TK, loss_T)
+    return Sequence(ids_TK, loss_T, task)
 
 
 def _bounded(start: str, ids_TK: np.ndarray, end: str, vocab: Vocabulary, target: bool) -> list[Segment]:
@@ -96,7 +98,7 @@ def _bounded(start: str, ids_TK: np.ndarray, end: str, vocab: Vocabulary, target
 
 
 def _column(ids: list[int], vocab: Vocabulary) -> np.ndarray:
-    """Put ids into column 0 of [len(ids), K], padding elsewhere."""
-    ids_TK = np.full((len(ids), vocab.num_codebooks), vocab.pad_id, dtype=np.int64)
+    """Put ids into column 0 of [len(ids), C], padding elsewhere."""
+    ids_TK = np.full((len(ids), vocab.num_columns), vocab.pad_id, dtype=np.int64)
     ids_TK[:, 0] = ids
     return ids_TK

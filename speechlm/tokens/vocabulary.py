@@ -4,8 +4,8 @@
     [text_size, codes_start)          named special tokens
     [codes_start + offset_k, ...)     codes of codebook k
 
-A row of a sequence has K columns (K codebooks, at least 1). A text or special token stands in column 0, the other
-columns hold `pad_id`. A frame of speech has one code per column.
+A row of a sequence has the pattern's columns: one for each codebook, or a single one. A text or special token stands in
+column 0, the other columns hold `pad_id`. Which codes a row of speech holds is up to the pattern.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from speechlm.data.files import atomic_write
 from speechlm.data.settings import read_json
+from speechlm.tokens.patterns import get_pattern
 
 PAD, TEXT_START, TEXT_END, SPEECH_START, SPEECH_END = "<pad>", "<text>", "</text>", "<speech>", "</speech>"
 BOUNDARIES = (PAD, TEXT_START, TEXT_END, SPEECH_START, SPEECH_END)
@@ -36,6 +37,10 @@ class Vocabulary:
     @property
     def num_codebooks(self) -> int:
         return len(self.codebook_sizes)
+
+    @property
+    def num_columns(self) -> int:
+        return get_pattern(self.pattern).columns(self.num_codebooks)
 
     @cached_property
     def special_ids(self) -> dict[str, int]:

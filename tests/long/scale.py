@@ -63,7 +63,7 @@ def measure(folder: Path, examples: int) -> dict:
     memory, began, cpu = _memory_mb("RssAnon"), time.monotonic(), time.process_time()
     file_digest(folder / "dump/train/manifest.jsonl")
     corpus = load_corpus(args, vocab, ["train"])
-    layout = LAYOUT | {"pad_id": vocab.pad_id, "num_codebooks": vocab.num_codebooks}
+    layout = LAYOUT | {"pad_id": vocab.pad_id, "num_columns": vocab.num_codebooks}
     batches = iter(make_training_iterator(corpus, args.mixture, layout, 1, (0, 1), 0))
     next(batches)
     found = {"first_batch_sec": time.monotonic() - began, "first_batch_cpu_sec": time.process_time() - cpu, "examples": corpus.sizes()}

@@ -6,9 +6,11 @@ import torch
 from safetensors.torch import save_file
 
 from speechlm.espnet.iterator import pack
+from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.model.folder import load_weights, save_weights
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.model.speechlm import packed_attention_mask, stream_losses
+from speechlm.tokens.patterns import PATTERNS, get_pattern
 from speechlm.tokens.sequence import frames_segment, grid_to_codes, join, special_segment, speech_segment, text_segment
 from tests.model.tiny import random_codes, tiny_model
 
@@ -19,12 +21,12 @@ def asr_example(vocab, seed: int, frames: int = 6):
 
 
 def hidden_of(model, rows, length):
-    batch = pack(rows, length, model.vocab.pad_id, 3)
+    batch = pack(rows, length, model.vocab.pad_id, model.vocab.num_columns)
     with torch.no_grad():
         return model.hidden(batch["ids_BLK"], packed_attention_mask(batch["segment_BL"]), batch["position_BL"])
 
 
-@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_no_token_sees_another_example_of_its_row(pattern):
     model = tiny_model(pattern)
     one, two, other = (asr_example(model.vocab, seed) for seed in (0, 1, 2))
@@ -35,17 +37,17 @@ def test_no_token_sees_another_example_of_its_row(pattern):
     torch.testing.assert_close(together, changed, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_code_is_counted_once_in_the_loss(pattern):
     model = tiny_model(pattern)
     example = asr_example(model.vocab, 0)
-    batch = pack([[example]], 40, model.vocab.pad_id, 3)
+    batch = pack([[example]], 40, model.vocab.pad_id, model.vocab.num_columns)
     hidden = hidden_of(model, [[example]], 40)
     losses = stream_losses(model, hidden, batch["ids_BLK"], batch["loss_BL"])
     assert [len(losses[f"code{k}"][0]) for k in range(3)] == [6, 6, 6]
     tail = 2 if pattern == "delay" else 0  # rows in which column 0 has run out
-    assert len(losses["text"][0]) == len(example) - 1 - 6
-    assert len(example) == 2 + (1 + 6 + tail + 1) + (1 + 3 + 1)
+    assert len(losses["text"][0]) == 1 + (1 + tail + 1) + (1 + 3 + 1)
+    assert len(example) == 2 + (1 + get_pattern(pattern).rows(6, 3) + 1) + (1 + 3 + 1)
 
 
 def test_plain_text_gives_the_llms_own_logits():
@@ -59,7 +61,7 @@ def test_plain_text_gives_the_llms_own_logits():
         torch.testing.assert_close(model.first_logits(hidden)[..., :20], expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_batched_decoding_equals_one_by_one(pattern):
     model = tiny_model(pattern)
     prefixes = [
@@ -73,7 +75,7 @@ def test_batched_decoding_equals_one_by_one(pattern):
         ).ids_TK
         for n in (2, 5, 9)
     ]
-    options = DecodeOptions(max_rows=12)
+    options = DecodeOptions(max_rows=12)  # an untrained model rarely ends
     batched = generate_speech(model, prefixes, options)
     for codes, prefix in zip(batched, prefixes, strict=True):
         assert np.array_equal(codes, generate_speech(model, [prefix], options)[0])
@@ -122,9 +124,54 @@ def test_a_wide_beam_finds_the_best_text():
     assert score(model, prefix, ids, model.vocab.special_id("</text>")) >= exhaustive_best(model, prefix, 3) - 1e-4
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_weights_survive_saving_and_a_misfit_is_refused(tmp_path, tied):
-    model, other = tiny_model(tied=tied), tiny_model(tied=tied)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern):
+    """The weighted loss of packed rows trains every column, and greedy decoding as well as sampling (of a sure model) finds the codes again."""
+    torch.manual_seed(1)
+    model = tiny_model(pattern)
+    training = SpeechLMTrainingModel(model, [1.0, 0.7, 0.5], text_weight=2.0)
+    examples = [
+        join([*prompt(model.vocab, ids), *speech_segment(random_codes(frames, seed), model.vocab, target=True)], 0.0)
+        for seed, (ids, frames) in enumerate([([3, 4], 5), ([6], 3), ([4, 3], 6)])
+    ]
+    batch = pack([examples[:2], examples[2:]], 64, model.vocab.pad_id, model.vocab.num_columns)
+    optimizer = torch.optim.AdamW(training.parameters(), lr=1e-2, weight_decay=0.0)
+    for _ in range(150):
+        loss, _, _ = training.train()(**batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    prefixes = [example.ids_TK[: int((example.loss_T == 0).sum())] for example in examples]
+    for options in (DecodeOptions(max_rows=12), DecodeOptions(max_rows=12, temperature=0.5, top_k=4)):
+        found = generate_speech(model, prefixes, options)
+        assert [codes.tolist() for codes in found] == [random_codes(frames, seed).tolist() for seed, frames in enumerate([5, 3, 6])]
+
+
+def prompt(vocab, ids):
+    return [special_segment(["<tts>", "<en>"], vocab), *text_segment(ids, vocab)]
+
+
+def test_the_depth_transformer_decodes_as_it_was_trained():
+    """The cached steps give the logits of the whole row, and a code depends on those to its left alone."""
+    model = tiny_model("depth")
+    hidden_ND = torch.randn(4, 32)
+    ids_NK = torch.from_numpy(random_codes(4)) + torch.tensor(model.vocab.codebook_starts)
+    seen, told = [], iter(ids_NK.T[1:] - torch.tensor(model.vocab.codebook_starts)[1:, None])
+    with torch.no_grad():
+        model.generate_codes(hidden_ND, ids_NK[:, 0], lambda logits: (seen.append(logits), next(told))[1])
+        whole = model.code_logits(hidden_ND, ids_NK)
+        changed = ids_NK.clone()
+        changed[:, 1] = model.vocab.codebook_starts[1] + 7 - (ids_NK[:, 1] - model.vocab.codebook_starts[1])
+        other = model.code_logits(hidden_ND, changed)
+    for stepwise, at_once in zip(seen, whole, strict=True):
+        torch.testing.assert_close(stepwise, at_once, atol=1e-5, rtol=1e-4)
+    assert torch.equal(whole[0], other[0]) and not torch.allclose(whole[1], other[1])
+
+
+@pytest.mark.parametrize(("tied", "pattern"), [(False, "parallel"), (True, "depth")])
+def test_weights_survive_saving_and_a_misfit_is_refused(tmp_path, tied, pattern):
+    model, other = tiny_model(pattern, tied=tied), tiny_model(pattern, tied=tied)
     with torch.no_grad():
         other.new_head.weight.zero_()
     save_weights(tmp_path / "model.safetensors", model)
@@ -136,7 +183,7 @@ def test_weights_survive_saving_and_a_misfit_is_refused(tmp_path, tied):
 
 
 def test_speech_segment_is_reverted():
-    for pattern in ("parallel", "delay"):
+    for pattern in PATTERNS:
         vocab = tiny_model(pattern).vocab
         start, inner = speech_segment(random_codes(5), vocab)
         assert np.array_equal(grid_to_codes(inner.ids_TK[:-1], vocab), random_codes(5))

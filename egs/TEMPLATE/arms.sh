@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# The paper's comparison: arms that differ in one thing, each with each seed, all through ./run.sh of a recipe. Called in its folder.
+#
+#   base      data, codes, text tokenizer, LLM and its perplexity   data/, dump/, exp/arms/base/
+#   pieces    an arm with a seed: CPT, fine-tuning, decoding,       exp/arms/seed<S>/<arm>/
+#             the probe, scores
+#   tables    over all pieces that there are                        exp/arms/RESULTS.md, figures.json, *.png, tensorboard/
+#
+# What is finished is kept, what was interrupted goes on: the same command may be given again at any time, in parts if you like.
+set -euo pipefail
+
+## What
+stage=1                     # 1: base, 2: pieces, 3: tables
+stop_stage=3                # last of these
+arms="joint speech_only no_cpt random no_replay"    # names of conf/arms; NAME_30: with the percentage 30
+seeds="1 2"                 # each arm is run with each
+tasks=                      # only these tasks (default: those of the arm)
+probe="1 2 5 10 25 50"      # percentages of the fine-tuning
+probe_task=s2st             # of this task, after which it is scored
+overlay=                    # settings for all arms, over the recipe's: names of folders in conf or egs/TEMPLATE/conf
+protocol=mini_voice         # how to score
+## Machine
+arms_nj=2                   # pieces at the same time; they share the cores
+python=                     # Python to use (default: the one that tools/install.sh installs)
+## Recipe
+preset=                     # the recipe's smaller settings
+expdir=                     # models and results (default: exp/arms)
+datadir=                    # Kaldi directories (default: data)
+dumpdir=                    # codec tokens (default: dump)
+codec=codec_16k             # codec
+llm=                        # textual LLM that all arms start from (default: pre-train a small one, in base)
+test_sets=test              # test sets
+opts=                       # further options of run.sh, for all arms
+
+driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$driver/../../utils/parse_options.sh"
+[ $# -eq 0 ] || { echo "arms.sh: '$1' is no option: options are --name value. --help lists them." >&2; exit 2; }
+. "$driver/../../utils/stages.sh"
+ngpu=0 nj=$arms_nj
+if [ -n "$python" ]; then
+    python=$(command -v "$python") || { echo "arms.sh: --python: found no such program. Name a Python that has the packages." >&2; exit 2; }
+    SPEECHLM_BIN=$(dirname "$python") && export SPEECHLM_BIN
+fi
+. "$driver/path.sh"
+if [ -z "$python" ]; then
+    run "$root/tools/install.sh"
+    python=$venv/bin/python
+fi
+
+datadir=${datadir:-data${preset:+/$preset}}
+dumpdir=${dumpdir:-dump${preset:+/$preset}}
+expdir=${expdir:-exp${preset:+/$preset}/arms}
+dump=$dumpdir/$(basename "${codec//:/_}")
+base_llm=${llm:-$expdir/base/llm/llm}
+recipe=(./run.sh --python "$python" --preset "$preset" --datadir "$datadir" --dumpdir "$dumpdir" --codec "$codec" $opts)
+overlays=()
+for name in $overlay; do
+    if [ -d "conf/$name" ]; then overlays+=("conf/$name"); else overlays+=("$driver/conf/$name"); fi
+done
+
+piece() {           # piece SEED ARM
+    local out=$expdir/seed$1/$2 options
+    options=$("$python" -m speechlm.bin.arms prepare --arm "$2" --seed "$1" --exp "$expdir" --options "--protocol $protocol $opts" \
+        --conf ${preset:+"conf/$preset"} conf "$driver/conf" --overlay "${overlays[@]}" \
+        --inputs "$dump"/*/manifest.jsonl $(ls "$base_llm/model.safetensors" 2>/dev/null) \
+        --tasks $tasks --probe_task "$probe_task" --probe $probe)
+    if [ -z "$options" ]; then echo "finished: $out"; return; fi
+    mapfile -t options <<< "$options"
+    "${recipe[@]}" "${options[@]}" --stage 6 --stop_stage 9 --seed "$1" --expdir "$out" --llm "$base_llm" --protocol "$protocol" \
+        --task_nj 1 --test_sets "$test_sets"
+    mv "$out/piece.todo.json" "$out/piece.json"
+}
+
+if want 1 "base"; then
+    run "${recipe[@]}" --stage 1 --stop_stage $([ -n "$llm" ] && echo 3 || echo 4) --expdir "$expdir/base" ${llm:+--llm "$llm"}
+    if [ -z "$llm" ]; then run "${recipe[@]}" --stage 9 --stop_stage 9 --expdir "$expdir/base" --tasks "" --zero_shot_tasks "" --skip_cpt true; fi
+fi
+
+if want 2 "pieces"; then
+    pieces=()
+    for seed in $seeds; do
+        for arm in $arms; do pieces+=("$seed $arm"); done
+    done
+    cores=$(nproc)
+    export OMP_NUM_THREADS=$((cores > arms_nj ? cores / arms_nj : 1))
+    run in_parallel "$arms_nj" piece "${pieces[@]}"
+    unset OMP_NUM_THREADS
+fi
+
+if want 3 "tables"; then
+    run "$python" -m speechlm.bin.arms tables --exp "$expdir" --arms $arms --seeds $seeds
+fi
+end_stage

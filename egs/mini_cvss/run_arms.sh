@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# The paper's four arms, and one without text replay, on mini_cvss: ends with exp/arms/RESULTS.md.
+# Every option of egs/TEMPLATE/arms.sh may follow: ./run_arms.sh --arms "joint no_cpt" --seeds 1
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+exec ../TEMPLATE/arms.sh --overlay budget "$@"
