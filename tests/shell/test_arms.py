@@ -1,6 +1,7 @@
 """egs/TEMPLATE/arms.sh: the comparison from its pieces to the tables, with stand-ins for what takes long (stand_in.py)."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -53,12 +54,15 @@ def test_two_arms_to_tables_and_the_same_after_a_kill(recipe):
     assert "--overlay conf" not in calls and calls.count("--output_dir exp/arms/seed2/joint/cpt") == 1
 
     (recipe / "exp").rename(recipe / "before")
-    for seconds, number in ((2.5, signal.SIGTERM), (4, signal.SIGKILL)):
-        killed = subprocess.Popen(command(recipe, *options), cwd=recipe, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "start_new_session": True}
+    for seconds, send, number in (
+        (2.5, os.kill, signal.SIGTERM),
+        (4, os.killpg, signal.SIGKILL),
+    ):  # SIGKILL: nothing is left to end the rest
+        killed = subprocess.Popen(command(recipe, *options), cwd=recipe, **quiet)
         time.sleep(seconds)
-        killed.send_signal(number)
+        send(killed.pid, number)
         killed.wait(60)
-        time.sleep(1)
     done = run(command(recipe, *options), recipe)
     assert done.returncode == 0, done.stdout + done.stderr
     assert results(recipe) == (page, figures)
