@@ -92,7 +92,7 @@ class Plan:
         head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
         projections = head * (2 * c.num_attention_heads + 2 * c.num_key_value_heads)
         layer = 16 * c.hidden_size + size * (projections + 2 * c.hidden_size + 4 * c.intermediate_size)
-        if getattr(self.args, "gradient_checkpointing", False):
+        if self.args.gradient_checkpointing:
             return self.batch_positions * (4 * c.hidden_size * c.num_hidden_layers + layer)
         return self.batch_positions * layer * c.num_hidden_layers
 
@@ -136,7 +136,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
         llm = AutoModelForCausalLM.from_config(config)
     vocab = _vocabulary(args, codec, llm.get_input_embeddings().weight.shape[0], langs)
     tables = (vocab.size - vocab.text_size) * config.hidden_size
-    backbone = list(llm.base_model.named_parameters())
+    backbone = list(llm.get_decoder().named_parameters())
     text = llm.get_input_embeddings().weight.numel()
     every = sum(p.numel() for p in llm.parameters())
     inner = sum(p.numel() for _, p in backbone) - text

@@ -100,6 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--keep_steps", type=int, nargs="*", default=[], help="steps whose weights are kept, in steps/<step>/")
     steps.add_argument("--eval_interval", type=int, default=500, help="steps between validations")
     steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")
+    steps.add_argument(
+        "--gradient_checkpointing",
+        type=str2bool,
+        default=False,
+        help="keep each layer's input only, and compute the rest again in the backward pass: less memory, about a third more time",
+    )
 
     safety = parser.add_argument_group("Safety")
     safety.add_argument(

@@ -43,7 +43,7 @@ def make_espnet(folder: Path, kind: str, rate_hz: int = 16000) -> Path:
     if kind == "dac":
         generator |= {"codebook_dim": 4}
     if kind == "encodec":  # as in ESPnet's recipes; its defaults are another discriminator's
-        stft = {"filters": 2, "activation_params": {"negative_slope": 0.3}, "n_fft": [128], "hop_lengths": [32], "win_lengths": [128]}
+        stft = {"filters": 2, "activation_params": {"negative_slope": 0.3}, "n_ffts": [128], "hop_lengths": [32], "win_lengths": [128]}
         conf |= {"discriminator_params": {"msstft_discriminator_params": stft}}
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({"codec": kind, "codec_conf": conf, "model_conf": {}, "use_preprocessor": False}))
