@@ -22,6 +22,7 @@ TRAINED = [
     for path in sorted(ROOT.glob("egs/*/conf/**/*.yaml"))
     if path.name.startswith(("llm.", "cpt", "sft_")) and path.parent.name not in OVERLAYS
 ]
+LAYERS = ("budget", "patterns")  # over the recipe's own settings of the same name
 MACHINES = {"gpu1": 1, "gpu8": 8, "nodes4": 8}
 
 
@@ -33,8 +34,12 @@ def plan(*options):
 
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: str(path.relative_to(ROOT / "egs")))
 def test_every_config_is_planned(path):
-    small = path.parent / "llm_model.yaml"
-    found = plan("--config", path, "--llm", small if small.exists() else CONF / "llm_model.yaml")
+    config = path
+    if path.parent.name in LAYERS:
+        config = next(folder / path.name for folder in (path.parents[1], CONF) if (folder / path.name).is_file())
+    small = config.parent / "llm_model.yaml"
+    layer = [] if config == path else ["--overlay", path]
+    found = plan("--config", config, *layer, "--llm", small if small.exists() else CONF / "llm_model.yaml")
     assert found.args.mixture and found.step_positions > 0 and sum(found.memory().values()) > 4 * found.total
 
 
