@@ -83,7 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel, delay, flatten or depth")
     model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
-    model.add_argument("--stream_weights", type=float, nargs="+", default=[1.0], help="loss weight of each codebook; the last is repeated")
+    model.add_argument(
+        "--stream_weights",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        help="loss weight of each codebook: the last is repeated, more than the codec has are not used",
+    )
     model.add_argument("--text_weight", type=float, default=1.0, help="loss weight of text and special tokens")
 
     steps = parser.add_argument_group("Steps")
@@ -104,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gradient_checkpointing",
         type=str2bool,
         default=False,
-        help="keep each layer's input only, and compute the rest again in the backward pass: less memory, about a third more time",
+        help="keep each layer's input only, and compute the rest again in the backward pass: less memory, one more forward pass",
     )
 
     safety = parser.add_argument_group("Safety")

@@ -106,8 +106,9 @@ def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrai
     """Add the losses' weights, as the options give them."""
     if args.gradient_checkpointing:
         speechlm.llm.gradient_checkpointing_enable({"use_reentrant": False})
-    spare = speechlm.vocab.num_codebooks - len(args.stream_weights)
-    return SpeechLMTrainingModel(speechlm, [*args.stream_weights, *args.stream_weights[-1:] * spare], args.text_weight, args.mixture)
+    K = speechlm.vocab.num_codebooks
+    weights = [*args.stream_weights, *args.stream_weights[-1:] * K][:K]
+    return SpeechLMTrainingModel(speechlm, weights, args.text_weight, args.mixture)
 
 
 def start_from_model(args: argparse.Namespace) -> SpeechLM:
