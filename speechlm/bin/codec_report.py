@@ -17,14 +17,13 @@ from speechlm.data.files import atomic_write
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz[:kbps], or a folder of train_codec")
-    parser.add_argument("--codec_path", help="a downloaded checkpoint of encodec_24khz")
+    parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs")
     parser.add_argument("--data", required=True, nargs="+", help="Kaldi directories")
     parser.add_argument("--utterances", type=int, default=300, help="at most so many, evenly spread")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    codec = load_codec(args.codec, args.codec_path)
+    codec = load_codec(args.codec)
     spans = [span for data_dir in args.data for span in read_spans(data_dir)]
     spans = spans[:: max(1, len(spans) // args.utterances)][: args.utterances]
     report = measure(codec, [load_span(span, codec.sample_rate_hz) for span in spans])

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.codecs.extract import CodecSpec, Options, extract_codes
+from speechlm.codecs.extract import Options, extract_codes
 from speechlm.data.audio import MAX_SEC
 
 
@@ -31,8 +31,7 @@ def main() -> None:
     parser.add_argument("--train_sets", nargs="*", default=[], help="sets that --skip_bad may shorten")
     parser.add_argument("--test_sets", nargs="*", default=[], help="sets that are never shortened: development and test")
     parser.add_argument("--dump", required=True, type=Path, help="folder of the codes, with one folder for each set")
-    parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz[:kbps], or a folder of train_codec")
-    parser.add_argument("--codec_path", help="a downloaded checkpoint of encodec_24khz")
+    parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs")
     parser.add_argument("--lang", help="language of files without a suffix")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--skip_bad", type=int, default=0, help="bad items left out of all training sets together, at most")
@@ -46,7 +45,7 @@ def main() -> None:
         raise ValueError("no sets. Name some: --train_sets train --test_sets dev test")
     train, test = ([args.data / name for name in names] for names in (args.train_sets, args.test_sets))
     options = Options(args.nj, args.skip_bad, args.max_sec, args.lang, args.shard)
-    extract_codes(train, test, args.dump, CodecSpec(args.codec, args.codec_path), options)
+    extract_codes(train, test, args.dump, args.codec, options)
 
 
 if __name__ == "__main__":

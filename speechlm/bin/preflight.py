@@ -37,6 +37,22 @@ def one_batch(corpus: Corpus, tasks: list[str], vocab, device: str) -> tuple[lis
     return draws, to_device(pack(rows, longest, vocab.pad_id, vocab.num_columns), device)
 
 
+@torch.inference_mode()
+def check_text_logits(speechlm) -> None:
+    """Raise ValueError if a text has other logits than in the LLM itself: a family that scales what this package doesn't know of."""
+    vocab, device = speechlm.vocab, speechlm.new_head.weight.device
+    ids_1L = torch.arange(min(16, vocab.text_size), device=device)[None]
+    rows_1LK = torch.full((*ids_1L.shape, vocab.num_columns), vocab.pad_id, device=device)
+    rows_1LK[..., 0] = ids_1L
+    hidden = speechlm.eval().hidden(rows_1LK, torch.ones_like(ids_1L), torch.arange(ids_1L.shape[1], device=device)[None])
+    found, expected = speechlm.first_logits(hidden)[..., : vocab.text_size], speechlm.llm(ids_1L).logits
+    if not torch.allclose(found, expected, rtol=0, atol=1e-2 * expected.std().item()):
+        raise ValueError(
+            f"preflight: {speechlm.llm.config.model_type}: a text has other logits here than in transformers; the LLM would be damaged. Expected a "
+            "family that is listed in README.md, LLMs; or add what it scales to speechlm/model/speechlm.py"
+        )
+
+
 def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     """Return {stream: (loss, ln V)} of the new heads; ValueError if one is off by more than TOLERANCE."""
     with torch.no_grad():
@@ -103,6 +119,7 @@ def check(args) -> dict:
     corpus = load_corpus(args, model.speechlm.vocab, args.dev_set, training=False)
     tasks = [name for name in args.mixture if not get_task(name).plain]
     draws, batch = one_batch(corpus, tasks, model.speechlm.vocab, device)
+    check_text_logits(model.speechlm)
     initial = check_initial_loss(model, batch)
     for stream, (loss, expected) in initial.items():
         print(f"preflight: initial loss of {stream} {loss:.2f}, ln V {expected:.2f}", flush=True)

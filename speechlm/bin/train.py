@@ -40,7 +40,7 @@ NEUTRAL = {
     "required",
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
-NEUTRAL |= {"nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps", "keep_steps"}
+NEUTRAL |= {"gradient_checkpointing", "nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps", "keep_steps"}
 NEUTRAL |= {"nodes", "node_rank", "master_addr", "master_port", "overlay", "gpu", "mfu", "codec_shape"}
 
 
@@ -54,9 +54,8 @@ def input_files(args) -> list[Path]:
     """Return the files that decide the result: manifests, and the weights to start from."""
     files = [Path(args.dump) / name / "manifest.jsonl" for name in [*args.train_sets, *args.dev_set]]
     for folder in filter(None, [args.init_from, args.llm if not args.init_from else None]):
-        files += [
-            p for name in ("config.json", "model.safetensors", "vocab.json", "tokenizer.model") if (p := Path(folder) / name).exists()
-        ]
+        patterns = ("config.json", "*.safetensors", "vocab.json", "tokenizer.model", "tokenizer.json")
+        files += [path for pattern in patterns for path in sorted(Path(folder).glob(pattern))]
     return files
 
 

@@ -1,52 +1,110 @@
 """Neural codecs: waveform <-> integer codes, behind one small protocol (`speechlm.codecs.base.Codec`)."""
 
-import os
+import re
 from pathlib import Path
 from typing import Callable
 
-from speechlm.codecs.base import Codec
+from speechlm.codecs.base import Codec, Shape
+from speechlm.data.settings import read_json
+from speechlm.data.weights import find_espnet_files, find_weights
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
+# Pretrained codecs by short name: where they are on the hub, and their numbers with the streams that they have if none are asked for. Sources:
+# Defossez et al. 2024, arXiv 2410.00037, section 3.3 (mimi); github.com/descriptinc/descript-audio-codec, conf/final/*.yml (dac).
+HUB: dict[str, tuple[str, Shape]] = {
+    "mimi": ("kyutai/mimi", Shape(24000, 1920, 8, 2048)),
+    "dac_16khz": ("descript/dac_16khz", Shape(16000, 320, 12, 1024)),
+    "dac_24khz": ("descript/dac_24khz", Shape(24000, 320, 32, 1024)),
+    "dac_44khz": ("descript/dac_44khz", Shape(44100, 512, 9, 1024)),
+}
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
-def load_codec(spec: str, path: str | Path | None = None) -> Codec:
-    """Load a codec by its spec.
 
-    `NAME[:OPTION]` of `LOADERS`, or a folder that `speechlm.bin.train_codec` wrote:
-        codec_16k            the shipped one: 16 kHz, 12.5 Hz, 8 codebooks of 256
-        encodec_24khz:6      the pretrained EnCodec at 6 kbit/s; `path` is its downloaded checkpoint
-        exp/codec            config.json and model.safetensors
-    Raises ValueError for anything else.
+def load_codec(spec: str) -> Codec:
+    """Load a codec by its spec, `WHAT[:OPTION]`:
+
+        codec_16k               the shipped one: 16 kHz, 12.5 Hz, 8 codebooks of 256
+        encodec_24khz:6         the pretrained EnCodec at 6 kbit/s, or its downloaded checkpoint: FILE.th:6
+        mimi:8  dac_44khz:9     pretrained, with so many streams; of the hub
+        FOLDER:8  OWNER/NAME:8  a folder, or a hub name, of one of: transformers (Mimi, DAC), ESPnet's codec task, our train_codec
+        exp/x/train.pth:8       one of the checkpoints of an ESPnet training
+
+    Raises ValueError for anything else, or what cannot be had, saying how to get it.
     """
-    name, _, option = spec.partition(":")
-    if name in LOADERS:
-        return LOADERS[name](option, path)
-    if os.path.isdir(spec):  # False for a name that no file can have
-        from speechlm.codecs.encodec import load_folder
+    what, option = _split(spec)
+    if what in LOADERS:
+        return LOADERS[what](option)
+    if _is(Path.is_file, what):
+        return load_file(Path(what), option)
+    if _is(Path.is_dir, what):
+        return load_folder(Path(what), option)
+    if what in HUB or HUB_NAME.fullmatch(what):
+        folder, _ = find_weights(HUB[what][0] if what in HUB else what, "--codec ")
+        return load_folder(folder, option, what)
+    raise ValueError(f"codec {spec!r}: neither one of {', '.join([*LOADERS, *HUB])}, nor a folder or file, nor a hub name (OWNER/NAME)")
 
-        return load_folder(Path(spec))
-    raise ValueError(f"codec {spec!r}: neither one of {sorted(LOADERS)} nor a folder")
+
+def load_file(path: Path, option: str) -> Codec:
+    """Load a checkpoint of an ESPnet training (its config.yaml lies beside it), or EnCodec's published one."""
+    if path.suffix == ".pth":
+        from speechlm.codecs.espnet import load_espnet
+
+        return load_espnet(path.parent / "config.yaml", path, option)
+    from speechlm.codecs.encodec import load_pretrained_24khz
+
+    return load_pretrained_24khz(option, path)
 
 
-def _load_shipped(option: str, path: str | Path | None) -> Codec:
-    from speechlm.codecs.encodec import load_folder
+def load_folder(folder: Path, option: str, name: str = "") -> Codec:
+    """Load the codec of a folder, whichever its files say it is."""
+    if (folder / "config.yaml").is_file() or (folder / "meta.yaml").is_file():
+        from speechlm.codecs.espnet import load_espnet
+
+        config, weights = find_espnet_files(folder, "train_config", "model_file")
+        return load_espnet(folder / config, folder / weights, option, name)
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind == "mimi":
+        from speechlm.codecs.mimi import load_mimi
+
+        return load_mimi(folder, option, name)
+    if kind == "dac":
+        from speechlm.codecs.dac import load_dac
+
+        return load_dac(folder, option, name)
+    if option:
+        raise ValueError(f"codec {folder}:{option}: no codec that has this option. Expected a folder of Mimi, DAC or ESPnet, or no option")
+    from speechlm.codecs import encodec
+
+    return encodec.load_folder(folder, name or None)
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """Return (what, option). A path may have a colon of its own."""
+    what, _, option = spec.rpartition(":")
+    return (spec, "") if not what or _is(Path.exists, spec) else (what, option)
+
+
+def _is(test: Callable[[Path], bool], path: str) -> bool:
+    try:
+        return test(Path(path))
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _load_shipped(option: str) -> Codec:
+    from speechlm.codecs import encodec
 
     if option:
         raise ValueError(f"codec_16k takes no option, found {option!r}")
-    return load_folder(Path(path) if path else ASSETS / "codec_16k", name="codec_16k")
+    return encodec.load_folder(ASSETS / "codec_16k", name="codec_16k")
 
 
-def _load_encodec_24khz(option: str, path: str | Path | None) -> Codec:
+def _load_encodec_24khz(option: str) -> Codec:
     from speechlm.codecs.encodec import load_pretrained_24khz
 
-    try:
-        kbps = float(option or 6.0)
-    except ValueError:
-        raise ValueError(f"encodec_24khz:{option}: expected a bandwidth in kbit/s, for example encodec_24khz:6") from None
-    return load_pretrained_24khz(kbps, Path(path) if path else None)
+    return load_pretrained_24khz(option)
 
 
-LOADERS: dict[str, Callable[[str, str | Path | None], Codec]] = {
-    "codec_16k": _load_shipped,
-    "encodec_24khz": _load_encodec_24khz,
-}
+LOADERS: dict[str, Callable[[str], Codec]] = {"codec_16k": _load_shipped, "encodec_24khz": _load_encodec_24khz}

@@ -6,9 +6,24 @@ Shapes: T frames, K codebooks, C codes of a codebook, E latent dimension, N samp
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers of a codec. A frame is `hop_samples` long."""
+
+    sample_rate_hz: int
+    hop_samples: int
+    num_codebooks: int
+    codebook_size: int
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.sample_rate_hz / self.hop_samples
 
 
 class Codec(Protocol):

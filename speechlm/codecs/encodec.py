@@ -17,13 +17,15 @@ from encodec.modules import SEANetDecoder, SEANetEncoder
 from encodec.quantization import ResidualVectorQuantizer
 from safetensors.torch import load_file, save_file
 
-from speechlm.codecs.base import check_codes, check_wav, fingerprint
+from speechlm.codecs.base import Shape
+from speechlm.codecs.network import NetworkCodec
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
 from speechlm.data.files import atomic_write, storage_errors
 from speechlm.data.settings import fill, read_json
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 PRETRAINED_BITS_PER_CODE = 10
+PRETRAINED_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"
 PRETRAINED_KBPS = (1.5, 3.0, 6.0, 12.0, 24.0)
 ACTIVATIONS = {"ELU": {"alpha": 1.0}, "LeakyReLU": {"negative_slope": 0.1}}
 
@@ -76,40 +78,23 @@ def build_model(config: EncodecConfig) -> EncodecModel:
     return model.eval()
 
 
-class EncodecCodec:
-    """An EncodecModel behind the `Codec` protocol. One waveform at a time, so no batch can change the codes."""
+class EncodecCodec(NetworkCodec):
+    """An EncodecModel behind the `Codec` protocol."""
 
     def __init__(self, name: str, model: EncodecModel, num_codebooks: int, settings: dict):
-        self.name = name
-        self.sample_rate_hz = model.sample_rate
-        self.hop_samples = int(model.encoder.hop_length)
-        self.frame_rate_hz = model.sample_rate / self.hop_samples
-        self.num_codebooks = num_codebooks
-        self.codebook_size = model.quantizer.bins
-        weights = {key: value.numpy() for key, value in model.state_dict().items()}
-        self.fingerprint = fingerprint(settings, weights)
-        self.model = model.eval()
+        hop_samples = int(model.encoder.hop_length)
+        super().__init__(name, model, Shape(model.sample_rate, hop_samples, num_codebooks, model.quantizer.bins), settings)
 
-    @torch.inference_mode()
-    def encode(self, wav_N: np.ndarray) -> np.ndarray:
-        """See `Codec.encode`; T = ceil(N / hop_samples)."""
-        wav_N = check_wav(wav_N, self.hop_samples)
-        latents_BDT = self.model.encoder(torch.from_numpy(wav_N)[None, None])
-        codes_KBT = self.model.quantizer.vq.encode(latents_BDT, n_q=self.num_codebooks)
-        return codes_KBT[:, 0].T.to(torch.int32).numpy()
+    def codes(self, wav_11N: torch.Tensor) -> torch.Tensor:
+        return self.model.quantizer.vq.encode(self.model.encoder(wav_11N), n_q=self.num_codebooks)[:, 0]
+
+    def wav(self, codes_1KT: torch.Tensor) -> torch.Tensor:
+        return self.model.decoder(self.model.quantizer.decode(codes_1KT.transpose(0, 1)))[0, 0]
 
     def codebooks(self) -> np.ndarray:
         """Return the residual quantiser's vectors_KCE, float32."""
         layers = self.model.quantizer.vq.layers[: self.num_codebooks]
         return torch.stack([layer.project_out(layer.codebook) for layer in layers]).detach().numpy()
-
-    @torch.inference_mode()
-    def decode(self, codes_TK: np.ndarray) -> np.ndarray:
-        """See `Codec.decode`; N = T * hop_samples."""
-        codes_TK = check_codes(codes_TK, self.num_codebooks, self.codebook_size)
-        codes_KBT = torch.from_numpy(codes_TK.T.copy())[:, None]
-        wav_BCN = self.model.decoder(self.model.quantizer.decode(codes_KBT))
-        return wav_BCN[0, 0].numpy()
 
 
 KINDS = {"encodec": (EncodecConfig, build_model), "spectral": (SpectralConfig, build_spectral)}
@@ -149,31 +134,41 @@ def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
     return EncodecCodec(name or folder.name, model, config.num_codebooks, asdict(config))
 
 
-def load_pretrained_24khz(kbps: float = 6.0, path: Path | None = None) -> EncodecCodec:
-    """Load the published 24 kHz EnCodec at 75 frames a second, 0.75 kbit/s for each codebook.
+def load_pretrained_24khz(option: str = "", path: Path | None = None) -> EncodecCodec:
+    """Load the published 24 kHz EnCodec at 75 frames a second, at `option` kbit/s (6), 0.75 for each codebook.
 
-    `path` is the downloaded `encodec_24khz-d7cc33bc.th`; without it torch.hub downloads (or reuses) it.
+    `path` is the downloaded checkpoint; without it torch.hub downloads (or reuses) it.
     """
-    if kbps not in PRETRAINED_KBPS:
-        raise ValueError(f"encodec_24khz: bandwidth {kbps:g}; expected one of {', '.join(map('{:g}'.format, PRETRAINED_KBPS))} kbit/s")
-    if path is not None and not path.is_file():
-        raise ValueError(f"{path}: not found; expected the file encodec_24khz-d7cc33bc.th")
     try:
-        model = EncodecModel.encodec_model_24khz(pretrained=path is None)
-    except OSError as error:
-        raise ValueError(
-            f"encodec_24khz could not be downloaded ({error}). Fetch encodec_24khz-d7cc33bc.th where there is a network "
-            "and give its path (--codec_path FILE)"
-        ) from None
-    if path is not None:
-        _load_checkpoint(model, path)
+        kbps = float(option or 6.0)
+    except ValueError:
+        kbps = 0.0
+    if kbps not in PRETRAINED_KBPS:
+        expected = ", ".join(map("{:g}".format, PRETRAINED_KBPS))
+        raise ValueError(f"encodec_24khz: expected a bandwidth of {expected} kbit/s, found {option!r}; for example encodec_24khz:6")
+    model = EncodecModel.encodec_model_24khz(pretrained=False)
+    source = path or _download(kbps)
+    try:
+        model.load_state_dict(torch.load(source, map_location="cpu", weights_only=True))
+    except Exception as error:  # of pickle, zip and torch: no checkpoint, or of another model
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{source}: is not the checkpoint of encodec_24khz ({reason}). Expected the file of {PRETRAINED_URL}") from None
     model.set_target_bandwidth(kbps)
     num_codebooks = int(kbps * 1000 / (model.frame_rate * PRETRAINED_BITS_PER_CODE))
     return EncodecCodec(f"encodec_24khz:{kbps:g}", model, num_codebooks, {"kbps": kbps})
 
 
-def _load_checkpoint(model: EncodecModel, path: Path) -> None:
+def _download(kbps: float) -> Path:
+    """Return the published checkpoint in torch.hub's folder, downloaded if it isn't there; ValueError says how to fetch it elsewhere."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / PRETRAINED_URL.rpartition("/")[2]
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:
-        raise ValueError(f"{path}: is not the checkpoint of encodec_24khz: {error}") from None
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(PRETRAINED_URL, str(path), path.stem.rpartition("-")[2], progress=False)
+    except (OSError, RuntimeError) as error:  # RuntimeError: another checksum
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"encodec_24khz: not here, and cannot be downloaded ({reason}). On a machine with a network: wget {PRETRAINED_URL}; copy the file "
+            f"here and write --codec FILE:{kbps:g}, or put it into {path.parent}"
+        ) from None
+    return path

@@ -35,17 +35,6 @@ SHARD_UTTERANCES = 500
 
 
 @dataclass(frozen=True)
-class CodecSpec:
-    """Arguments of `load_codec`, to load it again in every process."""
-
-    spec: str
-    path: str | None = None
-
-    def load(self) -> Codec:
-        return load_codec(self.spec, self.path)
-
-
-@dataclass(frozen=True)
 class Options:
     """`nj` processes; at most `skip_bad` items are left out of all training sets together; none is longer than `max_sec`.
 
@@ -111,7 +100,7 @@ class Shard:
         return ark_path(self.out_dir, side, self.number)
 
 
-def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, codec: CodecSpec, options: Options) -> None:
+def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, codec: str, options: Options) -> None:
     """Write `dump/<set>/codes.<side>.scp` of every directory; a text-only set has none, but is checked too.
 
     Raises ValueError listing the bad items of all sets, if a test set has one or the training sets more than `options.skip_bad`.
@@ -120,7 +109,7 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
     scans = [scan_data_dir(data_dir, options.lang) for data_dir in data_dirs]
     if problems := [str(problem) for scan in scans for problem in scan.problems]:
         raise ValueError("\n".join(problems))
-    fingerprint = codec.load().fingerprint if any(scan.audio for scan in scans) else ""
+    fingerprint = load_codec(codec).fingerprint if any(scan.audio for scan in scans) else ""
     same = {"codec": fingerprint, "max_sec": options.max_sec}
     sets = [code_set(data, dump / data.path.name, data.path not in test_dirs, same) for data in scans]
     before = [0, *accumulate(map(len, sets))]
@@ -135,7 +124,7 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
     settle(sets, options.skip_bad)
     for coded in sets:
         if coded.keys:
-            write_codec(coded.out_dir, codec.spec, fingerprint)
+            write_codec(coded.out_dir, codec, fingerprint)
 
 
 def code_set(data: DataDir, out_dir: Path, may_shrink: bool, same: dict) -> CodedSet:
@@ -173,7 +162,7 @@ def is_done(shard: Shard) -> bool:
         return False
 
 
-def run_shards(shards: Iterable[Shard], count: int, codec: CodecSpec, nj: int) -> None:
+def run_shards(shards: Iterable[Shard], count: int, codec: str, nj: int) -> None:
     """Code `count` shards in `nj` processes with progress; only those that are under way are in memory."""
     start, done, pending, shards = time.monotonic(), 0, set(), iter(shards)
     with ProcessPoolExecutor(nj, get_context("spawn"), initializer=_start_worker, initargs=(codec,)) as pool:
@@ -197,10 +186,10 @@ def _result(future: Future, nj: int) -> list[BadItem]:
 _codec: Codec | None = None  # of a worker process
 
 
-def _start_worker(codec: CodecSpec) -> None:
+def _start_worker(codec: str) -> None:
     global _codec
     torch.set_num_threads(1)
-    _codec = codec.load()
+    _codec = load_codec(codec)
 
 
 def code_shard(shard: Shard) -> list[BadItem]:

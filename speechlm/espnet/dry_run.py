@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from speechlm.codecs import load_codec
+from speechlm.codecs import HUB, load_codec
 from speechlm.data.settings import read_json, read_yaml
 from speechlm.model.depth import DepthTransformer
 from speechlm.tokens.patterns import get_pattern
@@ -92,7 +92,7 @@ class Plan:
         head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
         projections = head * (2 * c.num_attention_heads + 2 * c.num_key_value_heads)
         layer = 16 * c.hidden_size + size * (projections + 2 * c.hidden_size + 4 * c.intermediate_size)
-        if getattr(self.args, "gradient_checkpointing", False):
+        if self.args.gradient_checkpointing:
             return self.batch_positions * (4 * c.hidden_size * c.num_hidden_layers + layer)
         return self.batch_positions * layer * c.num_hidden_layers
 
@@ -136,7 +136,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
         llm = AutoModelForCausalLM.from_config(config)
     vocab = _vocabulary(args, codec, llm.get_input_embeddings().weight.shape[0], langs)
     tables = (vocab.size - vocab.text_size) * config.hidden_size
-    backbone = list(llm.base_model.named_parameters())
+    backbone = list(llm.get_decoder().named_parameters())
     text = llm.get_input_embeddings().weight.numel()
     every = sum(p.numel() for p in llm.parameters())
     inner = sum(p.numel() for _, p in backbone) - text
@@ -165,9 +165,12 @@ def codec_shape(spec: str, given: str | None) -> CodecShape:
             return CodecShape(int(books), int(size), float(rate))
         except ValueError:
             raise ValueError(f"--codec_shape {given}: expected CODEBOOKSxCODES@FRAMES_PER_SECOND, for example 8x1024@75") from None
-    name, _, kbps = spec.partition(":")
+    name, _, option = spec.partition(":")
     if name == "encodec_24khz":  # 75 frames a second, codebooks of 1,024, so 0.75 kbit/s each: Defossez et al. 2022, section 3.2
-        return CodecShape(round(float(kbps or 6) / 0.75), 1024, 75.0)
+        return CodecShape(round(float(option or 6) / 0.75), 1024, 75.0)
+    if name in HUB:
+        shape = HUB[name][1]
+        return CodecShape(int(option or shape.num_codebooks), shape.codebook_size, shape.frame_rate_hz)
     try:
         codec = load_codec(spec)
     except ValueError as error:

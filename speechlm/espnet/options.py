@@ -69,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--eval_examples", type=int, default=50, help="validation examples per task")
 
     model = parser.add_argument_group("Model")
-    model.add_argument("--codec", default=None, help="codec of the codes: its name or folder")
+    model.add_argument(
+        "--codec", default=None, help="codec of the codes: codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
+    )
     model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
     model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture")
     model.add_argument("--init_from", type=str_or_none, default=None, help="trained model folder to start from")
@@ -98,6 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--keep_steps", type=int, nargs="*", default=[], help="steps whose weights are kept, in steps/<step>/")
     steps.add_argument("--eval_interval", type=int, default=500, help="steps between validations")
     steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")
+    steps.add_argument(
+        "--gradient_checkpointing",
+        type=str2bool,
+        default=False,
+        help="keep each layer's input only, and compute the rest again in the backward pass: less memory, about a third more time",
+    )
 
     safety = parser.add_argument_group("Safety")
     safety.add_argument(

@@ -104,6 +104,8 @@ def is_first_process() -> bool:
 
 def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:
     """Add the losses' weights, as the options give them."""
+    if args.gradient_checkpointing:
+        speechlm.llm.gradient_checkpointing_enable({"use_reentrant": False})
     spare = speechlm.vocab.num_codebooks - len(args.stream_weights)
     return SpeechLMTrainingModel(speechlm, [*args.stream_weights, *args.stream_weights[-1:] * spare], args.text_weight, args.mixture)
 
@@ -122,7 +124,13 @@ def start_from_llm(args: argparse.Namespace) -> SpeechLM:
         raise ValueError("no model to start from. Expected --llm (a textual LLM) or --init_from (a trained model folder).")
     text = load_text_tokenizer(args.llm)
     llm = load_llm(args.llm, args.llm_random)
-    text.size = llm.get_input_embeddings().weight.shape[0]  # padding rows of the table are text ids too
+    rows = llm.get_input_embeddings().weight.shape[0]
+    if text.size > rows:
+        raise ValueError(
+            f"--llm {args.llm}: its tokenizer has ids up to {text.size - 1}, its embedding table {rows} rows: they don't belong together. "
+            "Restore the tokenizer files that the LLM was published with."
+        )
+    text.size = rows  # padding rows of the table are text ids too
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     codec = load_codec(args.codec)
     model = SpeechLM(llm, make_vocabulary(text, codec, args.tasks, langs, args.pattern))

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from speechlm.data.files import storage_errors
 from speechlm.model.speechlm import SpeechLM
-from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
+from speechlm.tokens.text import TextTokenizer, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
 
 TOKENIZER_FILES = (
@@ -41,18 +41,21 @@ class TrainedModel:
 def load_llm(name: str, random_init: bool) -> torch.nn.Module:
     """Load a Hugging Face causal LM in float32, by hub name or folder; with `random_init` only its architecture.
 
-    ValueError says how to get the files if it can't be had.
+    ValueError says how to get the files if it can't be had, or that it is no textual LLM.
     """
     require_own_tokenizer(Path(name))
-    try:
-        if random_init:
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name)).float()
-        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-    except OSError as error:
+    with llm_errors(name):
+        config = AutoConfig.from_pretrained(name)
+    if config.get_text_config() is not config:
         raise ValueError(
-            f"--llm {name}: cannot be loaded ({str(error).splitlines()[0]}). Expected a folder with config.json and weights, or a hub name "
-            f"and a network. On a machine without one, copy the folder that `huggingface-cli download {name}` makes elsewhere, and give its path."
-        ) from None
+            f"--llm {name}: a multimodal model ({config.model_type}). Expected a textual LLM, for example google/gemma-3-1b-pt."
+        )
+    # Gemma 2 bounds its attention scores, which only the eager implementation of transformers does.
+    attention = {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
+    with llm_errors(name):
+        if random_init:
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, **attention)
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **attention)
 
 
 def require_own_tokenizer(llm: Path) -> None:

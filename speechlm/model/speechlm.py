@@ -67,13 +67,21 @@ class SpeechLM(nn.Module):
         # The clamp maps text to the padding row (its index is 0), so text adds nothing to the sum.
         new_NK = (ids_BLK - self.vocab.text_size).clamp(min=0).flatten(0, 1)
         new_ND = F.embedding_bag(new_NK, self.new_embedding.weight, mode="sum", padding_idx=self.new_embedding.padding_idx)
-        return text_BLD * is_text_BL1 + new_ND.view_as(text_BLD)
+        return text_BLD * is_text_BL1 + new_ND.view_as(text_BLD) * self.embed_scale
+
+    @property
+    def embed_scale(self) -> float | Tensor:
+        """What the LLM's embedding module multiplies its table by (Gemma 3); Gemma 1 and 2 multiply later, new embeddings too."""
+        return getattr(self.llm.get_input_embeddings(), "embed_scale", 1.0)
 
     def hidden(self, ids_BLK: Tensor, attention_mask: Tensor, position_BL: Tensor, cache=None) -> Tensor:
-        """Run the backbone; return hidden_BLD. `cache` is a transformers Cache, extended in place."""
-        out = self.llm.base_model(
+        """Run the backbone; return hidden_BLD. `cache` is a transformers Cache, extended in place.
+
+        `attention_mask` is over the positions of a padded batch (2 dimensions), or boolean over pairs of them (`packed_attention_mask`).
+        """
+        out = self.llm.get_decoder()(
             inputs_embeds=self.embed(ids_BLK),
-            attention_mask=attention_mask,
+            attention_mask=layer_masks(attention_mask, self.llm.config) if attention_mask.ndim == 4 else attention_mask,
             position_ids=position_BL,
             past_key_values=cache,
             use_cache=cache is not None,
@@ -83,7 +91,9 @@ class SpeechLM(nn.Module):
     def first_logits(self, hidden_ND: Tensor) -> Tensor:
         """Return logits over text, special tokens and the codes of column 0 (codebook 0, or with one column all of them)."""
         new = F.linear(hidden_ND, self.new_head.weight[: self.first_size - self.vocab.text_size])
-        return torch.cat([self.llm.get_output_embeddings()(hidden_ND), new], dim=-1)
+        logits = torch.cat([self.llm.get_output_embeddings()(hidden_ND), new], dim=-1)
+        cap = getattr(self.llm.config, "final_logit_softcapping", None)  # Gemma 2
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def code_logits(self, hidden_ND: Tensor, ids_NK: Tensor) -> list[Tensor]:
         """Return the logits_NC of columns 1..K-1 of the rows `ids_NK` that follow; with `depth` they depend on the ids to the left."""
@@ -112,6 +122,21 @@ def packed_attention_mask(segment_BL: Tensor) -> Tensor:
     """Return mask_B1LL (bool): a position sees itself and what comes before it in its own example, nothing else."""
     same_BLL = segment_BL.unsqueeze(2) == segment_BL.unsqueeze(1)
     return (same_BLL & torch.ones_like(same_BLL).tril()).unsqueeze(1)
+
+
+def layer_masks(mask_B1LL: Tensor, config) -> Tensor | dict[str, Tensor]:
+    """Return a boolean mask as the LLM's layers want it, which transformers passes on as it is.
+
+    Sliding layers (Gemma 2 and 3; some Qwens) see their window only; eager attention (Gemma 2) adds a mask instead of selecting by it.
+    """
+    kinds = getattr(config, "layer_types", None) or ()
+    masks = {"full_attention": mask_B1LL}
+    if "sliding_attention" in kinds:
+        masks["sliding_attention"] = mask_B1LL & torch.ones_like(mask_B1LL).triu(1 - config.sliding_window)
+    if config._attn_implementation == "eager":
+        dtype = torch.get_default_dtype()
+        masks = {kind: torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min) for kind, mask in masks.items()}
+    return masks if len(masks) > 1 else masks["full_attention"]
 
 
 def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:

@@ -1,12 +1,14 @@
 """Text tokenizers: the LLM's own, be it a sentencepiece model or a Hugging Face tokenizer."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 
 class TextTokenizer(Protocol):
-    """`size` is the number of ids; `bos_id` is None where the LLM has no such token."""
+    """Ids are below `size`; `bos_id` is None where the LLM has no such token."""
 
     size: int
     bos_id: int | None
@@ -25,7 +27,9 @@ class SentencePieceTokenizer:
 
         self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))
         self.size = self._model.get_piece_size()
-        self.bos_id, self.eos_id = self._model.bos_id(), self._model.eos_id()
+        self.bos_id, self.eos_id = (None if i < 0 else i for i in (self._model.bos_id(), self._model.eos_id()))
+        if self.eos_id is None:
+            raise ValueError(f"{path}: it has no end-of-sequence token. Expected a causal LM's tokenizer.")
         self.fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     def encode(self, text: str) -> list[int]:
@@ -36,24 +40,43 @@ class SentencePieceTokenizer:
 
 
 class HuggingFaceTokenizer:
-    """The tokenizer of a Hugging Face model, by hub name or local folder."""
+    """The tokenizer of a Hugging Face model, by hub name or local folder.
+
+    What a text says is never read as a special token ("</s>" in a corpus is four letters), so `size` needs not count them: that of
+    Gemma 3 has one more (of images) than its text models have embeddings.
+    """
 
     def __init__(self, name: str):
         from transformers import AutoTokenizer
 
-        self._tokenizer = AutoTokenizer.from_pretrained(name)
-        self.size = len(self._tokenizer)
+        with llm_errors(name):
+            self._tokenizer = AutoTokenizer.from_pretrained(name)
         self.bos_id, self.eos_id = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if self.eos_id is None:
             raise ValueError(f"{name}: its tokenizer has no end-of-sequence token. Expected a causal LM's tokenizer.")
-        pieces = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
-        self.fingerprint = hashlib.sha256(repr(pieces).encode()).hexdigest()[:16]
+        vocab = self._tokenizer.get_vocab()
+        special = {i for i, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+        self.size = 1 + max(self.eos_id, self.bos_id or 0, *(i for i in vocab.values() if i not in special))
+        self.fingerprint = hashlib.sha256(repr(sorted(vocab.items(), key=lambda item: item[1])).encode()).hexdigest()[:16]
 
     def encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+
+@contextmanager
+def llm_errors(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong in loading an LLM or its tokenizer into one line that says how to get the files."""
+    try:
+        yield
+    except Exception as error:  # of transformers, the hub, tokenizers, safetensors: each its own
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        raise ValueError(
+            f"--llm {name}: cannot be loaded ({reason}). Expected a folder with config.json, weights and tokenizer, or a hub name and a network. "
+            f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm FOLDER"
+        ) from None
 
 
 def load_text_tokenizer(name: str) -> TextTokenizer:

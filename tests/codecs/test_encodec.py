@@ -1,6 +1,7 @@
 """The EnCodec backend: shapes, agreement with the package, errors, the pretrained and the shipped model."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from encodec import EncodecModel
 from safetensors.torch import load_file
 
 from speechlm.codecs import ASSETS, load_codec
-from speechlm.codecs.encodec import build_model, load_folder, load_pretrained_24khz, save_folder
+from speechlm.codecs.encodec import build_model, load_folder, save_folder
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def checkpoint_24khz(tmp_path_factory):
 
 
 def test_encodec_24khz_from_a_path(checkpoint_24khz, noise):
-    codec = load_codec("encodec_24khz:3", checkpoint_24khz)
+    codec = load_codec(f"{checkpoint_24khz}:3")
     assert (codec.sample_rate_hz, codec.frame_rate_hz, codec.num_codebooks, codec.codebook_size) == (24000, 75.0, 4, 1024)
     codes_TK = codec.encode(noise(0.2, 24000))
     assert codes_TK.shape == (15, 4)
@@ -133,27 +134,28 @@ def test_encodec_24khz_from_a_path(checkpoint_24khz, noise):
 
 
 def test_encodec_24khz_bandwidths(checkpoint_24khz):
-    with pytest.raises(ValueError, match="bandwidth 4"):
-        load_codec("encodec_24khz:4", checkpoint_24khz)
-    with pytest.raises(ValueError, match="expected a bandwidth"):
-        load_codec("encodec_24khz:high", checkpoint_24khz)
+    assert [load_codec(f"{checkpoint_24khz}:{kbps}").num_codebooks for kbps in ("1.5", "3", "6", "12")] == [2, 4, 8, 16]
+    for option in ("4", "high"):
+        with pytest.raises(ValueError, match=f"expected a bandwidth of 1.5, 3, 6, 12, 24 kbit/s, found '{option}'"):
+            load_codec(f"{checkpoint_24khz}:{option}")
 
 
 def test_encodec_24khz_wrong_file(tmp_path):
-    with pytest.raises(ValueError, match="not found; expected the file encodec_24khz"):
-        load_pretrained_24khz(6.0, tmp_path / "none.th")
     (tmp_path / "bad.th").write_bytes(b"no checkpoint")
-    with pytest.raises(ValueError, match="not the checkpoint"):
-        load_pretrained_24khz(6.0, tmp_path / "bad.th")
+    with pytest.raises(ValueError, match="not the checkpoint.*dl.fbaipublicfiles.com"):
+        load_codec(f"{tmp_path}/bad.th")
 
 
-def test_encodec_24khz_without_network(monkeypatch):
+def test_encodec_24khz_without_network(monkeypatch, tmp_path, checkpoint_24khz):
     def refuse(*args, **kwargs):
         raise OSError("no route")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    with pytest.raises(ValueError, match="could not be downloaded.*--codec_path"):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(ValueError, match="no route.*wget https.*encodec_24khz-d7cc33bc.th; copy the file here and write --codec FILE:6"):
         load_codec("encodec_24khz")
+    shutil.copyfile(checkpoint_24khz, tmp_path / "checkpoints" / checkpoint_24khz.name)  # as the message says
+    assert load_codec("encodec_24khz").fingerprint == load_codec(str(checkpoint_24khz)).fingerprint
 
 
 @pytest.mark.skipif(not (ASSETS / "codec_16k" / "model.safetensors").is_file(), reason="the asset is not there")

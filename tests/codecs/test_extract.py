@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from speechlm.codecs import extract, load_codec
-from speechlm.codecs.extract import CodecSpec, Options, code_shard, extract_codes
+from speechlm.codecs.extract import Options, code_shard, extract_codes
 from speechlm.data.audio import load_wav
 from speechlm.data.items import read_items
 from speechlm.data.kaldi import fix_spk2utt
@@ -40,7 +40,7 @@ def in_process(monkeypatch):
 
 
 def code(data_dir: Path, dump: Path, codec_folder: Path, **options) -> None:
-    extract_codes([data_dir], [], dump, CodecSpec(str(codec_folder)), Options(lang="en", **options))
+    extract_codes([data_dir], [], dump, str(codec_folder), Options(lang="en", **options))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -122,7 +122,7 @@ def test_all_bad_recordings_are_listed_and_only_mended_ones_coded_again(in_proce
 def test_a_test_set_is_never_shortened(in_process, data_dir, codec_folder, tmp_path):
     (tmp_path / "1.wav").unlink()
     with pytest.raises(ValueError, match="(?s)a test set: never shortened.*missing file 1"):
-        extract_codes([], [data_dir], tmp_path / "dump", CodecSpec(str(codec_folder)), Options(skip_bad=100, lang="en"))
+        extract_codes([], [data_dir], tmp_path / "dump", str(codec_folder), Options(skip_bad=100, lang="en"))
 
 
 def test_a_set_is_not_emptied(in_process, data_dir, codec_folder, tmp_path):

@@ -180,7 +180,7 @@ def make_settings_readers(folder: Path) -> list[Reader]:
         Reader("results", folder / "score.json", [json.dumps([row]).encode()], WORDS["json"], read_rows, 4_000),
         Reader("grammar", folder / "grammar.yaml", [grammar], WORDS["yaml"], read_grammar, 8_000),
         Reader("codec spec", folder / "codec", [b"encodec_24khz:6", b"codec_16k:", b"exp/codec"], (b":", b"/", b"\0", b"nan", b"..", b"1e999"),
-               lambda path: load_codec(path.read_bytes().decode("utf-8", "surrogateescape"), folder / "no_codec_here"), 6_000),
+               lambda path: load_codec(path.read_bytes().decode("utf-8", "surrogateescape")), 6_000),
     ]  # fmt: skip
 
 

@@ -5,8 +5,8 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
+from speechlm.data.weights import find_weights
 from speechlm.metrics.quality.base import need
-from speechlm.metrics.weights import find_weights
 
 
 def cosine(a_D: np.ndarray, b_D: np.ndarray) -> float:
@@ -47,7 +47,7 @@ class WavLM:
     def __init__(self, model: str = "", device: str = "cpu"):
         from transformers import AutoFeatureExtractor, AutoModelForAudioXVector
 
-        folder, name = find_weights(model or "microsoft/wavlm-base-plus-sv", "sim-wavlm")
+        folder, name = find_weights(model or "microsoft/wavlm-base-plus-sv", "sim-wavlm:")
         self.device = device
         self.features = AutoFeatureExtractor.from_pretrained(folder)
         self.network = AutoModelForAudioXVector.from_pretrained(folder).to(device).eval()

@@ -6,8 +6,8 @@ from itertools import groupby
 import numpy as np
 import torch
 
+from speechlm.data.weights import find_weights
 from speechlm.metrics.recognisers.base import hear, require_greedy
-from speechlm.metrics.weights import find_weights
 
 BATCH_SEC = 120  # of padded audio
 SHORTEST_SEC = 0.1  # shorter recordings are padded to this: the first layers need 25 ms
@@ -24,7 +24,7 @@ class CTCRecogniser:
 
     def __init__(self, model: str, beam: int = 1, device: str = "cpu"):
         require_greedy("ctc", beam)
-        self.folder, name = find_weights(model, "ctc")
+        self.folder, name = find_weights(model, "ctc:")
         self.device = device
         self.signature = f"ctc:{name}|decoding:greedy"
 

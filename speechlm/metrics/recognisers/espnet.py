@@ -2,12 +2,11 @@
 
 from contextlib import chdir
 from functools import cached_property
-from pathlib import Path
 
 import speechlm.espnet_start  # noqa: F401  makes the imports of ESPnet quick and silent
 from speechlm.data.settings import read_yaml
+from speechlm.data.weights import find_espnet_files, find_weights
 from speechlm.metrics.recognisers.base import hear
-from speechlm.metrics.weights import find_weights
 
 
 class ESPnetRecogniser:
@@ -20,8 +19,8 @@ class ESPnetRecogniser:
     languages = ()
 
     def __init__(self, model: str, beam: int = 1, device: str = "cpu"):
-        self.folder, name = find_weights(model, "espnet")
-        self.config, self.weights = find_files(self.folder)
+        self.folder, name = find_weights(model, "espnet:")
+        self.config, self.weights = find_espnet_files(self.folder, "asr_train_config", "asr_model_file")
         self.beam, self.device = beam, device
         self.signature = f"espnet:{name}|decoding:beam{beam}"
 
@@ -48,19 +47,3 @@ def rate_of(config: dict) -> int:
     """Return what the frontend's fs says (16000 or "16k"); ESPnet's default is 16 kHz."""
     fs = str((config.get("frontend_conf") or {}).get("fs", 16000))
     return round(float(fs[:-1]) * 1000) if fs.endswith("k") else int(fs)
-
-
-def find_files(folder: Path) -> tuple[Path, Path]:
-    """Return (configuration, weights) relative to the folder; raise ValueError if it isn't clear which they are."""
-    if (folder / "meta.yaml").is_file():
-        meta = read_yaml(folder / "meta.yaml")
-        found = (meta.get("yaml_files") or {}).get("asr_train_config"), (meta.get("files") or {}).get("asr_model_file")
-    else:
-        weights = sorted(path.name for path in folder.glob("*.pth"))
-        found = "config.yaml", weights[0] if len(weights) == 1 else None
-    if not all(found) or not all((folder / name).is_file() for name in found):
-        raise ValueError(
-            f"{folder}: no ESPnet recogniser; expected a meta.yaml that names asr_train_config and asr_model_file, "
-            "or config.yaml with exactly one .pth. Copy the files of your training there"
-        )
-    return Path(found[0]), Path(found[1])

@@ -4,8 +4,8 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from speechlm.data.weights import find_weights
 from speechlm.metrics.recognisers.base import hear
-from speechlm.metrics.weights import find_weights
 
 RATE_HZ = 16000
 
@@ -20,7 +20,7 @@ class FasterWhisperRecogniser:
             installed = version("faster-whisper")
         except PackageNotFoundError:
             raise ValueError(f"faster-whisper:{model}: the package is not installed. Install it: pip install faster-whisper") from None
-        self.folder, name = find_weights(model, "faster-whisper")
+        self.folder, name = find_weights(model, "faster-whisper:")
         if not (Path(self.folder) / "model.bin").is_file():
             raise ValueError(f"{self.folder}: no model.bin, so not CTranslate2's format. Name a model that is, or use whisper:{model}")
         self.beam, self.device = beam, device

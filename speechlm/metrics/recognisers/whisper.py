@@ -5,8 +5,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from speechlm.data.weights import find_weights
 from speechlm.metrics.recognisers.base import hear
-from speechlm.metrics.weights import find_weights
 
 BATCH = 16
 WINDOW_SEC = 30
@@ -18,7 +18,7 @@ class WhisperRecogniser:
     languages = ()
 
     def __init__(self, model: str, beam: int = 1, device: str = "cpu"):
-        self.folder, name = find_weights(model, "whisper")
+        self.folder, name = find_weights(model, "whisper:")
         self.beam, self.device = beam, device
         self.signature = f"whisper:{name}|decoding:{'greedy' if beam == 1 else f'beam{beam}'}"
 

@@ -1,0 +1,38 @@
+"""DAC (Kumar et al. 2023, arXiv 2306.06546) through transformers: 16, 24 or 44.1 kHz; 50, 75 or 86 frames a second; codebooks of 1,024."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import DacModel
+
+from speechlm.codecs.base import Shape
+from speechlm.codecs.network import NetworkCodec, choose_streams
+from speechlm.codecs.transformer import load_pretrained, settings_of
+
+
+class DacCodec(NetworkCodec):
+    """A DacModel behind the `Codec` protocol. The last frame is filled with zeros, as the model's feature extractor does."""
+
+    def codes(self, wav_11N: Tensor) -> Tensor:
+        padded_11N = F.pad(wav_11N, (0, -wav_11N.shape[-1] % self.hop_samples))
+        return self.model.encode(padded_11N, n_quantizers=self.num_codebooks).audio_codes[0]
+
+    def wav(self, codes_1KT: Tensor) -> Tensor:
+        return self.model.decode(audio_codes=codes_1KT).audio_values[0]
+
+    @torch.inference_mode()
+    def codebooks(self):
+        """Return vectors_KCE, float32, after each codebook's own projection to the latent."""
+        layers = self.model.quantizer.quantizers[: self.num_codebooks]
+        return torch.stack([layer.out_proj(layer.codebook.weight.T[None])[0].T for layer in layers]).numpy()
+
+
+def load_dac(folder: Path, option: str, name: str = "") -> DacCodec:
+    """Load a folder as transformers saves it; `option` is the number of streams (all)."""
+    model = load_pretrained(DacModel, folder)
+    config = model.config
+    streams = choose_streams(option, config.n_codebooks, config.n_codebooks, str(folder))
+    shape = Shape(config.sampling_rate, config.hop_length, streams, config.codebook_size)
+    return DacCodec(f"{name or folder.name}:{streams}", model, shape, settings_of(folder, streams))

@@ -1,0 +1,61 @@
+"""Codecs that ESPnet trained (its task gan_codec: SoundStream, EnCodec, DAC), from the folder of a training or a model on the hub.
+
+ESPnet's own `AudioCoding` would do the same, but reads the weights as a pickle that may run code.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import speechlm.espnet_start  # noqa: F401  makes the imports of ESPnet quick and silent
+from speechlm.codecs.base import Shape
+from speechlm.codecs.network import NetworkCodec, choose_streams
+from speechlm.data.settings import read_yaml
+
+ARCHITECTURES = ("soundstream", "encodec", "dac")
+
+
+class ESPnetCodec(NetworkCodec):
+    """The generator of an ESPnet codec behind the `Codec` protocol."""
+
+    def codes(self, wav_11N: Tensor) -> Tensor:
+        return self.model.quantizer.vq.encode(self.model.encoder(wav_11N), n_q=self.num_codebooks)[:, 0]
+
+    def wav(self, codes_1KT: Tensor) -> Tensor:
+        return self.model.decode(codes_1KT.transpose(0, 1))[0, 0]
+
+    @torch.inference_mode()
+    def codebooks(self):
+        """Return the residual quantiser's vectors_KCE, float32."""
+        layers = self.model.quantizer.vq.layers[: self.num_codebooks]
+        return torch.stack([layer.project_out(layer.codebook) for layer in layers]).numpy()
+
+
+def load_espnet(config_path: Path, weights: Path, option: str, name: str = "") -> ESPnetCodec:
+    """Load the two files of a training; `option` is the number of streams (all)."""
+    config = read_yaml(config_path) if config_path.is_file() else None
+    kind = config.get("codec") if isinstance(config, dict) else None
+    if kind not in ARCHITECTURES:
+        raise ValueError(
+            f"{config_path}: codec is {kind!r}; expected the config.yaml of an ESPnet codec training: {', '.join(ARCHITECTURES)}"
+        )
+    codec = build(config_path, weights)
+    meta = codec.meta_info()
+    streams = choose_streams(option, meta["num_streams"], meta["num_streams"], str(weights))
+    shape = Shape(meta["fs"], meta["frame_shift"], streams, meta["code_size_per_stream"][0])
+    settings = {"codec": kind, "codec_conf": config.get("codec_conf"), "streams": streams}
+    return ESPnetCodec(f"{name or weights.parent.name}:{streams}", codec.generator, shape, settings)
+
+
+def build(config_path: Path, weights: Path) -> torch.nn.Module:
+    """Return ESPnet's codec with these weights; ValueError if they don't belong together."""
+    from espnet2.tasks.gan_codec import GANCodecTask
+
+    try:
+        model, _ = GANCodecTask.build_model_from_file(str(config_path), None)
+        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # of ESPnet (settings), pickle and torch, each its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{weights}: does not fit {config_path} ({reason}). Expected the two files of one ESPnet codec training") from None
+    return model.codec
