@@ -11,7 +11,7 @@ REQUIREMENTS = [
     "torchaudio==2.11.0",  # imported by espnet and encodec; must match torch
     "espnet==202511",
     "encodec==0.1.1",
-    "transformers>=4.44,<5",
+    "transformers>=4.57,<5",
     "sentencepiece==0.2.0",  # the version that espnet asks for
     "numpy>=2",
     "kaldiio",

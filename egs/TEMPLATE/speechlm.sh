@@ -45,7 +45,7 @@ text_test_set=              # test set of text only, for perplexity
 final_word=false            # true: score the last word of each of its texts too (LAMBADA)
 skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
 ## Models
-codec=codec_16k             # codec_16k (shipped), encodec_24khz[:kbps], or a folder
+codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8, OWNER/NAME:8 (README, Codecs)
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
 random_init=false           # true: take only the architecture of the LLM (the arm without pre-training)
 cpt_exp=                    # fine-tune this CPT model instead of training one

@@ -39,10 +39,27 @@ def load_codec(spec: str) -> Codec:
         return load_file(Path(what), option)
     if _is(Path.is_dir, what):
         return load_folder(Path(what), option)
-    if what in HUB or HUB_NAME.fullmatch(what):
-        folder, _ = find_weights(HUB[what][0] if what in HUB else what, "--codec ")
-        return load_folder(folder, option, what)
+    if what in HUB:
+        return load_named(what, option)
+    if HUB_NAME.fullmatch(what):
+        return load_folder(find_weights(what, "--codec ")[0], option, what)
     raise ValueError(f"codec {spec!r}: neither one of {', '.join([*LOADERS, *HUB])}, nor a folder or file, nor a hub name (OWNER/NAME)")
+
+
+def load_named(name: str, option: str) -> Codec:
+    """Load a codec of `HUB`; ValueError if what the hub has there is not what was published."""
+    source, expected = HUB[name]
+    codec = load_folder(find_weights(source, "--codec ")[0], option, name)
+    if (codec.sample_rate_hz, codec.frame_rate_hz, codec.codebook_size) != (
+        expected.sample_rate_hz,
+        expected.frame_rate_hz,
+        expected.codebook_size,
+    ):
+        raise ValueError(
+            f"--codec {name}: {source} is at {codec.sample_rate_hz} Hz, {codec.frame_rate_hz:g} frames a second; expected "
+            f"{expected.sample_rate_hz} Hz, {expected.frame_rate_hz:g}. Fetch the published model to a folder and give --codec FOLDER"
+        )
+    return codec
 
 
 def load_file(path: Path, option: str) -> Codec:

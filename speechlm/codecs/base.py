@@ -1,7 +1,7 @@
 """What every codec offers: waveforms to integer codes and back.
 
-Shapes: T frames, K codebooks, C codes of a codebook, E latent dimension, N samples. A new codec is one file that satisfies `Codec`, and one line in
-`speechlm.codecs.LOADERS`.
+Shapes: T frames, K codebooks, C codes of a codebook, E latent dimension, N samples. A new codec is one file that satisfies `Codec`, and a line in
+`LOADERS`, `HUB` or `load_folder` of `speechlm.codecs`, whichever says how it is found.
 """
 
 import hashlib

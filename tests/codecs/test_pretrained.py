@@ -31,6 +31,8 @@ def make_mimi(folder: Path) -> Path:
 def make_dac(folder: Path, rate_hz: int, ratios: list[int], streams: int) -> Path:
     config = DacConfig(**DAC, sampling_rate=rate_hz, downsampling_ratios=ratios, n_codebooks=streams)
     DacModel(config).save_pretrained(folder)
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(written | {"hop_length": 512}))  # as published, whatever the ratios are
     return folder
 
 
@@ -143,6 +145,18 @@ def test_the_codes_are_those_of_espnets_audio_coding(folders, kind):
     np.testing.assert_allclose(codec.decode(codec.encode(wav_N)), found["resyn_audio"].numpy(), atol=1e-6)
 
 
+def test_a_model_of_the_hub_names_its_files_in_meta_yaml(folders, tmp_path, monkeypatch):
+    trained = folders("espnet_soundstream")
+    (tmp_path / "exp").mkdir()
+    for name in ("config.yaml", "train.total_count.ave.pth"):
+        (tmp_path / "exp" / name).symlink_to(trained / name)
+    names = {"yaml_files": {"train_config": "exp/config.yaml"}, "files": {"model_file": "exp/train.total_count.ave.pth"}}
+    (tmp_path / "meta.yaml").write_text(yaml.safe_dump(names))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(tmp_path))
+    found, expected = load_codec("espnet/some_soundstream:4"), load_codec(f"{trained}:4")
+    assert found.fingerprint == expected.fingerprint and found.name == "espnet/some_soundstream:4"
+
+
 def test_published_numbers_of_mimi_are_the_librarys_defaults():
     config, shape = MimiConfig(), HUB["mimi"][1]
     assert (config.sampling_rate, config.frame_rate, config.codebook_size) == (
@@ -151,6 +165,12 @@ def test_published_numbers_of_mimi_are_the_librarys_defaults():
         shape.codebook_size,
     )
     assert shape.num_codebooks <= config.num_quantizers
+
+
+def test_what_the_hub_has_is_checked(folders, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(folders("dac_16khz")))
+    with pytest.raises(ValueError, match="descript/dac_24khz is at 16000 Hz, 50 frames a second; expected 24000 Hz, 75"):
+        load_codec("dac_24khz")
 
 
 class Code:
