@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from speechlm.data.files import storage_errors
 from speechlm.model.speechlm import SpeechLM
-from speechlm.tokens.text import TextTokenizer, llm_errors, load_text_tokenizer
+from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
 
 TOKENIZER_FILES = (
@@ -43,9 +43,10 @@ def load_llm(name: str, random_init: bool) -> torch.nn.Module:
 
     ValueError says how to get the files if it can't be had, or that it is no textual LLM.
     """
-    require_own_tokenizer(Path(name))
+    folder = find_llm(name)
+    require_own_tokenizer(folder)
     with llm_errors(name):
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(folder)
     if config.get_text_config() is not config:
         raise ValueError(
             f"--llm {name}: a multimodal model ({config.model_type}). Expected a textual LLM, for example google/gemma-3-1b-pt."
@@ -55,7 +56,12 @@ def load_llm(name: str, random_init: bool) -> torch.nn.Module:
     with llm_errors(name):
         if random_init:
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32, **attention)
-        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **attention)
+        llm, found = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **attention)
+    if found["missing_keys"]:  # transformers makes them up
+        raise ValueError(
+            f"--llm {name}: its files lack weights ({sorted(found['missing_keys'])[:3]}, ...). Fetch or copy all of its files again."
+        )
+    return llm
 
 
 def require_own_tokenizer(llm: Path) -> None:
@@ -75,15 +81,10 @@ def copy_llm_files(source: str, config, target: Path) -> None:
     """Write the LLM's config and tokenizer files to `target`."""
     target.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(target)
-    folder = Path(source)
-    if folder.is_dir():
-        for name in TOKENIZER_FILES:
-            if (folder / name).exists():
-                shutil.copyfile(folder / name, target / name)
-    else:
-        from transformers import AutoTokenizer
-
-        AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    folder = find_llm(source)
+    for name in TOKENIZER_FILES:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, target / name)
 
 
 def save_weights(path: Path, model: SpeechLM) -> None:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+LLM_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # of a hub model; no pickled weights
+
 
 class TextTokenizer(Protocol):
     """Ids are below `size`; `bos_id` is None where the LLM has no such token."""
@@ -40,20 +42,20 @@ class SentencePieceTokenizer:
 
 
 class HuggingFaceTokenizer:
-    """The tokenizer of a Hugging Face model, by hub name or local folder.
+    """The tokenizer in the folder of a Hugging Face model.
 
     What a text says is never read as a special token ("</s>" in a corpus is four letters), so `size` needs not count them: that of
     Gemma 3 has one more (of images) than its text models have embeddings.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, folder: Path):
         from transformers import AutoTokenizer
 
-        with llm_errors(name):
-            self._tokenizer = AutoTokenizer.from_pretrained(name)
+        with llm_errors(str(folder)):
+            self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self.bos_id, self.eos_id = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if self.eos_id is None:
-            raise ValueError(f"{name}: its tokenizer has no end-of-sequence token. Expected a causal LM's tokenizer.")
+            raise ValueError(f"{folder}: its tokenizer has no end-of-sequence token. Expected a causal LM's tokenizer.")
         vocab = self._tokenizer.get_vocab()
         special = {i for i, token in self._tokenizer.added_tokens_decoder.items() if token.special}
         self.size = 1 + max(self.eos_id, self.bos_id or 0, *(i for i in vocab.values() if i not in special))
@@ -73,20 +75,31 @@ def llm_errors(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # of transformers, the hub, tokenizers, safetensors: each its own
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        if Path(name).is_dir():
+            mend = "Expected config.json, *.safetensors and the tokenizer's files, all of one model: copy the folder again"
+        else:
+            mend = f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm FOLDER"
+        raise ValueError(f"--llm {name}: cannot be loaded ({reason}). {mend}") from None
+
+
+def find_llm(name: str) -> Path:
+    """Return an LLM's folder; that of a hub name is fetched, or completed, if there is a network."""
+    if Path(name).is_dir():
+        return Path(name)
+    if name.count("/") != 1 or name.startswith(("/", ".")):
         raise ValueError(
-            f"--llm {name}: cannot be loaded ({reason}). Expected a folder with config.json, weights and tokenizer, or a hub name and a network. "
-            f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm FOLDER"
-        ) from None
+            f"--llm {name}: no such folder, and not a hub name (owner/name). "
+            "Expected a folder with config.json and a tokenizer; the recipe's llm stage writes one."
+        )
+    from huggingface_hub import snapshot_download
+
+    with llm_errors(name):
+        return Path(snapshot_download(name, allow_patterns=LLM_FILES, ignore_patterns="original/*"))
 
 
 def load_text_tokenizer(name: str) -> TextTokenizer:
     """Load the tokenizer of an LLM given by hub name or folder."""
-    folder = Path(name)
+    folder = find_llm(name)
     if (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
         return SentencePieceTokenizer(folder / "tokenizer.model")
-    if folder.exists() or name.count("/") == 1:
-        return HuggingFaceTokenizer(name)
-    raise ValueError(
-        f"--llm {name}: no such folder, and not a hub name (owner/name). "
-        "Expected a folder with config.json and a tokenizer; the recipe's llm stage writes one."
-    )
+    return HuggingFaceTokenizer(folder)

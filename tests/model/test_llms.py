@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig
 
 from speechlm.bin.preflight import check_text_logits
@@ -204,6 +205,18 @@ def test_preflight_refuses_an_llm_whose_text_would_change(llms):
     model = SpeechLM(AutoModelForCausalLM.from_config(config), Vocabulary(300, BOUNDARIES, (8,), "parallel", "t", "c"))
     with pytest.raises(ValueError, match="granite: a text has other logits here than in transformers"):
         check_text_logits(model)
+
+
+def test_weights_that_are_not_there_are_not_made_up(tmp_path):
+    folder = make_llm(tmp_path, "qwen2.5")
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="lack weights .*layers.1.mlp.up_proj"):
+        load_llm(str(folder), random_init=False)
+    (folder / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ValueError, match="cannot be loaded .* all of one model: copy the folder again"):
+        load_llm(str(folder), random_init=False)
 
 
 def test_a_multimodal_model_is_refused(tmp_path):
