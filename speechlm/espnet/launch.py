@@ -124,13 +124,15 @@ def _send(ranks: list, number: int) -> None:
 
 def _watch(ranks: list, board, messages, nodes: Nodes) -> End | None:
     """Wait until all have ended well (None), or one has died or hangs, here or on another node."""
-    while any(process.exitcode is None for process in ranks):
+    while True:
         wait([process.sentinel for process in ranks if process.exitcode is None], timeout=1.0)
-        if any(process.exitcode for process in ranks):
+        statuses = [process.exitcode for process in ranks]  # looked at once: a rank may end at any time, also within `exchange`
+        if any(statuses):
             return _end_all(ranks, nodes, _end_of(ranks, messages, nodes))
+        if None not in statuses:
+            return nodes.finish()
         if end := nodes.exchange(_rows(ranks, board)):
             return _end_all(ranks, nodes, end)
-    return nodes.finish()
 
 
 def _end_all(ranks: list, nodes: Nodes, end: End) -> End:

@@ -46,6 +46,22 @@ def test_a_rank_that_hangs_before_its_first_step_ends_the_run(own_signals, capfd
     assert "in load_model_that_never_comes" in capfd.readouterr().err.split("rank 1 is here:")[1]
 
 
+class SlowNodes(Nodes):
+    """The exchange with other launchers takes as long as the rank still runs."""
+
+    def exchange(self, rows):
+        time.sleep(1.5)
+
+
+def test_a_rank_that_fails_while_launchers_talk_is_no_success(own_signals):
+    def work(args):
+        time.sleep(1.2)
+        raise SystemExit(143)
+
+    with pytest.raises(SystemExit, match="143"):
+        launch(work, options(), SlowNodes(Place(), 1, {}, 2.0))
+
+
 SLURM = {
     "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "gpu[03-07,9],x",
 }  # fmt: skip
