@@ -107,16 +107,19 @@ class _Line:
             self.closed = True
 
     def receive(self) -> list[dict]:
-        """Return what has come, without waiting; [] and `closed` if the other side has ended, or talks of something else."""
+        """Return what has come, without waiting; `closed` if the other side has ended, or talks of something else."""
         try:
             while select.select([self._socket], [], [], 0)[0]:
                 if not (data := self._socket.recv(1 << 16)):
                     self.closed = True
                     break
                 self._rest += data
-            *lines, self._rest = self._rest.split(b"\n")
+        except OSError:
+            self.closed = True  # what came before counts
+        *lines, self._rest = self._rest.split(b"\n")
+        try:
             messages = [dict(json.loads(line)) for line in lines]
-        except (OSError, ValueError, TypeError):
+        except (ValueError, TypeError):
             self.closed, messages = True, []
         if messages:
             self.heard = time.monotonic()
@@ -231,6 +234,7 @@ class Nodes:
         """The ranks of this node have ended well: wait until all have (node 0), or say so; return why it fails after all."""
         if self.place.node:
             self._peers[0].send({"done": True})
+            self._peers[0].drain()
             return None
         while self._end is None and len(self._done) < self.place.nodes - 1:
             self._hear()
