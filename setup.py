@@ -37,6 +37,7 @@ QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq 
     "pesq",
     "pystoi",
 ]
+LM_EVAL_REQUIREMENTS = ["lm-eval[hf]>=0.4.9"]  # text tasks, for the LLM before and after CPT
 TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff"]  # playwright drives a browser that is installed
 
 FOLDERS = ("assets", "metrics/protocols", "report/page")  # files that are no Python
@@ -51,5 +52,5 @@ setup(
     packages=find_packages(include=["speechlm", "speechlm.*"]),
     package_data={"speechlm": ASSETS},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS, "parquet": ["pyarrow"], "quality": QUALITY_REQUIREMENTS},
+    extras_require={"test": TEST_REQUIREMENTS, "parquet": ["pyarrow"], "quality": QUALITY_REQUIREMENTS, "lm_eval": LM_EVAL_REQUIREMENTS},
 )

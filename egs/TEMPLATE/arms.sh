@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The paper's comparison: arms that differ in one thing, each with each seed, all through ./run.sh of a recipe. Called in its folder.
 #
-#   base      data, codes, text tokenizer, LLM and its perplexity   data/, dump/, exp/arms/base/
+#   base      data, codes, text tokenizer, LLM and its text scores  data/, dump/, exp/arms/base/
 #   pieces    an arm with a seed: CPT, fine-tuning, decoding,       exp/arms/seed<S>/<arm>/
 #             the probe, scores
 #   tables    over all pieces that there are                        exp/arms/RESULTS.md, figures.json, *.png, tensorboard/
@@ -67,13 +67,13 @@ piece() {           # piece SEED ARM
     if [ -z "$options" ]; then echo "finished: $out"; return; fi
     mapfile -t options <<< "$options"
     "${recipe[@]}" "${options[@]}" --stage 6 --stop_stage 9 --seed "$1" --expdir "$out" --llm "$base_llm" --protocol "$protocol" \
-        --task_nj 1 --test_sets "$test_sets"
+        --task_nj 1 --test_sets "$test_sets" --text_models cpt
     mv "$out/piece.todo.json" "$out/piece.json"
 }
 
 if want 1 "base"; then
     run "${recipe[@]}" --stage 1 --stop_stage $([ -n "$llm" ] && echo 3 || echo 4) --expdir "$expdir/base" ${llm:+--llm "$llm"}
-    if [ -z "$llm" ]; then run "${recipe[@]}" --stage 9 --stop_stage 9 --expdir "$expdir/base" --tasks "" --zero_shot_tasks "" --skip_cpt true; fi
+    run "${recipe[@]}" --stage 9 --stop_stage 9 --expdir "$expdir/base" ${llm:+--llm "$llm"} --tasks "" --zero_shot_tasks "" --text_models llm
 fi
 
 if want 2 "pieces"; then

@@ -43,6 +43,9 @@ dev_set=dev                 # development set (or several)
 test_sets="test"            # test sets with speech
 text_test_set=              # test set of text only, for perplexity
 final_word=false            # true: score the last word of each of its texts too (LAMBADA)
+lm_eval_tasks=              # text tasks of lm-evaluation-harness for the LLM: held_out_final_word (over text_test_set), lambada_openai, ...
+lm_eval_opts=               # further options of speechlm.bin.lm_eval: --task_files FOLDER, --num_fewshot 5
+text_models="llm cpt"       # whose text ability is scored: llm (before CPT), cpt
 skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
 ## Models
 codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8, OWNER/NAME:8 (README, Codecs)
@@ -329,16 +332,27 @@ if want 8 "decode"; then
     for_tasks decode_task "${sft_models[@]}" "${zero_shot_models[@]}"
 fi
 
+text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before and after CPT
+    local model=$expdir/llm folder=${llm:-$expdir/llm/llm}
+    case $1 in
+        llm) if $random_init; then return; fi ;;
+        cpt) if $skip_cpt; then return; fi; model=$cpt_model folder=$cpt_model/llm ;;
+        *) echo "speechlm.sh: --text_models $1: expected llm or cpt" >&2; exit 2 ;;
+    esac
+    local manifest=${text_test_set:+$dump/$text_test_set/manifest.jsonl}
+    if [ -n "$manifest" ] && { [ "$1" = cpt ] || [ -z "$llm" ]; }; then       # an LLM from elsewhere is no model of ours
+        on_cpu perplexity --exp "$model" --manifest "$manifest" --final_word "$final_word" --out "$expdir/perplexity/$(basename "$model")/score.json"
+    fi
+    if [ -n "$lm_eval_tasks" ]; then
+        on_gpu lm_eval --llm "$folder" --tasks $lm_eval_tasks ${manifest:+--manifest "$manifest"} $lm_eval_opts \
+            --out "$expdir/lm_eval/$(basename "$model")/score.json"
+    fi
+}
+
 if want 9 "score"; then
     case " $tasks $zero_shot_tasks " in *" tts "* | *" s2st "*) for_tasks ceiling $test_sets ;; esac       # nothing else is spoken
     for_tasks score_task "${sft_models[@]}" "${zero_shot_models[@]}"
-    scored_models=()                # text ability before and after CPT
-    if [ -z "$llm" ] && ! $random_init; then scored_models+=("$expdir/llm"); fi
-    if ! $skip_cpt; then scored_models+=("$cpt_model"); fi
-    for model in ${text_test_set:+"${scored_models[@]}"}; do
-        on_cpu perplexity --exp "$model" --manifest "$dump/$text_test_set/manifest.jsonl" --final_word "$final_word" \
-            --out "$expdir/perplexity/$(basename "$model")/score.json"
-    done
+    for name in $text_models; do text_ability "$name"; done
 fi
 
 if want 10 "results"; then

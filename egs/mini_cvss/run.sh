@@ -8,5 +8,5 @@ exec ../TEMPLATE/speechlm.sh \
     --langs "es en" --src_lang es --tgt_lang en \
     --train_sets "train train_mono" --text_train_set text_train --dev_set dev \
     --test_sets "test test_unheard" --text_test_set text_test \
-    --tasks "asr tts s2tt s2st" --zero_shot_tasks s2st \
+    --tasks "asr tts s2tt s2st" --zero_shot_tasks s2st --lm_eval_tasks held_out_final_word \
     "$@"

@@ -17,6 +17,7 @@ from speechlm.metrics.text import TextMetric
 
 LAYOUT = Path(__file__).parents[1] / "assets/arms.yaml"
 BASE = "base"
+TEXT_SCORES = {"lm": "perplexity", "lm_eval": "lm_eval"}  # task -> folder of its scores
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,12 @@ def with_counts(row: Row, file: Path) -> Figure:
 
 
 def score_file(piece: Piece, exp: Path, task: str, model: str = "sft") -> Path | None:
-    """Return the score.json of a task: of the fine-tuned model, of another (`cpt`, `steps/50`), or of text (task lm)."""
-    if task == "lm":
-        own = piece.folder / "perplexity/cpt/score.json"
+    """Return the score.json of a task: of the fine-tuned model, of another (`cpt`, `steps/50`), or of text (tasks lm and lm_eval)."""
+    if scores := TEXT_SCORES.get(task):
+        own = piece.folder / scores / "cpt/score.json"
         options = piece.record["options"]
         skipped, random = "--skip_cpt" in options, "--random_init" in options
-        path = exp / BASE / "perplexity/llm/score.json" if skipped and not random else own
+        path = exp / BASE / scores / "llm/score.json" if skipped and not random else own
         return path if path.is_file() else None
     folder = piece.folder / ("cpt" if model == "cpt" else f"sft_{task}") / (model if model.startswith("steps/") else "")
     return next(iter(sorted(folder.glob(f"score_{task}_*/score.json"))), None)

@@ -19,7 +19,10 @@ def recipe(tmp_path):
     """A recipe whose trainings and scores are made up; `calls` lists its commands."""
     here = ROOT / "tests/shell/stand_in.py"
     write_script(tmp_path / "bin/python", f'exec "{sys.executable}" "{here}" "$@"\n')
-    write_script(tmp_path / "run.sh", f'exec "{ROOT}/egs/TEMPLATE/speechlm.sh" --text_train_set t --text_test_set t "$@"\n')
+    write_script(
+        tmp_path / "run.sh",
+        f'exec "{ROOT}/egs/TEMPLATE/speechlm.sh" --text_train_set t --text_test_set t --lm_eval_tasks held_out_final_word "$@"\n',
+    )
     write_script(tmp_path / "local/data.sh", "true\n")
     (tmp_path / "conf").mkdir()
     for name, steps in STEPS.items():

@@ -1,0 +1,135 @@
+"""Text ability of a textual LLM by lm-evaluation-harness: of one that CPT starts from, and of the one exported after it (`<model>/llm`).
+
+    python -m speechlm.bin.lm_eval --llm exp/cpt/llm --tasks held_out_final_word --manifest dump/codec_16k/text_test/manifest.jsonl \
+        --out exp/lm_eval/cpt/score.json
+    python -m speechlm.bin.lm_eval --llm Qwen/Qwen1.5-0.5B --tasks lambada_openai hellaswag --out exp/lm_eval/llm/score.json
+
+Tasks are those of the harness (their data sets come from the hub), of `--task_files`, a folder of its YAML files, and our own,
+held_out_final_word, over the texts of `--manifest`. Metrics have the harness's names and units (acc: a share, not percent). An
+interrupted run goes on within a task. Beside --out lies lm_eval.json, as the harness reports.
+"""
+
+import argparse
+import json
+import math
+from importlib.metadata import version
+from pathlib import Path
+
+from speechlm.bin.command import run_main
+from speechlm.data.files import atomic_write, file_digest, settings_digest, stage
+from speechlm.metrics.rows import Row, write_rows
+
+OURS = Path(__file__).parents[1] / "assets/lm_eval"
+REPORT = "lm_eval.json"
+WEIGHTS = ("*.safetensors", "config.json", "tokenizer*")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--llm", required=True, help="folder of a Hugging Face model, or its name on the hub")
+    parser.add_argument("--tasks", nargs="+", required=True, help="tasks or groups of lm-evaluation-harness")
+    parser.add_argument("--task_files", type=Path, help="folder of further tasks (YAML of the harness)")
+    parser.add_argument("--manifest", type=Path, help="held-out text, for held_out_final_word")
+    parser.add_argument("--num_fewshot", type=int, help="examples before each question (default: the task's)")
+    parser.add_argument("--limit", type=int, help="only so many questions of each task: to try things, not to report")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16, or auto: that of the weights")
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--model", help="name in the table (default: that of the folder --out lies in)")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    name, files = args.model or args.out.parent.name, weight_files(args.llm)
+    settings = {
+        "llm": args.llm if not files else "files",
+        "tasks": args.tasks,
+        "shots": args.num_fewshot,
+        "limit": args.limit,
+        "dtype": args.dtype,
+    }
+    settings |= {"model": name, "lm-eval": version("lm-eval")}
+    inputs = [*files, *([args.manifest] if args.manifest else []), *task_files(args.task_files)]
+    with stage(args.out.parent, args.out.stem, settings, inputs, [args.out.name, REPORT]) as todo:
+        if todo:
+            these = settings_digest(settings | {str(path): file_digest(path) for path in inputs})
+            report = evaluate(args, args.out.parent / f".answers_{these}")
+            write_rows(args.out, rows_of(report, name, f"dtype:{args.dtype}" + (f"|limit:{args.limit}" if args.limit else "")))
+            with atomic_write(args.out.with_name(REPORT)) as stream:
+                json.dump(report, stream, indent=1, sort_keys=True, default=str)
+            for path in args.out.parent.glob(".answers_*"):
+                path.unlink()
+
+
+def weight_files(llm: str) -> list[Path]:
+    """Return the files of a local LLM, [] for a name on the hub; ValueError for a folder that is none."""
+    folder = Path(llm)
+    if folder.is_dir() or llm.count("/") != 1 or llm.startswith((".", "/")):
+        if not (folder / "config.json").is_file():
+            raise ValueError(
+                f"--llm {llm}: no config.json there. Expected the folder of a Hugging Face model, such as <model>/llm after CPT"
+            )
+        return sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    return []
+
+
+def task_files(folder: Path | None) -> list[Path]:
+    """Return the files of our tasks and of those in `folder`."""
+    if folder and not folder.is_dir():
+        raise ValueError(f"--task_files {folder}: no such folder. Expected one with YAML files of lm-evaluation-harness")
+    return sorted(path for where in filter(None, [OURS, folder]) for path in where.rglob("*") if path.suffix in (".yaml", ".py"))
+
+
+def evaluate(args: argparse.Namespace, answers: Path) -> dict:
+    """Return the harness's report, without its samples; answers are kept in `answers*` while it runs."""
+    import torch
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    folders = [str(OURS), *([str(args.task_files)] if args.task_files else [])]
+    manager = TaskManager(include_path=folders, metadata={"manifest": str(args.manifest)} if args.manifest else {})
+    known = set(manager.all_tasks)
+    if unknown := [task for task in args.tasks if task not in known]:
+        raise ValueError(f"--tasks {' '.join(unknown)}: lm-eval {version('lm-eval')} has no such task. List them: lm_eval ls tasks")
+    if "held_out_final_word" in args.tasks and not args.manifest:
+        raise ValueError(
+            "--tasks held_out_final_word without --manifest. Give the manifest of held-out text: dump/<codec>/<set>/manifest.jsonl"
+        )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        report = simple_evaluate(
+            "hf",
+            model_args={"pretrained": args.llm, "dtype": args.dtype},
+            tasks=args.tasks,
+            task_manager=manager,
+            num_fewshot=args.num_fewshot,
+            limit=args.limit,
+            batch_size=args.batch_size,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            use_cache=str(answers),
+            bootstrap_iters=1000,
+        )
+    except ConnectionError as error:  # of the hub: a data set that is not on this machine
+        message = str(error).splitlines()[0]
+        raise ValueError(
+            f"--tasks {' '.join(args.tasks)}: a data set can't be fetched ({message}). Once online, its copy is kept"
+        ) from None
+    return {key: value for key, value in report.items() if key not in ("samples", "pretty_env_info")}
+
+
+def rows_of(report: dict, model: str, how: str) -> list[Row]:
+    """Return a row for each metric of each task; the interval is 1.96 of the harness's standard errors."""
+    rows = []
+    for task, results in report["results"].items():
+        protocol = f"lm-eval:{report['lm_eval_version']}|version:{report['versions'].get(task)}|shots:{report['n-shot'].get(task)}|{how}"
+        for key, value in results.items():
+            metric, comma, kept = key.partition(",")
+            if comma and not metric.endswith("_stderr") and isinstance(value, (int, float)):
+                error = results.get(f"{metric}_stderr,{kept}")
+                sure = isinstance(error, (int, float)) and math.isfinite(error)
+                low, high = (float(value - 1.96 * error), float(value + 1.96 * error)) if sure else (None, None)
+                filtered = "" if kept == "none" else f"|filter:{kept}"
+                n = int(results.get("sample_len") or 0)
+                rows.append(Row(model, "lm_eval", task, metric, float(value), n, protocol + filtered, low, high, protocol + filtered))
+    return rows
+
+
+if __name__ == "__main__":
+    run_main(main)
