@@ -7,8 +7,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.colors import LogNorm  # noqa: E402
 
 from speechlm.arms.figures import Measured, Piece
+from speechlm.arms.orderings import undominated
 from speechlm.arms.tables import BALANCE, Comparison, balance_points, probe_curves
 from speechlm.data.files import atomic_write
 
@@ -53,16 +55,23 @@ def draw_probe(curves: dict[str, dict[float, Measured]]) -> plt.Figure:
 
 
 def draw_balance(all_: Comparison, points: dict[str, dict[str, Measured]]) -> plt.Figure:
-    """Understanding against generation; the colour is retention."""
-    figure, axes = plt.subplots(figsize=(7, 4.5))
-    x, y, colour = ([points[arm][metric].mean for arm in points] for metric in BALANCE)
-    drawn = axes.scatter(x, y, c=colour, cmap="viridis_r", s=90)
-    for arm, x_, y_ in zip(points, x, y, strict=True):
-        axes.annotate(arm, (x_, y_), xytext=(6, 5), textcoords="offset points")
+    """Understanding against generation; the colour, and the number at the name, is retention. A ring: undominated in all three."""
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    means = {arm: tuple(found[metric].mean for metric in BALANCE) for arm, found in points.items()}
+    best = undominated(means)
+    rings = ["black" if arm in best else "none" for arm in means]
+    x, y, colour = zip(*means.values(), strict=True)
+    drawn = axes.scatter(x, y, c=colour, norm=LogNorm(), cmap="viridis_r", s=110, edgecolors=rings, linewidths=1.8)
+    for arm, (x_, y_, kept) in means.items():
+        left = x_ > (min(x) + max(x)) / 2  # of the point, so that the name stays in the picture
+        axes.annotate(
+            f"{arm} ({kept:.3g})", (x_, y_), xytext=(-8 if left else 8, 7), textcoords="offset points", ha="right" if left else "left"
+        )
+    axes.margins(x=0.1, y=0.12)
     told = [all_.layout["metrics"][metric]["told"] for metric in BALANCE]
     axes.set_xlabel(f"understanding: {told[0]}")
     axes.set_ylabel(f"generation: {told[1]}")
-    figure.colorbar(drawn, label=f"retention: {told[2]}")
+    figure.colorbar(drawn, label=f"retention: {told[2]}", format="%.3g")
     return figure
 
 
