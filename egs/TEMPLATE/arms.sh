@@ -21,6 +21,7 @@ overlay=                    # settings for all arms, over the recipe's: names of
 protocol=mini_voice         # how to score
 ## Machine
 arms_nj=2                   # pieces at the same time; they share the cores
+ngpu=0                      # GPUs of a piece (0: CPU); with one GPU, --arms_nj 1
 python=                     # Python to use (default: the one that tools/install.sh installs)
 ## Recipe
 preset=                     # the recipe's smaller settings
@@ -36,7 +37,7 @@ driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$driver/../../utils/parse_options.sh"
 [ $# -eq 0 ] || { echo "arms.sh: '$1' is no option: options are --name value. --help lists them." >&2; exit 2; }
 . "$driver/../../utils/stages.sh"
-ngpu=0 nj=$arms_nj
+nj=$arms_nj
 if [ -n "$python" ]; then
     python=$(command -v "$python") || { echo "arms.sh: --python: found no such program. Name a Python that has the packages." >&2; exit 2; }
     SPEECHLM_BIN=$(dirname "$python") && export SPEECHLM_BIN
@@ -52,7 +53,7 @@ dumpdir=${dumpdir:-dump${preset:+/$preset}}
 expdir=${expdir:-exp${preset:+/$preset}/arms}
 dump=$dumpdir/$(basename "${codec//:/_}")
 base_llm=${llm:-$expdir/base/llm/llm}
-recipe=(./run.sh --python "$python" --preset "$preset" --datadir "$datadir" --dumpdir "$dumpdir" --codec "$codec" $opts)
+recipe=(./run.sh --python "$python" --preset "$preset" --datadir "$datadir" --dumpdir "$dumpdir" --codec "$codec" --ngpu "$ngpu" $opts)
 overlays=()
 for name in $overlay; do
     if [ -d "conf/$name" ]; then overlays+=("conf/$name"); else overlays+=("$driver/conf/$name"); fi

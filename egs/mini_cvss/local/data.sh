@@ -9,9 +9,10 @@ pairs=8000          # spoken training pairs
 mono=12000          # further training utterances of the target language alone
 text_pairs=20000    # training pairs of text only
 eval_pairs=200      # pairs in dev and in each test set
+voices=             # YAML of who speaks (default: voices.yaml)
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
 python "$root/egs/mini_cvss/local/make_corpus.py" --out "$datadir" --languages "$languages" --nj "$nj" \
-    --pairs "$pairs" --mono "$mono" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs"
+    --pairs "$pairs" --mono "$mono" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs" ${voices:+--voices "$voices"}
