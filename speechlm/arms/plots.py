@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm  # noqa: E402
 
 from speechlm.arms.figures import Measured, Piece
 from speechlm.arms.orderings import undominated
-from speechlm.arms.tables import BALANCE, Comparison, balance_points, probe_curves
+from speechlm.arms.tables import BALANCE, Comparison, balance_means, balance_points, probe_curves
 from speechlm.data.files import atomic_write
 
 
@@ -57,7 +57,7 @@ def draw_probe(curves: dict[str, dict[float, Measured]]) -> plt.Figure:
 def draw_balance(all_: Comparison, points: dict[str, dict[str, Measured]]) -> plt.Figure:
     """Understanding against generation; the colour, and the number at the name, is retention. A ring: undominated in all three."""
     figure, axes = plt.subplots(figsize=(8, 4.5))
-    means = {arm: tuple(found[metric].mean for metric in BALANCE) for arm, found in points.items()}
+    means = balance_means(points)
     best = undominated(means)
     rings = ["black" if arm in best else "none" for arm in means]
     x, y, colour = zip(*means.values(), strict=True)

@@ -184,10 +184,15 @@ def balance_points(all_: Comparison) -> dict[str, dict[str, Measured]]:
     return {arm: {metric: found[metric][arm] for metric in BALANCE} for arm in arms if all(arm in found[metric] for metric in BALANCE)}
 
 
+def balance_means(points: dict[str, dict[str, Measured]]) -> dict[str, tuple[float, ...]]:
+    """Return {arm: its means, in the order of BALANCE}."""
+    return {arm: tuple(found[metric].mean for metric in BALANCE) for arm, found in points.items()}
+
+
 def balance_table(all_: Comparison) -> list[str]:
     """One row per arm with CPT: understanding, generation, retention."""
     points = balance_points(all_)
-    best = undominated({arm: tuple(found[metric].mean for metric in BALANCE) for arm, found in points.items()})
+    best = undominated(balance_means(points))
     told = all_.layout["metrics"]
     rows = [[arm, all_.told(arm), *(_short(found[m]) for m in BALANCE), "yes" if arm in best else ""] for arm, found in points.items()]
     header = ["arm", "CPT", *(f"{word}: {told[metric]['told']}" for metric, word in BALANCE.items()), "undominated"]

@@ -18,10 +18,10 @@ from pathlib import Path
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, file_digest, settings_digest, stage
 from speechlm.metrics.rows import Row, write_rows
+from speechlm.tokens.text import LLM_FILES, find_llm
 
 OURS = Path(__file__).parents[1] / "assets/lm_eval"
 REPORT = "lm_eval.json"
-WEIGHTS = ("*.safetensors", "config.json", "tokenizer*")
 
 
 def main() -> None:
@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("--model", help="name in the table (default: that of the folder --out lies in)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    name, files = args.model or args.out.parent.name, weight_files(args.llm)
+    name, folder = args.model or args.out.parent.name, find_llm(args.llm)
+    files = weight_files(folder)
     settings = {
-        "llm": args.llm if not files else "files",
         "tasks": args.tasks,
         "shots": args.num_fewshot,
         "limit": args.limit,
@@ -50,7 +50,7 @@ def main() -> None:
     with stage(args.out.parent, args.out.stem, settings, inputs, [args.out.name, REPORT]) as todo:
         if todo:
             these = settings_digest(settings | {str(path): file_digest(path) for path in inputs})
-            report = evaluate(args, args.out.parent / f".answers_{these}")
+            report = evaluate(args, folder, args.out.parent / f".answers_{these}")
             write_rows(args.out, rows_of(report, name, f"dtype:{args.dtype}" + (f"|limit:{args.limit}" if args.limit else "")))
             with atomic_write(args.out.with_name(REPORT)) as stream:
                 json.dump(report, stream, indent=1, sort_keys=True, default=str)
@@ -58,16 +58,13 @@ def main() -> None:
                 path.unlink()
 
 
-def weight_files(llm: str) -> list[Path]:
-    """Return the files of a local LLM, [] for a name on the hub; ValueError for a folder that is none."""
-    folder = Path(llm)
-    if folder.is_dir() or llm.count("/") != 1 or llm.startswith((".", "/")):
-        if not (folder / "config.json").is_file():
-            raise ValueError(
-                f"--llm {llm}: no config.json there. Expected the folder of a Hugging Face model, such as <model>/llm after CPT"
-            )
-        return sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
-    return []
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of an LLM; ValueError for a folder that is none."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"--llm {folder}: no config.json there. Expected the folder of a Hugging Face model, such as <model>/llm after CPT"
+        )
+    return sorted(path for pattern in LLM_FILES for path in folder.glob(pattern))
 
 
 def task_files(folder: Path | None) -> list[Path]:
@@ -77,7 +74,7 @@ def task_files(folder: Path | None) -> list[Path]:
     return sorted(path for where in filter(None, [OURS, folder]) for path in where.rglob("*") if path.suffix in (".yaml", ".py"))
 
 
-def evaluate(args: argparse.Namespace, answers: Path) -> dict:
+def evaluate(args: argparse.Namespace, llm: Path, answers: Path) -> dict:
     """Return the harness's report, without its samples; answers are kept in `answers*` while it runs."""
     import torch
     from lm_eval import simple_evaluate
@@ -96,7 +93,7 @@ def evaluate(args: argparse.Namespace, answers: Path) -> dict:
     try:
         report = simple_evaluate(
             "hf",
-            model_args={"pretrained": args.llm, "dtype": args.dtype},
+            model_args={"pretrained": str(llm), "dtype": args.dtype},
             tasks=args.tasks,
             task_manager=manager,
             num_fewshot=args.num_fewshot,

@@ -18,7 +18,7 @@ from encodec.quantization import ResidualVectorQuantizer
 from safetensors.torch import load_file, save_file
 
 from speechlm.codecs.base import Shape
-from speechlm.codecs.network import NetworkCodec
+from speechlm.codecs.network import ResidualCodec
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
 from speechlm.data.files import atomic_write, storage_errors
 from speechlm.data.settings import fill, read_json
@@ -78,23 +78,15 @@ def build_model(config: EncodecConfig) -> EncodecModel:
     return model.eval()
 
 
-class EncodecCodec(NetworkCodec):
+class EncodecCodec(ResidualCodec):
     """An EncodecModel behind the `Codec` protocol."""
 
     def __init__(self, name: str, model: EncodecModel, num_codebooks: int, settings: dict):
         hop_samples = int(model.encoder.hop_length)
         super().__init__(name, model, Shape(model.sample_rate, hop_samples, num_codebooks, model.quantizer.bins), settings)
 
-    def codes(self, wav_11N: torch.Tensor) -> torch.Tensor:
-        return self.model.quantizer.vq.encode(self.model.encoder(wav_11N), n_q=self.num_codebooks)[:, 0]
-
     def wav(self, codes_1KT: torch.Tensor) -> torch.Tensor:
         return self.model.decoder(self.model.quantizer.decode(codes_1KT.transpose(0, 1)))[0, 0]
-
-    def codebooks(self) -> np.ndarray:
-        """Return the residual quantiser's vectors_KCE, float32."""
-        layers = self.model.quantizer.vq.layers[: self.num_codebooks]
-        return torch.stack([layer.project_out(layer.codebook) for layer in layers]).detach().numpy()
 
 
 KINDS = {"encodec": (EncodecConfig, build_model), "spectral": (SpectralConfig, build_spectral)}

@@ -10,26 +10,17 @@ from torch import Tensor
 
 import speechlm.espnet_start  # noqa: F401  makes the imports of ESPnet quick and silent
 from speechlm.codecs.base import Shape
-from speechlm.codecs.network import NetworkCodec, choose_streams
+from speechlm.codecs.network import ResidualCodec, choose_streams
 from speechlm.data.settings import read_yaml
 
 ARCHITECTURES = ("soundstream", "encodec", "dac")
 
 
-class ESPnetCodec(NetworkCodec):
+class ESPnetCodec(ResidualCodec):
     """The generator of an ESPnet codec behind the `Codec` protocol."""
-
-    def codes(self, wav_11N: Tensor) -> Tensor:
-        return self.model.quantizer.vq.encode(self.model.encoder(wav_11N), n_q=self.num_codebooks)[:, 0]
 
     def wav(self, codes_1KT: Tensor) -> Tensor:
         return self.model.decode(codes_1KT.transpose(0, 1))[0, 0]
-
-    @torch.inference_mode()
-    def codebooks(self):
-        """Return the residual quantiser's vectors_KCE, float32."""
-        layers = self.model.quantizer.vq.layers[: self.num_codebooks]
-        return torch.stack([layer.project_out(layer.codebook) for layer in layers]).numpy()
 
 
 def load_espnet(config_path: Path, weights: Path, option: str, name: str = "") -> ESPnetCodec:

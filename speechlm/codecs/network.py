@@ -44,6 +44,19 @@ class NetworkCodec:
         raise NotImplementedError
 
 
+class ResidualCodec(NetworkCodec):
+    """A network with the quantiser of the `encodec` package, which ESPnet's codecs have too. A codec defines `wav`."""
+
+    def codes(self, wav_11N: Tensor) -> Tensor:
+        return self.model.quantizer.vq.encode(self.model.encoder(wav_11N), n_q=self.num_codebooks)[:, 0]
+
+    @torch.inference_mode()
+    def codebooks(self) -> np.ndarray:
+        """Return the residual quantiser's vectors_KCE, float32."""
+        layers = self.model.quantizer.vq.layers[: self.num_codebooks]
+        return torch.stack([layer.project_out(layer.codebook) for layer in layers]).numpy()
+
+
 def choose_streams(option: str, available: int, default: int, spec: str) -> int:
     """Return how many codebooks an option asks for ("": the default); ValueError if the model has not so many."""
     if not option:

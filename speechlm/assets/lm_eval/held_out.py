@@ -11,7 +11,7 @@ def load(manifest: str, **_other) -> dict[str, datasets.Dataset]:
         {"id": record.id, "lang": lang, "text": text}
         for record in load_manifest(manifest)
         for lang, text in record.text.items()
-        if len(text.split()) > 1
+        if text.rpartition(" ")[0]
     ]
     if not rows:
         raise ValueError(f"{manifest}: no text of two words or more. Expected the manifest of a set with text")
