@@ -37,8 +37,10 @@ QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq 
     "pesq",
     "pystoi",
 ]
+SERVE_REQUIREMENTS = ["fastapi", "uvicorn", "python-multipart"]  # speechlm serve
+DEMO_REQUIREMENTS = ["gradio>=5"]  # speechlm demo
 LM_EVAL_REQUIREMENTS = ["lm-eval[hf]>=0.4.9"]  # text tasks, for the LLM before and after CPT
-TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff"]  # playwright drives a browser that is installed
+TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff", "openai"]  # playwright drives a browser that is installed
 
 FOLDERS = ("assets", "metrics/protocols", "report/page")  # files that are no Python
 ASSETS = [str(path.relative_to("speechlm")) for folder in FOLDERS for path in Path("speechlm", folder).rglob("*") if path.is_file()]
@@ -52,5 +54,12 @@ setup(
     packages=find_packages(include=["speechlm", "speechlm.*"]),
     package_data={"speechlm": ASSETS},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS, "parquet": ["pyarrow"], "quality": QUALITY_REQUIREMENTS, "lm_eval": LM_EVAL_REQUIREMENTS},
+    extras_require={
+        "test": TEST_REQUIREMENTS,
+        "parquet": ["pyarrow"],
+        "quality": QUALITY_REQUIREMENTS,
+        "lm_eval": LM_EVAL_REQUIREMENTS,
+        "serve": SERVE_REQUIREMENTS,
+        "demo": DEMO_REQUIREMENTS,
+    },
 )
