@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Installs everything: a virtual environment with all packages of tools/requirements.lock and this repository.
 #
 #   tools/install.sh                          needs only Python 3.11 with pip, and the network
@@ -7,8 +7,10 @@
 #
 # Done once: a finished installation is recognised in milliseconds, a changed setup.py or lock file, or an
 # interrupted installation, is made again. Packages come from the index that pip is configured for.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(realpath -m "$0/../..")"
+unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONINSPECT CDPATH GREP_OPTIONS POSIXLY_CORRECT     # of module systems: theirs is another Python
 
 venv=${SPEECHLM_VENV:-$PWD/tools/venv}
 record=$venv/.speechlm_installed      # written last: says which files this environment was made from
@@ -21,14 +23,15 @@ is_done() { [ -x "$venv/bin/python" ] && [ "$(cat "$record" 2>/dev/null)" = "$wa
 fail() { echo "tools/install.sh: $*" >&2; exit 1; }
 
 find_python() {           # the first Python 3.11 that has pip: the version that the lock file was tested with
-    local name names=${PYTHON:-python3.11 python3 python}
-    for name in $names; do
+    local name names=(python3.11 python3 python)
+    if [ -n "${PYTHON:-}" ]; then names=("$PYTHON"); fi
+    for name in "${names[@]}"; do
         if "$name" -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
             command -v "$name"
             return
         fi
     done
-    fail "found no Python 3.11 with pip (looked for: $names)." \
+    fail "found no Python 3.11 with pip (looked for: ${names[*]})." \
         "Install one, or name it: PYTHON=/path/to/python3.11 tools/install.sh"
 }
 
@@ -78,11 +81,18 @@ install() {
         fail "a package does not import (see above). Remove $venv and try again; if it fails again, report the lines above."
 }
 
+case $venv in *:*) fail "there is a colon in $venv, which ends a folder's name in PATH. Name another folder: SPEECHLM_VENV=/path tools/install.sh" ;; esac
 if is_done; then exit 0; fi
 mkdir -p "$(dirname "$venv")"
 if command -v flock >/dev/null; then      # a second installation waits for the first
     exec 9>"$(dirname "$venv")/.$(basename "$venv").lock"
-    flock --nonblock 9 || { echo "Another installation into $venv is running: waiting for it."; flock 9; }
+    status=0
+    flock -n 9 || status=$?
+    case $status in
+        0) ;;
+        1) echo "Another installation into $venv is running: waiting for it."; flock 9 ;;
+        *) echo "No lock can be had in $(dirname "$venv"): start no second installation into $venv meanwhile." >&2 ;;
+    esac
     if is_done; then exit 0; fi
 fi
 python=$(find_python)
@@ -92,3 +102,5 @@ remove_unfinished
 install
 echo "$wanted" > "$record.part" && mv "$record.part" "$record"
 echo "Installed in $SECONDS s: $venv/bin/python"
+exit
+}

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A folder that one run at a time may write to. Source it, then
 #
 #     lock exp || exit 2         # refused at once, with who has it
@@ -5,14 +6,15 @@
 #     unlock dump
 #
 # The lock is a flock on <folder>/.lock. Children inherit it, and the kernel gives it back when the last of them has
-# ended: a run that was killed but left a child writing keeps it, and one that died leaves nothing to clean up.
+# ended: a run that was killed but left a child writing keeps it, and one that died leaves nothing to clean up. Where the file system
+# has no locks (some network ones), work goes on after a line that says so.
 
 declare -A lock_fds
 
 lock_open() {         # lock_open FOLDER: a file descriptor of its own for FOLDER/.lock
     local fd
     mkdir -p "$1" && exec {fd}<>"$1/.lock" ||
-        { echo "${0##*/}: $1: cannot be written to. Make it writable, or name another folder." >&2; exit 1; }
+        { echo "${0##*/}: $1: cannot be written to. Make it writable, name another folder, or leave out the stages that write there." >&2; exit 1; }
     lock_fds[$1]=$fd
 }
 
@@ -40,9 +42,18 @@ lock_holder() {       # lock_holder FOLDER: one line about the run that has it
     fi
 }
 
-lock() {              # lock FOLDER: take it, or say who has it and return 2
+lock_try() {          # lock_try FOLDER: open it; false if somebody has it
+    local status=0 why
     lock_open "$1"
-    if ! flock --nonblock "${lock_fds[$1]}"; then
+    why=$(flock -n "${lock_fds[$1]}" 2>&1) || status=$?
+    if [ "$status" -gt 1 ]; then
+        echo "${0##*/}: $1: no lock can be had here (${why:-flock: status $status}), so nothing tells two runs apart: start no second one there." >&2
+    fi
+    [ "$status" -ne 1 ]
+}
+
+lock() {              # lock FOLDER: take it, or say who has it and return 2
+    if ! lock_try "$1"; then
         echo "${0##*/}: another run is working in $1: $(lock_holder "$1")" >&2
         return 2
     fi
@@ -51,8 +62,7 @@ lock() {              # lock FOLDER: take it, or say who has it and return 2
 
 wait_for_lock() {     # wait_for_lock FOLDER: take it, after the run that has it
     if lock_is_mine "$1"; then return; fi
-    lock_open "$1"
-    if ! flock --nonblock "${lock_fds[$1]}"; then
+    if ! lock_try "$1"; then
         echo "Waiting for another run that is writing to $1: $(lock_holder "$1")"
         run flock "${lock_fds[$1]}"
     fi
