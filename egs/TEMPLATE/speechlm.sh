@@ -189,21 +189,23 @@ train_task() {      # train_task TASK
         "${lm_options[@]}" "${keep[@]}"
 }
 
-model_of() {        # model_of WHICH TASK: sets `model` and `name` of what is decoded and scored: fine-tuned, zero_shot, or a step of the fine-tuning
+model_of() {        # model_of WHICH TASK: sets `model`, its `name`, and where its hypotheses go: fine-tuned, zero_shot, or a step of the fine-tuning
     case $1 in
         sft) model=$expdir/${sft_name}_$2 name=$sft_name ;;
         zero_shot) model=$cpt_model name=$(basename -- "$cpt_model") ;;
         *) model=$expdir/${sft_name}_$2/steps/$1 name=$sft_name@$1 ;;
     esac
+    out=$model
+    if [ "$1" = zero_shot ] && [ -n "$cpt_exp" ]; then out=$expdir/zero_shot; fi        # that model may be a colleague's
 }
 
 decode_task() {     # decode_task WHICH TASK
-    local model name set lang
+    local model name out set lang
     model_of "$1" "$2"
     for set in "${test_sets[@]}"; do
         for lang in $(langs_of "$2"); do
             on_gpu decode --exp "$model" --task "$2" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
-                --codec "$codec" --config "$decode_config" --out "$model/decode_$2_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+                --codec "$codec" --config "$decode_config" --out "$out/decode_$2_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
         done
     done
 }
@@ -214,18 +216,18 @@ ceiling() {         # ceiling SET
 }
 
 score_task() {      # score_task WHICH TASK: asr in all its languages at once (es+en), other tasks one by one
-    local model name set group groups lang hyps target test_set
+    local model name out set group groups lang hyps target test_set
     model_of "$1" "$2"
     groups=$(langs_of "$2")
     if [ "$2" = asr ]; then groups=${groups// /+}; fi
     for set in "${test_sets[@]}"; do
         for group in $groups; do
             hyps=() target=$group test_set=$set
-            for lang in ${group//+/ }; do hyps+=("$model/decode_$2_${set}_$lang"); done
+            for lang in ${group//+/ }; do hyps+=("$out/decode_$2_${set}_$lang"); done
             case $2 in s2tt | s2st) target=$tgt_lang ;; esac
             if [ "$2" = tts ] && [ "$group" != "$tgt_lang" ]; then test_set=$set.$group; fi
             on_gpu score --task "$2" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
-                --model "$name" --test_set "$test_set" "${scoring[@]}" --out "$model/score_$2_${set}_$group/score.json"
+                --model "$name" --test_set "$test_set" "${scoring[@]}" --out "$out/score_$2_${set}_$group/score.json"
         done
     done
 }

@@ -17,6 +17,7 @@ from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from speechlm.bin.command import run_main
 from speechlm.bin.train import input_files
 from speechlm.data.files import atomic_write, settings_digest, stage
+from speechlm.data.machine import device_for
 from speechlm.espnet.iterator import Corpus, pack
 from speechlm.espnet.mixture import Draw
 from speechlm.espnet.options import parse_options
@@ -113,7 +114,7 @@ def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
 def check(args) -> dict:
     """Run the checks for parsed options; return what was found."""
     set_all_random_seed(args.seed)
-    device = "cuda" if args.ngpu else "cpu"
+    device = device_for(args.ngpu)
     model = SpeechLMTask.build_model(args).to(device)
     args.condition_weight = 0.0
     corpus = load_corpus(args, model.speechlm.vocab, args.dev_set, training=False)
@@ -131,6 +132,7 @@ def check(args) -> dict:
 def main() -> None:
     logging.basicConfig(level="WARNING")
     args = parse_options(SpeechLMTask.get_parser(), sys.argv[1:])
+    device_for(args.ngpu)
     settings = {
         "options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}),
         "arguments": sys.argv[1:],

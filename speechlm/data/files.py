@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -31,18 +31,23 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     with storage_errors(path):
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
         try:
-            os.chmod(temporary, 0o644)
-            with os.fdopen(handle, mode, encoding=encoding) as stream:
+            with open(temporary, mode.replace("w", "x"), encoding=encoding) as stream:  # its permissions are the umask's
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+def share(path: str | Path) -> None:
+    """Give a file the permissions that the umask asks for: safetensors writes for the owner alone."""
+    os.umask(mask := os.umask(0o077))  # it cannot be read without being set
+    os.chmod(path, 0o666 & ~mask)
 
 
 @contextmanager
