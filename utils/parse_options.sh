@@ -99,9 +99,9 @@ po_is_option() {      # true if $1 is one of our options, hence not a value
 }
 
 words_of() {          # words_of NAME VALUE: sets the array `words`
-    mapfile -d '' -t words < <(printf '%s\n' "$2" | xargs -r printf '%s\0' 2>/dev/null && printf '\0')
-    [ ${#words[@]} -gt 0 ] || po_fail "--$1: found a quote that does not end in: $2"
-    unset 'words[-1]'
+    if [[ $2 != *[\'\"\\]* ]]; then read -rd '' -a words < <(printf '%s' "$2") || true; return; fi
+    printf '%s\n' "$2" | xargs true 2>/dev/null || po_fail "--$1: found a quote that does not end in: $2"
+    mapfile -d '' -t words < <(printf '%s\n' "$2" | xargs -r printf '%s\0')
 }
 
 lists() {             # lists NAME...: each of these variables becomes the array of its words

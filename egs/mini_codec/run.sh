@@ -12,6 +12,7 @@ pairs=2400                  # sentences of the synthetic voices
 root=$(realpath -m "$0/../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
+"$root/tools/install.sh"
 cd "$root/egs/mini_codec"
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then

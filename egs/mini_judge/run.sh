@@ -12,6 +12,7 @@ nj=2                        # number of parallel jobs of the data
 root=$(realpath -m "$0/../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
+"$root/tools/install.sh"
 cd "$root/egs/mini_judge"
 
 digits=$datadir/fsdd
