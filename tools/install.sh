@@ -10,7 +10,7 @@
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 cd "$(realpath -m "$0/../..")"
-unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONINSPECT CDPATH GREP_OPTIONS POSIXLY_CORRECT     # of module systems: theirs is another Python
+unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONINSPECT CDPATH GREP_OPTIONS POSIXLY_CORRECT     # for another Python
 
 venv=${SPEECHLM_VENV:-$PWD/tools/venv}
 record=$venv/.speechlm_installed      # written last: says which files this environment was made from
@@ -81,8 +81,13 @@ install() {
         fail "a package does not import (see above). Remove $venv and try again; if it fails again, report the lines above."
 }
 
-case $venv in *:*) fail "there is a colon in $venv, which ends a folder's name in PATH. Name another folder: SPEECHLM_VENV=/path tools/install.sh" ;; esac
+case $venv in *:*)
+    fail "there is a colon in $venv, which ends a folder's name in PATH. Name another: SPEECHLM_VENV=/path tools/install.sh" ;;
+esac
 if is_done; then exit 0; fi
+[ ! -e "$venv" ] || [ -w "$venv" ] ||
+    fail "$venv was made from other versions of setup.py or the lock file, and you may not write there." \
+        "Let its owner run tools/install.sh, or name a folder of yours: SPEECHLM_VENV=/path tools/install.sh"
 mkdir -p "$(dirname "$venv")"
 if command -v flock >/dev/null; then      # a second installation waits for the first
     exec 9>"$(dirname "$venv")/.$(basename "$venv").lock"

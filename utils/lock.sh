@@ -14,7 +14,7 @@ declare -A lock_fds
 lock_open() {         # lock_open FOLDER: a file descriptor of its own for FOLDER/.lock
     local fd
     mkdir -p "$1" && exec {fd}<>"$1/.lock" ||
-        { echo "${0##*/}: $1: cannot be written to. Make it writable, name another folder, or leave out the stages that write there." >&2; exit 1; }
+        { echo "${0##*/}: $1: cannot be written to. Make it writable, or name another folder." >&2; exit 1; }
     lock_fds[$1]=$fd
 }
 
@@ -47,7 +47,7 @@ lock_try() {          # lock_try FOLDER: open it; false if somebody has it
     lock_open "$1"
     why=$(flock -n "${lock_fds[$1]}" 2>&1) || status=$?
     if [ "$status" -gt 1 ]; then
-        echo "${0##*/}: $1: no lock can be had here (${why:-flock: status $status}), so nothing tells two runs apart: start no second one there." >&2
+        echo "${0##*/}: $1: no lock can be had here (${why:-flock: status $status}): start no second run there." >&2
     fi
     [ "$status" -ne 1 ]
 }
@@ -60,8 +60,12 @@ lock() {              # lock FOLDER: take it, or say who has it and return 2
     lock_note "$1"
 }
 
-wait_for_lock() {     # wait_for_lock FOLDER: take it, after the run that has it
+wait_for_lock() {     # wait_for_lock FOLDER: take it, after the run that has it; not where this user may only read
     if lock_is_mine "$1"; then return; fi
+    if [ -d "$1" ] && ! : 2>/dev/null >> "$1/.lock"; then
+        echo "$1: may only be read; what is complete there is used as it is."
+        return
+    fi
     if ! lock_try "$1"; then
         echo "Waiting for another run that is writing to $1: $(lock_holder "$1")"
         run flock "${lock_fds[$1]}"

@@ -47,7 +47,8 @@ dumpdir=$(as_folder "${dumpdir:-dump${preset:+/$preset}}")
 expdir=$(as_folder "${expdir:-exp${preset:+/$preset}/arms}")
 dump=$dumpdir/$(basename -- "${codec//:/_}")
 base_llm=${llm:-$expdir/base/llm/llm}
-recipe=(./run.sh --python "$python" --preset "$preset" --datadir "$datadir" --dumpdir "$dumpdir" --codec "$codec" --ngpu "$ngpu" "${opts[@]}")
+recipe=(./run.sh --python "$python" --preset "$preset" --datadir "$datadir" --dumpdir "$dumpdir" --codec "$codec"
+    --ngpu "$ngpu" "${opts[@]}")
 overlays=()
 for name in "${overlay[@]}"; do
     if [ -d "conf/$name" ]; then overlays+=("conf/$name"); else overlays+=("$driver/conf/$name"); fi
@@ -56,7 +57,8 @@ done
 piece() {           # piece SEED ARM
     local out=$expdir/seed$1/$2 options inputs=("$dump"/*/manifest.jsonl)
     if [ -f "$base_llm/model.safetensors" ]; then inputs+=("$base_llm/model.safetensors"); fi
-    options=$("$python" -m speechlm.bin.arms prepare --arm "$2" --seed "$1" --exp "$expdir" --options="--protocol $protocol ${opts[*]}" \
+    options=$("$python" -m speechlm.bin.arms prepare --arm "$2" --seed "$1" --exp "$expdir" \
+        --options="--protocol $protocol ${opts[*]}" \
         --conf ${preset:+"conf/$preset"} conf "$driver/conf" --overlay "${overlays[@]}" \
         --inputs "${inputs[@]}" --tasks "${tasks[@]}" --probe_task "$probe_task" --probe "${probe[@]}")
     if [ -z "$options" ]; then echo "finished: $out"; return; fi
@@ -67,7 +69,8 @@ piece() {           # piece SEED ARM
 }
 
 if want 1 "base"; then
-    run "${recipe[@]}" --stage 1 --stop_stage "$([ -n "$llm" ] && echo 3 || echo 4)" --expdir "$expdir/base" ${llm:+--llm "$llm"}
+    last=$([ -n "$llm" ] && echo 3 || echo 4)
+    run "${recipe[@]}" --stage 1 --stop_stage "$last" --expdir "$expdir/base" ${llm:+--llm "$llm"}
     run "${recipe[@]}" --stage 9 --stop_stage 9 --expdir "$expdir/base" ${llm:+--llm "$llm"} --tasks "" --zero_shot_tasks "" --text_models llm
 fi
 

@@ -17,7 +17,8 @@ case ${SPEECHLM_CMD:-local} in
         lists slurm_all slurm_cpu slurm_gpu
         cpu_cmd=(srun --ntasks=1 --cpus-per-task="$nj" "${slurm_all[@]}" "${slurm_cpu[@]}")
         gpu_cmd=(srun --ntasks=1 --cpus-per-task="$slurm_cores" "${slurm_all[@]}" "${slurm_gpu[@]}")
-        train_cmd=(srun --nodes="$nodes" --ntasks-per-node=1 --wait=0 --cpus-per-task="$slurm_cores" "${slurm_all[@]}" "${slurm_gpu[@]}")
+        train_cmd=(srun --nodes="$nodes" --ntasks-per-node=1 --wait=0 --cpus-per-task="$slurm_cores"
+            "${slurm_all[@]}" "${slurm_gpu[@]}")
         if [ "$ngpu" -gt 0 ]; then gpu_cmd+=(--gpus="$ngpu") train_cmd+=(--gpus-per-node="$ngpu"); fi ;;
     *)
         echo "cmd.sh: SPEECHLM_CMD is '$SPEECHLM_CMD', expected local or slurm." >&2

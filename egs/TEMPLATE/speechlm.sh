@@ -86,7 +86,8 @@ asr_langs=${asr_langs:-$langs} tts_langs=${tts_langs:-$tgt_lang}
 all_langs=$langs            # langs itself may be exported, for local/data.sh
 lists all_langs train_sets text_train_set dev_set test_sets text_test_set tasks zero_shot_tasks probe_steps \
     lm_eval_tasks lm_eval_opts local_data_opts text_models overlay protocol
-[ ${#dev_set[@]} -gt 0 ] || $dry_run || fail "--dev_set is empty. Name a set, or the dump/<codec>/<set> of another recipe (--dry_run true needs none)."
+[ ${#dev_set[@]} -gt 0 ] || $dry_run ||
+    fail "--dev_set is empty. Name a set, or the dump/<codec>/<set> of another recipe (--dry_run true needs none)."
 datadir=$(as_folder "${datadir:-data${preset:+/$preset}}")
 dumpdir=$(as_folder "${dumpdir:-dump${preset:+/$preset}}")
 expdir=$(as_folder "${expdir:-exp${preset:+/$preset}}")
@@ -147,8 +148,15 @@ own() {             # own SET...: the sets that this recipe prepares: all but th
 mapfile -t own_train_sets < <(own "${train_sets[@]}")
 mapfile -t own_text_train_sets < <(own "${text_train_set[@]}")
 mapfile -t own_test_sets < <(own "${dev_set[@]}" "${test_sets[@]}" "${text_test_set[@]}")
-for i in "${!train_sets[@]}"; do case ${train_sets[i]} in */*) train_sets[i]=$(realpath -m -- "${train_sets[i]}") ;; esac; done
-for i in "${!dev_set[@]}"; do case ${dev_set[i]} in */*) dev_set[i]=$(realpath -m -- "${dev_set[i]}") ;; esac; done
+absolute() {        # absolute NAME: in this array, sets of other recipes by their full path
+    local -n sets=$1
+    local i
+    for i in "${!sets[@]}"; do
+        case ${sets[i]} in */*) sets[i]=$(realpath -m -- "${sets[i]}") ;; esac
+    done
+}
+absolute train_sets
+absolute dev_set
 all_train_sets=("${train_sets[@]}" "${text_train_set[@]}")
 
 langs_of() {        # langs_of TASK: the languages to test it in (a translation is named by its source)
@@ -185,18 +193,19 @@ train_task() {      # train_task TASK
     config=${sft_config:-$(conf "sft_$1")}
     overlays sft "sft_$1"
     if [ "$1" = "$probe_task" ]; then keep=(--keep_steps "${probe_steps[@]}"); fi
-    train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets "${train_sets[@]}" \
-        "${lm_options[@]}" "${keep[@]}"
+    train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" \
+        --train_sets "${train_sets[@]}" "${lm_options[@]}" "${keep[@]}"
 }
 
-model_of() {        # model_of WHICH TASK: sets `model`, its `name`, and where its hypotheses go: fine-tuned, zero_shot, or a step of the fine-tuning
+# model_of sft|zero_shot|STEP TASK: sets `model` (fine-tuned, that of CPT, or a step of the fine-tuning), its `name`, and `out`
+model_of() {
     case $1 in
         sft) model=$expdir/${sft_name}_$2 name=$sft_name ;;
         zero_shot) model=$cpt_model name=$(basename -- "$cpt_model") ;;
         *) model=$expdir/${sft_name}_$2/steps/$1 name=$sft_name@$1 ;;
     esac
     out=$model
-    if [ "$1" = zero_shot ] && [ -n "$cpt_exp" ]; then out=$expdir/zero_shot; fi        # that model may be a colleague's
+    if [ "$1" = zero_shot ] && [ -n "$cpt_exp" ]; then out=$expdir/zero_shot; fi    # it may be a colleague's
 }
 
 decode_task() {     # decode_task WHICH TASK
@@ -204,15 +213,15 @@ decode_task() {     # decode_task WHICH TASK
     model_of "$1" "$2"
     for set in "${test_sets[@]}"; do
         for lang in $(langs_of "$2"); do
-            on_gpu decode --exp "$model" --task "$2" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
-                --codec "$codec" --config "$decode_config" --out "$out/decode_$2_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+            on_gpu decode --exp "$model" --task "$2" --manifest "$dump/$set/manifest.jsonl" --out "$out/decode_$2_${set}_$lang" \
+                --lang "$lang" --tgt_lang "$tgt_lang" --codec "$codec" --config "$decode_config" --ngpu "$ngpu" --seed "$seed"
         done
     done
 }
 
 ceiling() {         # ceiling SET
-    on_gpu ceiling --data "$datadir/$1" --lang "$tgt_lang" --tasks "${tasks[@]}" "${zero_shot_tasks[@]}" "${scoring[@]}" \
-        --out "$expdir/ceiling/$1" --cache "$dump/$1"
+    on_gpu ceiling --data "$datadir/$1" --lang "$tgt_lang" --out "$expdir/ceiling/$1" --cache "$dump/$1" \
+        --tasks "${tasks[@]}" "${zero_shot_tasks[@]}" "${scoring[@]}"
 }
 
 score_task() {      # score_task WHICH TASK: asr in all its languages at once (es+en), other tasks one by one
@@ -271,7 +280,8 @@ if want 1 "data"; then
 fi
 
 code_sets() {       # code_sets [--shard I/N]
-    on_cpu extract_codes --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" --test_sets "${own_test_sets[@]}" \
+    on_cpu extract_codes --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
+        --test_sets "${own_test_sets[@]}" \
         --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" "$@"
 }
 
@@ -329,7 +339,7 @@ if want 7 "sft"; then
     for_tasks train_task "${tasks[@]}"
 fi
 
-models=()               # WHICH TASK: see model_of
+models=()           # of model_of
 for task in "${tasks[@]}"; do models+=("sft $task"); done
 for step in "${probe_steps[@]}"; do models+=("$step $probe_task"); done
 for task in "${zero_shot_tasks[@]}"; do models+=("zero_shot $task"); done
@@ -351,13 +361,13 @@ text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before an
             --out "$expdir/perplexity/$(basename -- "$model")/score.json"
     fi
     if [ ${#lm_eval_tasks[@]} -gt 0 ]; then
-        on_gpu lm_eval --llm "$folder" --tasks "${lm_eval_tasks[@]}" ${manifest:+--manifest "$manifest"} "${lm_eval_opts[@]}" \
-            --out "$expdir/lm_eval/$(basename -- "$model")/score.json"
+        on_gpu lm_eval --llm "$folder" --tasks "${lm_eval_tasks[@]}" ${manifest:+--manifest "$manifest"} \
+            "${lm_eval_opts[@]}" --out "$expdir/lm_eval/$(basename -- "$model")/score.json"
     fi
 }
 
 if want 9 "score"; then
-    case " ${models[*]} " in *" tts "* | *" s2st "*) for_tasks ceiling "${test_sets[@]}" ;; esac       # nothing else is spoken
+    case " ${models[*]} " in *" tts "* | *" s2st "*) for_tasks ceiling "${test_sets[@]}" ;; esac     # no other speaks
     for_tasks score_task "${models[@]}"
     for name in "${text_models[@]}"; do text_ability "$name"; done
 fi

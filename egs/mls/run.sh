@@ -13,7 +13,10 @@ case ${1-} in
     --langs) langs=${2-}; shift $(($# > 1 ? 2 : 1)) ;;
 esac
 for word in "$@"; do
-    case $word in --langs | --langs=*) echo "mls/run.sh: --langs must stand first: ./run.sh --langs \"de nl\" ..." >&2; exit 2 ;; esac
+    case $word in --langs | --langs=*)
+        echo "mls/run.sh: --langs must stand first: ./run.sh --langs \"de nl\" ..." >&2
+        exit 2 ;;
+    esac
 done
 each() { local lang; for lang in $langs; do echo "$1_$lang"; done | paste -sd' '; }
 name=${langs// /_} tasks=asr stop=10

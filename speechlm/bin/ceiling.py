@@ -3,8 +3,8 @@
 `python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test --cache dump/test`
 
 Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tts and, if the set is parallel, for s2st
-too. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all experiments; in `<out>` if
-the cache may only be read.
+too. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all experiments;
+in `<out>` if the cache may only be read.
 """
 
 import argparse
@@ -66,13 +66,14 @@ def main() -> None:
 
 
 def own_folder(args: argparse.Namespace, name: str) -> Path:
-    """Make and return the folder `name` in the cache; in --out if the cache is somebody else's, who does not let us write there."""
+    """Make and return the folder `name` in the cache; in --out if we may only read the cache."""
     folders = [Path(place) / "ceiling" / name for place in (args.cache, args.out) if place]
     with suppress(OSError):
         folders[0].mkdir(parents=True, exist_ok=True)
         if os.access(folders[0], os.W_OK):
             return folders[0]
-    print(f"{folders[0]}: cannot be written to; recordings and transcripts of the ceiling go to {folders[-1]}", flush=True)
+    told = f"{folders[0]}: cannot be written to; recordings and transcripts of the ceiling go to {folders[-1]}"
+    print(told, flush=True)
     folders[-1].mkdir(parents=True, exist_ok=True)
     return folders[-1]
 
@@ -150,7 +151,8 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
         except OSError as error:  # some network file systems have no locks
-            print(f"{folder}: no lock can be had here ({error.strerror}): start no second run that scores this set meanwhile", flush=True)
+            told = f"{folder}: no lock can be had here ({error.strerror}): let no second run score this set meanwhile"
+            print(told, flush=True)
         yield
 
 

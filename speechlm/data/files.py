@@ -34,7 +34,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     with storage_errors(path):
         try:
-            with open(temporary, mode.replace("w", "x"), encoding=encoding) as stream:  # its permissions are the umask's
+            with open(temporary, mode.replace("w", "x"), encoding=encoding) as stream:  # with the umask's permissions
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -25,7 +25,8 @@ def device_for(ngpu: int) -> str:
     if found < ngpu:
         shown = os.environ.get("CUDA_VISIBLE_DEVICES")
         where = "" if shown is None else f" (with CUDA_VISIBLE_DEVICES={shown})"
-        raise ValueError(f"--ngpu {ngpu}: found {found} GPUs here{where}. Expected as many: give --ngpu {found}{'' if found else ', the CPU'}")
+        fix = f"give --ngpu {found}{'' if found else ', the CPU'}"
+        raise ValueError(f"--ngpu {ngpu}: found {found} GPUs here{where}. Expected as many: {fix}")
     return "cuda"
 
 

@@ -79,7 +79,8 @@ def test_caches_go_to_a_folder_of_the_users_own_where_there_is_no_home(tmp_path,
 
 
 def test_a_user_without_a_name_gets_one(tmp_path):
-    nobody = ["setpriv", "--reuid", "12345", "--clear-groups", "--inh-caps", "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search"]
+    reads_all = ["--inh-caps", "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search"]
+    nobody = ["setpriv", "--reuid", "12345", "--clear-groups", *reads_all]
     if run([*nobody, "true"], tmp_path).returncode:
         pytest.skip("only root can become another user")
     done = run([*nobody, "bash", "-euc", f". '{ROOT}/egs/TEMPLATE/path.sh'; echo $LOGNAME $XDG_CACHE_HOME"], tmp_path, TMPDIR="/tmp")
