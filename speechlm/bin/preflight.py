@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -58,8 +59,8 @@ def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     with torch.no_grad():
         _, stats, _ = model.eval()(**batch)
     vocab = model.speechlm.vocab
-    columns = vocab.num_columns
-    sizes = [model.speechlm.first_size] * vocab.num_codebooks if columns == 1 else [model.speechlm.first_size, *vocab.codebook_sizes[1:]]
+    columns, first = vocab.num_columns, model.first_choices
+    sizes = [first] * vocab.num_codebooks if columns == 1 else [first, *vocab.codebook_sizes[1:]]
     found = {f"code{k}": (float(stats[f"code{k}"]), math.log(size)) for k, size in enumerate(sizes)}
     # An LLM prefers its text tokens: what stands in the first column may start above ln V, so only later ones are bound on both sides.
     off = [
@@ -110,6 +111,17 @@ def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
     return ids == target_TK[:, 0].tolist()
 
 
+def learned_tasks(mixture: Iterable[str], learn_text: bool) -> list[str]:
+    """Return the tasks whose target must be said again: those with our tokens, and with a text_weight of 0 those that speak."""
+    tasks = [name for name in mixture if not get_task(name).plain and (learn_text or get_task(name).speaks)]
+    if not tasks:
+        raise ValueError(
+            f"preflight: mixture {', '.join(mixture)} with text_weight 0: no task that speaks, so nothing is learned that could be said again. "
+            "Give text a weight, or add a task such as tts."
+        )
+    return tasks
+
+
 def check(args) -> dict:
     """Run the checks for parsed options; return what was found."""
     set_all_random_seed(args.seed)
@@ -117,7 +129,7 @@ def check(args) -> dict:
     model = SpeechLMTask.build_model(args).to(device)
     args.condition_weight = 0.0
     corpus = load_corpus(args, model.speechlm.vocab, args.dev_set, training=False)
-    tasks = [name for name in args.mixture if not get_task(name).plain]
+    tasks = learned_tasks(args.mixture, model.learn_text)
     draws, batch = one_batch(corpus, tasks, model.speechlm.vocab, device)
     check_text_logits(model.speechlm)
     initial = check_initial_loss(model, batch)
