@@ -61,7 +61,7 @@ def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     vocab = model.speechlm.vocab
     columns, first = vocab.num_columns, model.first_choices
     sizes = [first] * vocab.num_codebooks if columns == 1 else [first, *vocab.codebook_sizes[1:]]
-    found = {f"code{k}": (float(stats[f"code{k}"]), math.log(size)) for k, size in enumerate(sizes)}
+    found = {f"code{k}": (float(stats[f"code{k}"][0] / stats[f"code{k}"][1]), math.log(size)) for k, size in enumerate(sizes)}
     # An LLM prefers its text tokens: what stands in the first column may start above ln V, so only later ones are bound on both sides.
     off = [
         k

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from speechlm.espnet.mixture import Draw, Mixture, Packer, Plan
+from speechlm.espnet.mixture import Draw, LeftOut, Mixture, Packer, Plan
 from speechlm.espnet.signals import ignore_in_worker
 from speechlm.tasks import TASK_NUMBERS
 from speechlm.tasks.examples import ExampleBuilder, Item, Items, PromptIndex
@@ -101,6 +101,10 @@ class TrainingIterator:
         self._packer.restore(state)
         self.state = state
 
+    def left_out(self) -> str:
+        """Say which examples were longer than a row until here; "" if none."""
+        return LeftOut.of(self.state).told(self.state["drawn"], self._packer.row_length)
+
     def __iter__(self) -> Iterator[tuple[Plan, Batch]]:
         # Forked workers start at once and need no copy of the corpus, also in a process that was not forked itself.
         workers = {"multiprocessing_context": "fork", "worker_init_fn": ignore_in_worker} if self._num_workers else {}
@@ -115,15 +119,16 @@ class TrainingIterator:
             yield plans[self._rank], self._packer.state()
 
 
-def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> list[Plan]:
-    """Return plans over the first `per_task` examples of every task: the same validation batches every time."""
+def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> tuple[list[Plan], LeftOut]:
+    """Return plans over the first `per_task` examples of every task, the same validation batches every time; and those longer than a row."""
     draws = [Draw(task, i, i) for task, size in sorted(corpus.sizes().items()) for i in range(min(size, per_task))]
     plans: list[Plan] = []
     rows_now: Plan = [[]]
-    room = row_length
+    room, left_out = row_length, LeftOut()
     for draw in draws:
         length = corpus.length(draw)
         if length > row_length:
+            left_out.add(draw.task, length)
             continue
         if length > room:
             rows_now.append([])
@@ -132,7 +137,7 @@ def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> 
         room -= length
     for start in range(0, len(rows_now), rows):
         plans.append(rows_now[start : start + rows])
-    return plans
+    return plans, left_out
 
 
 def make_training_iterator(

@@ -40,27 +40,25 @@ class SpeechLMTrainingModel(AbsESPnetModel):
     def forward(
         self, ids_BLK: Tensor, position_BL: Tensor, segment_BL: Tensor, loss_BL: Tensor, task_BL: Tensor, **_unused
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return (loss per weighted row, stats, sum of the rows' weights [1]). `stats` are weighted means, in nats."""
+        """Return (loss per weighted row, stats, sum of the rows' weights [1]). `stats`: name -> [weighted sum in nats, sum of weights]."""
         hidden_BLD = self.speechlm.hidden(ids_BLK, packed_attention_mask(segment_BL), position_BL)
         losses = stream_losses(self.speechlm, hidden_BLD, ids_BLK, loss_BL, self.learn_text)
         rows = loss_BL[:, 1:].sum().clamp(min=1e-6)
         loss = sum(self.scales[name] * (nats * weight).sum() for name, (nats, weight, _) in losses.items()) / rows
-        stats = {"loss": loss.detach()} | {name: _mean(nats, weight) for name, (nats, weight, _) in losses.items()}
+        stats = {"loss": _pair(loss.detach() * rows, rows)}
+        stats |= {name: _pair((nats.detach() * weight).sum(), weight.sum()) for name, (nats, weight, _) in losses.items()}
         stats |= self.task_losses(losses, task_BL[:, 1:][loss_BL[:, 1:] > 0])
         return force_gatherable((loss, stats, rows.to(loss.dtype)), loss.device)
 
     @torch.no_grad()
-    def task_losses(self, losses: dict[str, tuple[Tensor, Tensor, Tensor]], task_N: Tensor) -> dict[str, Tensor | None]:
-        """Return `task.<name>`, its loss per weighted row; `task_N` are the tasks of the rows that count."""
+    def task_losses(self, losses: dict[str, tuple[Tensor, Tensor, Tensor]], task_N: Tensor) -> dict[str, Tensor]:
+        """Return `task.<name>`, its loss and the weight of its rows; `task_N` are the tasks of the rows that count."""
         loss_N, weight_N = torch.zeros((2, len(task_N)), device=task_N.device)
         for name, (nats, weight, row) in losses.items():
             loss_N.index_add_(0, row, self.scales[name] * (nats * weight).float())
             weight_N[row] = weight
-        found = {}
-        for name in self.tasks:
-            here_N = task_N == TASK_NUMBERS[name]
-            found[f"task.{name}"] = loss_N[here_N].sum() / weight_N[here_N].sum() if here_N.any() else None
-        return found
+        here = {name: task_N == TASK_NUMBERS[name] for name in self.tasks}
+        return {f"task.{name}": _pair(loss_N[here_N].sum(), weight_N[here_N].sum()) for name, here_N in here.items()}
 
     def collect_feats(self, **batch) -> dict[str, Tensor]:
         """ESPnet's statistics stage has nothing to do: lengths are known from the manifests."""
@@ -74,5 +72,5 @@ def freeze_text_head(llm: torch.nn.Module) -> None:
         head.requires_grad_(False)
 
 
-def _mean(nats: Tensor, weight: Tensor) -> Tensor | None:
-    return (nats.detach() * weight).sum() / weight.sum() if len(nats) else None
+def _pair(total: Tensor, weight: Tensor) -> Tensor:
+    return torch.stack([total.double(), weight.double()])
