@@ -30,6 +30,11 @@ class Corpus:
         item = self._items[draw.task][draw.index]
         return self._builder.length(item, self._prompt(item, draw.number))
 
+    def frames(self, draw: Draw) -> int:
+        """Return how many frames of the utterance's own speech the example has; prompts are other utterances'."""
+        item = self._items[draw.task][draw.index]
+        return sum(item.record.codes[lang].frames for kind, lang in map(item.side, item.task.parts) if kind == "speech")
+
     def sequence(self, draw: Draw) -> Sequence:
         item = self._items[draw.task][draw.index]
         return self._builder.sequence(item, self._prompt(item, draw.number), draw.number, self._condition_weight)
