@@ -318,10 +318,17 @@ if want 4 "llm"; then
 fi
 
 if want 5 "preflight"; then
+    trainings=()                # those that follow: their rows must be long enough
+    for task in "${tasks[@]}"; do
+        task_config=${sft_config:-$(conf "sft_$task")}
+        overlays sft "sft_$task"
+        trainings+=(--training "$task_config" "${over[@]:1}")
+    done
     cpt_config=${cpt_config:-$(conf cpt)}
     overlays cpt
+    if ! $skip_cpt && [ -z "$cpt_exp" ]; then trainings+=(--training "$cpt_config" "${over[@]:1}"); fi
     on_gpu preflight --config "$cpt_config" "${over[@]}" --output_dir "$expdir/preflight${tag:+_$tag}" "${llm_start[@]}" \
-        --train_sets "${all_train_sets[@]}" "${lm_options[@]}"
+        --train_sets "${all_train_sets[@]}" "${lm_options[@]}" "${trainings[@]}"
 fi
 
 if want 6 "cpt"; then

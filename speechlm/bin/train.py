@@ -42,7 +42,7 @@ NEUTRAL = {
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
 NEUTRAL |= {"gradient_checkpointing", "nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps", "keep_steps"}
-NEUTRAL |= {"nodes", "node_rank", "master_addr", "master_port", "overlay", "gpu", "mfu", "codec_shape"}
+NEUTRAL |= {"nodes", "node_rank", "master_addr", "master_port", "overlay", "gpu", "mfu", "codec_shape", "max_left_out"}
 
 
 def result_settings(args, world: int) -> dict:
