@@ -47,6 +47,7 @@ lm_eval_tasks=              # text tasks of lm-evaluation-harness for the LLM: h
 lm_eval_opts=               # further options of speechlm.bin.lm_eval: --task_files FOLDER, --num_fewshot 5
 text_models="llm cpt"       # whose text ability is scored: llm (before CPT), cpt
 skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
+keep_published=             # faults that recordings of test sets may have, as they were published: truncated silence (listed in warnings.tsv)
 ## Models
 codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8, OWNER/NAME:8 (README, Codecs)
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
@@ -266,7 +267,8 @@ code_sets() {       # code_sets [--shard I/N]
     # shellcheck disable=SC2086  # lists of sets
     on_cpu extract_codes --data "$datadir" --train_sets $(own $train_sets $text_train_set) \
         --test_sets $(own $dev_set $test_sets $text_test_set) \
-        --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" "$@"
+        --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" \
+        ${keep_published:+--keep_published $keep_published} "$@"
 }
 
 if want 2 "codes"; then

@@ -13,7 +13,7 @@ from typing import Iterable
 from speechlm.data.files import atomic_write
 
 BAD_ITEMS, LEFT_OUT, WARNINGS = "bad_items.tsv", "left_out.tsv", "warnings.tsv"
-WARNING_KINDS = {"clipping"}  # suspicious, but used
+WARNING_KINDS = {"clipping", "ends early", "kept: truncated", "kept: silence"}  # suspicious, but used
 SHOWN = 5  # examples named in a message about many utterances
 
 ADVICE = {  # kind -> (what is expected, how to mend it)
@@ -35,11 +35,22 @@ ADVICE = {  # kind -> (what is expected, how to mend it)
     "a command": ("paths of audio files", "run the commands once, and write the path of the resulting wav files"),
     "missing file": ("files that exist", "paths are relative to {here}; run local/data.sh there again"),
     "empty file": ("wav or flac files with samples", "fetch or make the files again, and run local/data.sh"),
-    "not audio": ("a format that libsndfile reads", "convert them to wav or flac"),
+    "not audio": ("a format that libsndfile or FFmpeg reads", "convert them to wav or flac"),
+    "not fetched": (
+        "the recordings themselves",
+        "fetch them: git lfs pull, in the repository that holds them; then run local/data.sh again",
+    ),
+    "joined": ("one recording in a file", "cut them apart, or join them with sox or ffmpeg, which write one header"),
     "no samples": ("wav or flac files with samples", "fetch or make the files again"),
-    "truncated": ("as many samples as the header says", "fetch or make the files again"),
+    "truncated": (
+        "as many samples as the header says",
+        "fetch or make the files again; in a test set that was published so, keep them: --keep_published truncated",
+    ),
     "NaN or infinite": ("samples in [-1, 1]", "make the files again"),
-    "silence": ("a sound", "fetch the files again, or remove the utterances"),
+    "silence": (
+        "a sound",
+        "fetch the files again, or remove the utterances; in a test set that was published so, keep them: --keep_published silence",
+    ),
     "too long": ("one utterance", "cut the recordings with a `segments` file, or raise --max_sec"),
     "outside the recording": ("segments inside their recording", "correct the times of `segments`, in local/data.sh"),
     "cannot be coded": ("what the codec takes", "see the report for each file's reason"),

@@ -7,10 +7,11 @@ from typing import Mapping
 
 import numpy as np
 
-from speechlm.data.audio import load_wav
+from speechlm.data.audio import KEEPABLE, load_wav
 from speechlm.data.files import file_digest, settings_digest, stage
 from speechlm.data.kaldi import Span, read_table, write_table
 from speechlm.data.parts import in_parts
+from speechlm.data.recording import split_place
 from speechlm.metrics.protocol import Rules
 from speechlm.metrics.quality import Measure, load_measure
 from speechlm.metrics.quality.base import measure_one
@@ -86,7 +87,7 @@ def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[
 
 def _measure_file(measure: Measure, path: str, other: Span | None) -> dict[str, float]:
     rate_hz = measure.rate_hz or load_wav(path)[1]
-    other_T = load_wav(other.path, rate_hz, other.start_sec, other.end_sec)[0] if other else np.zeros(0, np.float32)
+    other_T = load_wav(other.path, rate_hz, other.start_sec, other.end_sec, KEEPABLE)[0] if other else np.zeros(0, np.float32)
     return measure_one(measure, hear(path, rate_hz), other_T, rate_hz)
 
 
@@ -103,7 +104,8 @@ def batches_by_length(wavs: Mapping[str, str | Path]) -> list[list[str]]:
 def digest_of(recordings: Mapping[str, str | Path | Span]) -> str:
     """Return a short digest of the ids and contents of recordings."""
     spans = {key: value if isinstance(value, Span) else Span(str(value)) for key, value in recordings.items()}
-    files = {path: file_digest(path) for path in {span.path for span in spans.values()}}
+    places = {path: split_place(path) for path in {span.path for span in spans.values()}}
+    files = {path: file_digest(file) + ("" if offset is None else f":{offset}") for path, (file, offset) in places.items()}
     return settings_digest({key: [files[span.path], span.start_sec, span.end_sec] for key, span in spans.items()})
 
 
