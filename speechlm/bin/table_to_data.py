@@ -57,7 +57,9 @@ def _check_header(path: Path, columns: list[str]) -> None:
     if unknown or "id" not in columns or not any(COLUMN.fullmatch(c) for c in columns):
         raise ValueError(f"{path}: found the columns {columns}; expected id, speaker, wav[.<lang>], text[.<lang>], separated by tabs")
     if "speaker" not in columns and any(c.startswith("wav") for c in columns):
-        raise ValueError(f"{path}: found audio without a speaker column. Add one (the id itself if speakers are unknown).")
+        raise ValueError(
+            f"{path}: found audio without a speaker column. Add one. If speakers are unknown, write the id itself: voices are then synthesised without a voice prompt."
+        )
 
 
 def rows_to_tables(rows: list[dict[str, str]], table: Path) -> dict[str, dict[str, str]]:

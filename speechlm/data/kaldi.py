@@ -30,6 +30,7 @@ from speechlm.data.items import BadItem, Problem, group, ids_of, printable, shor
 ID_PATTERN = re.compile(r"[^\s/\\.:|\x00-\x1f\ufeff-][^\s/\\:|\x00-\x1f]{0,199}")
 SIDE_PATTERN = re.compile(r"\.([a-z]{2,3})")
 CONTROL_PATTERN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # the last two are line ends to many programs
+BLANKS = " \t\r\n"
 MAX_WORDS = 900  # the longest recording (five minutes) at three words a second, faster than any reader
 MAX_CHARACTERS = 6000  # the same for languages that do not set words apart, at twenty a second
 LONGEST_SEC = 1e7  # of a recording: four months; keeps sample numbers exact
@@ -140,13 +141,21 @@ def read_table(path: str | Path, may_be_empty: bool = False) -> Mapping[str, str
 
 
 def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
-    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; raise ValueError for a bad id."""
+    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values are kept as they are, but for blanks around them.
+
+    Raises ValueError for a bad id, a value of several lines, and a path that a blank begins or ends: no such file can hold them.
+    """
     bad = [key for key in entries if not ID_PATTERN.fullmatch(key)]
     if bad:
         raise ValueError(f"{path}: {len(bad)} ids cannot name a file ({shorten(map(repr, bad))}). Use letters, digits, - and _.")
+    is_audio = Path(path).name.startswith("wav.scp")
+    lines = {key: value.strip(BLANKS) for key, value in entries.items()}
+    if odd := [key for key, value in lines.items() if "\n" in value or (is_audio and value != entries[key])]:
+        raise ValueError(
+            f"{path}: {len(odd)} values have several lines, or blanks around a path ({shorten(odd)}), which a line can't hold. Rename the files."
+        )
     with atomic_write(path) as stream:
-        for key in sorted(entries):
-            stream.write(f"{key} {' '.join(entries[key].split())}\n")
+        stream.writelines(f"{key} {lines[key]}\n" for key in sorted(lines))
 
 
 # ---------------------------------------------------------------- one directory

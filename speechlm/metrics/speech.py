@@ -9,6 +9,7 @@ import numpy as np
 
 from speechlm.data.audio import KEEPABLE, load_wav
 from speechlm.data.files import file_digest, settings_digest, stage
+from speechlm.data.items import shorten
 from speechlm.data.kaldi import Span, read_table, write_table
 from speechlm.data.parts import in_parts
 from speechlm.data.recording import split_place
@@ -40,8 +41,8 @@ def score_speech(rules: Rules, output: Output, folder: Path, device: str = "cpu"
         values = measure_all(measure, output, folder / f"quality_{spec.split(':')[0]}.jsonl")
         for name in measure.names:
             mean = Mean(name, measure.signature)
-            scores.append(Score(name, mean, mean.counts([values[key][name] for key in output.refs]), measure.signature))
-        for line in lines:
+            scores.append(Score(name, mean, mean.counts([values[key][name] for key in output.refs if key in values]), measure.signature))
+        for line in (line for line in lines if line["id"] in values):
             line |= {name: values[line["id"]][name] for name in measure.names}
     return scores, lines
 
@@ -59,7 +60,7 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
     with stage(keep.parent, keep.name, settings, outputs=[keep.name]) as todo:
         if todo:
             parts = _parts(keep, settings)
-            work = lambda keys: recogniser.transcribe([str(wavs[key]) for key in keys], lang)  # noqa: E731
+            work = lambda keys: [" ".join(text.split()) for text in recogniser.transcribe([str(wavs[key]) for key in keys], lang)]  # noqa: E731
             write_table(keep, in_parts(batches_by_length(wavs), work, parts, f"{keep}: transcribed"))
             shutil.rmtree(parts, ignore_errors=True)
     heard = read_table(keep, may_be_empty=True)
@@ -67,19 +68,27 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
 
 
 def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[str, float]]:
-    """Return {utterance id: {name: value}}, also written to `keep`; done once for the same recordings and measure."""
+    """Return {utterance id: {name: value}}, also written to `keep`; done once for the same recordings and measure.
+
+    What is compared with the speaker's other recordings lacks the utterances that have none; ValueError if that is all.
+    """
     others = {"": {}, "speaker": output.voices, "original": output.originals}[measure.against]
-    if lacking := [key for key in output.refs if measure.against and key not in others]:
+    lacking = [key for key in output.refs if measure.against and key not in others]
+    if lacking and (measure.against == "original" or len(lacking) == len(output.refs)):
         found = f"{len(lacking)} utterances have none in {output.lang}: {', '.join(lacking[:5])}"
         raise ValueError(
             f"{', '.join(measure.names)} compares with the {measure.against}'s recordings, and {found}. Leave it out of the protocol."
         )
-    settings = {"measure": measure.signature, "wavs": digest_of(output.wavs), "against": digest_of(others)}
+    if lacking:
+        over = f"over {len(output.refs) - len(lacking)} of {len(output.refs)} utterances"
+        print(f"{', '.join(measure.names)}: {over}; {len(lacking)} speakers have no other recording ({shorten(lacking)})", flush=True)
+    wavs = {key: path for key, path in output.wavs.items() if key not in set(lacking)}
+    settings = {"measure": measure.signature, "wavs": digest_of(wavs), "against": digest_of(others)}
     with stage(keep.parent, keep.stem, settings, outputs=[keep.name]) as todo:
         if todo:
             parts = _parts(keep, settings)
-            work = lambda keys: [_measure_file(measure, output.wavs[key], others.get(key)) for key in keys]  # noqa: E731
-            found = in_parts(batches_by_length(output.wavs), work, parts, f"{keep}: measured")
+            work = lambda keys: [_measure_file(measure, wavs[key], others.get(key)) for key in keys]  # noqa: E731
+            found = in_parts(batches_by_length(wavs), work, parts, f"{keep}: measured")
             write_lines(keep, [{"id": key, "lang": output.lang} | values for key, values in found.items()])
             shutil.rmtree(parts, ignore_errors=True)
     return {line["id"]: line for line in read_lines(keep)}
@@ -110,8 +119,8 @@ def digest_of(recordings: Mapping[str, str | Path | Span]) -> str:
 
 
 def other_recordings(recordings: Mapping[str, Span], speakers: Mapping[str, str]) -> dict[str, Span]:
-    """Return {utterance: the next recording of its speaker, by id}; of a speaker with one, that one."""
+    """Return {utterance: the next recording of its speaker, by id}; without those of speakers who have no other."""
     by_speaker: dict[str, list[str]] = {}
     for key in sorted(recordings):
         by_speaker.setdefault(speakers.get(key, key), []).append(key)
-    return {key: recordings[keys[(i + 1) % len(keys)]] for keys in by_speaker.values() for i, key in enumerate(keys)}
+    return {key: recordings[keys[(i + 1) % len(keys)]] for keys in by_speaker.values() if len(keys) > 1 for i, key in enumerate(keys)}

@@ -170,7 +170,14 @@ def test_recordings_of_a_kaldi_archive_are_read_and_nothing_is_unpickled(tmp_pat
     samples = (speech() * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
     ark = str(tmp_path / "wav.ark")
     kaldiio.save_ark(ark, {"a": (RATE_HZ, samples)}, scp=str(tmp_path / "wav.scp"))
-    kaldiio.save_ark(ark, {"b": (samples, RATE_HZ)}, scp=str(tmp_path / "b.scp"), append=True, write_function="soundfile", write_kwargs={"format": "flac"})
+    kaldiio.save_ark(
+        ark,
+        {"b": (samples, RATE_HZ)},
+        scp=str(tmp_path / "b.scp"),
+        append=True,
+        write_function="soundfile",
+        write_kwargs={"format": "flac"},
+    )
     places = [(tmp_path / name).read_text().split()[-1] for name in ("wav.scp", "b.scp")]
     for place in places:
         check_header(Span(place))
