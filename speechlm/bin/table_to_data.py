@@ -58,7 +58,8 @@ def _check_header(path: Path, columns: list[str]) -> None:
         raise ValueError(f"{path}: found the columns {columns}; expected id, speaker, wav[.<lang>], text[.<lang>], separated by tabs")
     if "speaker" not in columns and any(c.startswith("wav") for c in columns):
         raise ValueError(
-            f"{path}: found audio without a speaker column. Add one. If speakers are unknown, write the id itself: voices are then synthesised without a voice prompt."
+            f"{path}: found audio without a speaker column. Add one. If speakers are unknown, give each utterance its id: nothing else is then "
+            "known of its voice, and synthesis is trained and tested without voice prompts."
         )
 
 

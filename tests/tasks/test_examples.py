@@ -1,5 +1,6 @@
 """Examples: what each task is given, where its loss counts, and which utterances it can use."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -143,6 +144,7 @@ def test_an_utterance_alone_of_its_voice_is_never_its_own_prompt(lines, tmp_path
     alone = [line | {"speaker": line["id"]} for line in lines]
     for name, of_set in {"train": alone, "again": alone[:1]}.items():
         write_manifest(tmp_path / name / "manifest.jsonl", of_set)
+        shutil.copy(tmp_path / "codes.ark", tmp_path / name)
     records = load_manifest(tmp_path / "train/manifest.jsonl", tmp_path / "again/manifest.jsonl")  # the same utterance is in both
     items, index = list_items(get_task("tts"), records, [("en", "en")]), PromptIndex(records)
     assert [index.for_item(item, number) for item in items for number in range(3)] == [None] * 9
