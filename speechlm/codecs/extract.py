@@ -31,6 +31,7 @@ from speechlm.data.files import atomic_write, remove_abandoned, settings_digest
 from speechlm.data.items import BAD_ITEMS, LEFT_OUT, WARNING_KINDS, WARNINGS, BadItem, count_kinds, group, ids_of, write_items
 from speechlm.data.kaldi import DataDir, scan_data_dir, side_path
 from speechlm.data.recording import split_place
+from speechlm.data.settings import read_json
 
 SHARD_UTTERANCES = 500
 
@@ -257,7 +258,7 @@ def settle(sets: list[CodedSet], skip_bad: int) -> None:
 def read_records(coded: CodedSet) -> Iterator[dict]:
     """Give what was noted of each shard; one at a time, since together they name every utterance."""
     for number in range(len(coded)):
-        yield json.loads(record_path(coded.out_dir, number).read_text(encoding="utf-8"))
+        yield read_json(record_path(coded.out_dir, number))
 
 
 def _say(what: str, items: list[BadItem], listed: Path) -> None:

@@ -177,8 +177,9 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
 
 def directions(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Return the translation pairs (source, target) of --directions, by default the recipe's own."""
-    pairs = [tuple(direction.split("-")) for direction in args.directions] or [(args.src_lang, args.tgt_lang)]
     langs = args.langs or [args.src_lang, args.tgt_lang]
+    named = {f"{src}-{tgt}": (src, tgt) for src in langs for tgt in langs}  # a language may have a hyphen too: zh-CN
+    pairs = [named.get(direction, (direction,)) for direction in args.directions] or [(args.src_lang, args.tgt_lang)]
     for direction, pair in zip(args.directions, pairs):
         if len(pair) != 2 or not set(pair) <= set(langs):
             raise ValueError(f"directions: found {direction!r}; expected SOURCE-TARGET of the languages {', '.join(langs)}, such as en-zh")

@@ -52,7 +52,8 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
 
     Done once for the same recordings (by content) and recogniser. Raises ValueError if it does not understand the language.
     """
-    if recogniser.languages and lang not in recogniser.languages:
+    spoken = lang if lang in recogniser.languages else lang.partition("-")[0]  # recognisers know languages, not their regions
+    if recogniser.languages and spoken not in recogniser.languages:
         understood = ", ".join(map(repr, recogniser.languages))
         raise ValueError(f"the speech is in {lang!r}, the judge understands {understood}. Give --judge for {lang}, or train one.")
     keep = Path(keep)
@@ -60,7 +61,7 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
     with stage(keep.parent, keep.name, settings, outputs=[keep.name]) as todo:
         if todo:
             parts = _parts(keep, settings)
-            work = lambda keys: [" ".join(text.split()) for text in recogniser.transcribe([str(wavs[key]) for key in keys], lang)]  # noqa: E731
+            work = lambda keys: [" ".join(text.split()) for text in recogniser.transcribe([str(wavs[key]) for key in keys], spoken)]  # noqa: E731
             write_table(keep, in_parts(batches_by_length(wavs), work, parts, f"{keep}: transcribed"))
             shutil.rmtree(parts, ignore_errors=True)
     heard = read_table(keep, may_be_empty=True)
