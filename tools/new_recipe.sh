@@ -17,7 +17,8 @@ tgt_lang=             # in a parallel corpus, the language translated into
 fail() { echo "new_recipe.sh: $*" >&2; exit 2; }
 egs=$root/egs
 [[ $name =~ ^[a-z0-9][a-z0-9_]*$ ]] || fail "found the name '$name', expected lower-case letters, digits and _: tools/new_recipe.sh my_corpus"
-[[ $src_lang =~ ^[a-z]{2,3}$ && $tgt_lang =~ ^([a-z]{2,3})?$ ]] || fail "languages are codes of two or three letters, found '$src_lang' '$tgt_lang'."
+tag="[a-z]{2,3}(-[A-Za-z0-9]{2,8})*"      # en, zh-CN
+[[ $src_lang =~ ^$tag$ && $tgt_lang =~ ^($tag)?$ ]] || fail "languages are codes of two or three letters, found '$src_lang' '$tgt_lang'."
 [ ! -e "$egs/$name" ] || fail "$egs/$name exists already. Choose another name, or remove it."
 
 if [ -n "$tgt_lang" ]; then

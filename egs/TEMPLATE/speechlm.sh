@@ -48,6 +48,7 @@ lm_eval_tasks=              # text tasks of lm-evaluation-harness for the LLM: h
 lm_eval_opts=               # further options of speechlm.bin.lm_eval: --task_files FOLDER, --num_fewshot 5
 text_models="llm cpt"       # whose text ability is scored: llm (before CPT), cpt
 skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
+keep_published=             # faults that recordings of test sets may have, as they were published: truncated silence (listed in warnings.tsv)
 ## Models
 codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8, OWNER/NAME:8 (README, Codecs)
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
@@ -85,7 +86,7 @@ if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 4 ]; then need_gpus "
 asr_langs=${asr_langs:-$langs} tts_langs=${tts_langs:-$tgt_lang}
 all_langs=$langs            # langs itself may be exported, for local/data.sh
 lists all_langs train_sets text_train_set dev_set test_sets text_test_set tasks zero_shot_tasks probe_steps \
-    lm_eval_tasks lm_eval_opts local_data_opts text_models overlay protocol
+    lm_eval_tasks lm_eval_opts local_data_opts keep_published text_models overlay protocol
 [ ${#dev_set[@]} -gt 0 ] || $dry_run ||
     fail "--dev_set is empty. Name a set, or the dump/<codec>/<set> of another recipe (--dry_run true needs none)."
 datadir=$(as_folder "${datadir:-data${preset:+/$preset}}")
@@ -281,7 +282,7 @@ fi
 
 code_sets() {       # code_sets [--shard I/N]
     on_cpu extract_codes --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
-        --test_sets "${own_test_sets[@]}" \
+        --test_sets "${own_test_sets[@]}" --keep_published "${keep_published[@]}" \
         --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" "$@"
 }
 

@@ -19,7 +19,7 @@ from typing import Iterator
 from speechlm.bin.command import run_main
 from speechlm.bin.score import add_protocol_options, read_references, show
 from speechlm.codecs import load_codec
-from speechlm.data.audio import load_span, save_wav
+from speechlm.data.audio import KEEPABLE, AudioError, load_span, load_wav, save_wav
 from speechlm.data.files import settings_digest, stage
 from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, require_valid, side_path, write_table
 from speechlm.data.machine import device_for
@@ -51,7 +51,7 @@ def main() -> None:
     if not side_path(args.data, "wav.scp", args.lang).is_file():
         print(f"{args.data}: no recordings in {args.lang}, so no ceiling for speech in it")
         return
-    require_valid(args.data, args.lang)
+    require_valid(args.data, args.lang, open_audio=False)  # what the recordings are like was decided when they were coded
     spans, codec = read_audio(args.data, args.lang), load_codec(args.codec)
     (args.out / "score.json").unlink(missing_ok=True)  # where all rows lay before there were protocols
     wanted = {key for task in tasks for key in read_references(args.data, task, args.lang)}
@@ -105,15 +105,23 @@ def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder:
 
 
 def copy_originals(spans: dict[str, Span], folder: Path) -> dict[str, str]:
-    """Return {id: path}; stretches of longer recordings are cut out to files, whole files are used where they are."""
+    """Return {id: path}; whole files are used where they are, others (stretches, entries of an archive, cut ones) are written."""
     paths = {}
     for key, span in spans.items():
         paths[key] = span.path
-        if span.end_sec is not None:
+        if not _is_whole(span):
             paths[key] = str(folder / "wav" / f"{key}.wav")
             if not Path(paths[key]).exists():
-                save_wav(paths[key], load_span(span, 16000), 16000)
+                save_wav(paths[key], load_span(span, 16000, keep=KEEPABLE), 16000)
     return paths
+
+
+def _is_whole(span: Span) -> bool:
+    """Tell whether a recogniser can be given the file itself."""
+    try:
+        return span.end_sec is None and Path(span.path).is_file() and bool(load_wav(span.path))
+    except AudioError:
+        return False
 
 
 def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
@@ -127,7 +135,7 @@ def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
     def make(keys: list[str]) -> list[str]:
         for key in keys:
             if not (parts / f"{key}.wav").exists():
-                wav_T = codec.decode(codec.encode(load_span(spans[key], codec.sample_rate_hz)))
+                wav_T = codec.decode(codec.encode(load_span(spans[key], codec.sample_rate_hz, keep=KEEPABLE)))
                 save_wav(parts / f"{key}.wav", wav_T, codec.sample_rate_hz)
         return [paths[key] for key in keys]
 

@@ -100,3 +100,11 @@ def test_other_system_errors_are_bugs():
 
     with pytest.raises(FileNotFoundError):
         run_main(main)
+
+
+@pytest.mark.parametrize("content", ["", '{"settings": {"a"', "[]", "null"])
+def test_an_empty_or_cut_record_means_that_nothing_is_done(tmp_path, capsys, content):
+    assert work(tmp_path, {"a": 1}) and not work(tmp_path, {"a": 1})
+    (tmp_path / ".done.decode.json").write_text(content)
+    assert work(tmp_path, {"a": 1}) and "because of a damaged record" in capsys.readouterr().out
+    assert not work(tmp_path, {"a": 1})
