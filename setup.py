@@ -16,6 +16,7 @@ REQUIREMENTS = [
     "sentencepiece>=0.2",
     "numpy>=2",
     "kaldiio",
+    "editdistance",  # ESPnet 202611 counts errors with it and does not ask for it
     "jiwer",
     "sacrebleu",
     "whisper-normalizer",
