@@ -21,7 +21,11 @@ from speechlm.tokens.vocabulary import make_vocabulary
 
 RATE_HZ = 16000
 TASKS = ("asr", "tts", "s2tt", "s2st")
-TEXTS = {"es": ["el gato duerme", "la casa es roja"], "en": ["the cat sleeps", "the house is red"]}
+IDS = ("anna-1", "anna-2", "bert-1", "bert-2")
+TEXTS = {
+    "es": ["el gato duerme", "la casa es roja", "mi perro come", "el mar es azul"],
+    "en": ["the cat sleeps", "the house is red", "my dog eats", "the sea is blue"],
+}
 ROWS = {"text": 12, "speech": 14}
 PROMPT_FRAMES = 6
 
@@ -55,15 +59,14 @@ def _write_set(root: Path, codec) -> None:
     """Write a development set of two speakers, in two languages."""
     data, dump = root / "data/dev", root / "dump/codec_16k/dev"
     data.mkdir(parents=True), dump.mkdir(parents=True)
-    ids = ["anna-1", "bert-1"]
-    (data / "utt2spk").write_text("".join(f"{key} {key[:4]}\n" for key in ids))
+    (data / "utt2spk").write_text("".join(f"{key} {key[:4]}\n" for key in IDS))
     for lang, texts in TEXTS.items():
-        (data / f"text.{lang}").write_text("".join(f"{key} {text}\n" for key, text in zip(ids, texts)))
-        wavs = {key: data / f"{key}.{lang}.wav" for key in ids}
+        (data / f"text.{lang}").write_text("".join(f"{key} {text}\n" for key, text in zip(IDS, texts)))
+        wavs = {key: data / f"{key}.{lang}.wav" for key in IDS}
         for number, path in enumerate(wavs.values()):
             save_wav(path, sound(1.2, number + len(lang)), RATE_HZ)
         (data / f"wav.scp.{lang}").write_text("".join(f"{key} {path}\n" for key, path in wavs.items()))
-        write_codes(dump, {key: codec.encode(sound(1.2, number + len(lang))) for number, key in enumerate(ids)})
+        write_codes(dump, {key: codec.encode(sound(1.2, number + len(lang))) for number, key in enumerate(IDS)})
         text = (dump / "codes.scp").read_text().replace("codes.ark", f"codes.{lang}.ark")
         (dump / "codes.ark").rename(dump / f"codes.{lang}.ark"), (dump / "codes.scp").unlink()
         (dump / f"codes.{lang}.scp").write_text(text)

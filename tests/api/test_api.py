@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from experiment import RATE_HZ, TEXTS, make_experiment, sound
+from experiment import IDS, RATE_HZ, TEXTS, make_experiment, sound
 
 from speechlm import SpeechLM
 from speechlm.bin import decode
@@ -32,15 +32,16 @@ def test_it_decodes_as_the_recipe_does(made, task, tmp_path, monkeypatch):
     arguments = ["--exp", made.exp / f"sft_{task}", "--task", task, "--manifest", manifest, "--lang", lang, "--codec", "codec_16k"]
     monkeypatch.setattr(sys, "argv", ["decode", *map(str, [*arguments, "--config", tmp_path / "decode.yaml", "--out", tmp_path / "out"])])
     decode.main()
-    wavs = [made.root / f"data/dev/{key}.es.wav" for key in ("anna-1", "bert-1")]
+    wavs = [made.root / f"data/dev/{key}.es.wav" for key in IDS]
+    voices = [made.root / f"data/dev/{key[:5]}{3 - int(key[5])}.en.wav" for key in IDS]  # the speaker's other utterance
     calls = {
         "asr": lambda: made.lm.transcribe(wavs, lang="es"),
         "s2tt": lambda: made.lm.translate(wavs, src="es", tgt="en"),
         "s2st": lambda: made.lm.translate(wavs, src="es", tgt="en", to="speech"),
-        "tts": lambda: [made.lm.synthesise(text, lang="en", voice=key[:4]) for key, text in zip(("anna-1", "bert-1"), TEXTS["en"])],
+        "tts": lambda: [made.lm.synthesise(text, lang="en", voice=voice) for text, voice in zip(TEXTS["en"], voices)],
     }
     results = calls[task]()
-    for key, result in zip(("anna-1", "bert-1"), results, strict=True):
+    for key, result in zip(IDS, results, strict=True):
         if kind == "text":
             assert f"{key} {result}".rstrip() in (tmp_path / "out/text").read_text().splitlines()
         else:
