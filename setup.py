@@ -76,4 +76,5 @@ setup(
         "serve": SERVE_REQUIREMENTS,
         "demo": DEMO_REQUIREMENTS,
     },
+    entry_points={"console_scripts": ["speechlm = speechlm.cli:main"]},
 )
