@@ -52,6 +52,10 @@ class SpeechLM:
         """The tasks there are: {name: [(source language, target language)]}, the two equal for a task of one language."""
         return {task: list(model.tasks[task]) for task, model in self._by_task.items()}
 
+    def load(self, task: str) -> None:
+        """Load the model of a task now, rather than when it is first used."""
+        self._engine.load(task)
+
     @property
     def rate_hz(self) -> int:
         """The sample rate of all speech that is made."""

@@ -1,6 +1,7 @@
 """What the commands that use a model have in common: its options, files in batches, progress, one line for each that is bad."""
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
     parser.add_argument("--max_sec", type=float, default=MAX_SEC, help="longest recording, in seconds (default: %(default)g)")
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raise ValueError if a package of an extra is missing, saying how to install it."""
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        raise ValueError(f"{', '.join(missing)}: not installed. They come with the extra `{extra}`: pip install 'speechlm[{extra}]'")
 
 
 def load(args: argparse.Namespace) -> SpeechLM:
