@@ -22,6 +22,7 @@ from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from speechlm.bin.command import run_main
 from speechlm.bin.train import input_files
 from speechlm.data.files import atomic_write, settings_digest, stage
+from speechlm.data.machine import device_for
 from speechlm.espnet.iterator import Corpus, pack
 from speechlm.espnet.lengths import check_lengths
 from speechlm.espnet.mixture import Draw
@@ -148,7 +149,7 @@ def check_rows(args, vocab) -> None:
 def check(args, trainings: list) -> dict:
     """Run the checks for parsed options; return what was found."""
     set_all_random_seed(args.seed)
-    device = "cuda" if args.ngpu else "cpu"
+    device = device_for(args.ngpu)
     model = SpeechLMTask.build_model(args).to(device)
     for training in trainings:
         check_rows(training, model.speechlm.vocab)
@@ -168,6 +169,7 @@ def check(args, trainings: list) -> dict:
 def main() -> None:
     logging.basicConfig(level="WARNING")
     args, trainings = parse_trainings(sys.argv[1:])
+    device_for(args.ngpu)
     settings = {
         "options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}),
         "trainings": settings_digest([{k: str(v) for k, v in vars(training).items()} for training in trainings]),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, file_digest, is_complete, stage
+from speechlm.data.machine import device_for
 from speechlm.data.settings import read_json
 from speechlm.espnet import dry_run
 from speechlm.espnet.launch import launch
@@ -104,6 +105,7 @@ def main() -> None:
     if args.dry_run:
         dry_run.show(args)
         return
+    device_for(args.ngpu)
     SpeechLMTask.check_required_command_args(args)
     processes, place = number_of_processes(args), find_place(args)
     settings, inputs, folder = result_settings(args, place.nodes * processes), input_files(args), Path(args.output_dir)

@@ -26,6 +26,10 @@ class Corpus:
     def sizes(self) -> dict[str, int]:
         return {task: len(items) for task, items in self._items.items()}
 
+    def unprompted(self) -> dict[str, int]:
+        """Return how many examples of each task have no voice prompt although the task has one: nothing else of the voice is there."""
+        return {task: count for task, items in self._items.items() if (count := self._prompts.alone(items))}
+
     def length(self, draw: Draw) -> int:
         item = self._items[draw.task][draw.index]
         return self._builder.length(item, self._prompt(item, draw.number))

@@ -42,7 +42,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
         parser.set_defaults(**settings)
     args = parser.parse_args(rest)
     args.config, args.overlay = named.config, named.overlay
-    args.train_sets = " ".join(args.train_sets).split()
+    args.train_sets = [name for name in args.train_sets if name]
     return args
 
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from speechlm.data.files import machine_error, storage_errors
+from speechlm.data.files import machine_error, share, storage_errors
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
@@ -97,6 +97,7 @@ def save_weights(path: Path, model: SpeechLM) -> None:
     temporary = path.with_name(f".{path.name}.part")
     with storage_errors(path):
         save_file(unique, temporary, metadata={"vocabulary": model.vocab.fingerprint})
+        share(temporary)
         temporary.rename(path)
 
 
@@ -153,3 +154,5 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
 def export_llm(trained: TrainedModel) -> None:
     """Complete `llm/` to a Hugging Face folder of the text-only LLM, to be used without this package."""
     trained.model.llm.save_pretrained(trained.folder / "llm")
+    for path in (trained.folder / "llm").glob("*.safetensors"):
+        share(path)

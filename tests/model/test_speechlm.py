@@ -1,5 +1,7 @@
 """The model: isolation of packed examples, streams that see what they should, text ability untouched, strict loading."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from safetensors.torch import save_file
 
 from speechlm.espnet.iterator import pack
 from speechlm.espnet.model import SpeechLMTrainingModel
-from speechlm.model.folder import load_weights, save_weights
+from speechlm.model.folder import TrainedModel, export_llm, load_weights, save_weights
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.model.speechlm import packed_attention_mask, stream_losses
 from speechlm.tokens.patterns import PATTERNS, get_pattern
@@ -196,6 +198,18 @@ def test_weights_survive_saving_and_a_misfit_is_refused(tmp_path, tied, pattern)
     save_file({k: v.clone() for k, v in model.state_dict().items() if "new_head" not in k}, tmp_path / "part.safetensors")
     with pytest.raises(ValueError, match="new_head"):
         load_weights(other, tmp_path / "part.safetensors")
+
+
+def test_models_have_the_permissions_of_the_umask(tmp_path):
+    model = tiny_model()
+    before = os.umask(0o002)
+    try:
+        save_weights(tmp_path / "model.safetensors", model)
+        export_llm(TrainedModel(model, model.vocab, None, tmp_path))
+    finally:
+        os.umask(before)
+    files = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*.*")}
+    assert len(files) >= 3 and set(files.values()) == {0o664}, files
 
 
 def test_speech_segment_is_reverted():
