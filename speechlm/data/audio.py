@@ -29,7 +29,8 @@ SILENCE_LEVEL = 1e-4  # -80 dB, three steps of 16 bits: below is dither, in any 
 SLACK_SEC = 0.1  # a recording may end this much before its header or its segments say: writers round and cut; less than a syllable
 KEEPABLE = frozenset({"truncated", "silence"})  # faults with which a published recording can be kept (--keep_published)
 CLIPPED_LEVEL, CLIPPED_SHARE = 0.99, 0.01  # one sample in a hundred at full scale (127/128 for 8 bits) is heard as distortion
-BLOCK_SAMPLES = 1 << 12  # of all channels, decoded at once: of a block that is damaged in part, libsndfile gives nothing
+BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at once: memory does not depend on the number of channels
+SMALL_BLOCK_SAMPLES = 1 << 9  # the same, of a damaged file
 LONGEST_FRAMES = 1 << 48  # the same, as libsndfile counts frames
 MAGIC = {b"OggS": b"OggS\0\2", b"fLaC": b"fLaC\0\0\0\42"}  # how a file starts -> how each stream in it does
 NOTED_SEC = 0.005  # missing of a recording of packets: less is padding, which containers count differently
@@ -255,20 +256,37 @@ def _missing_sec(stream: soundfile.SoundFile) -> float:
 
 
 def _read_mono(stream: soundfile.SoundFile, start: int, stop: int) -> np.ndarray:
-    """Return the mean of the channels, block by block, as far as it can be decoded."""
-    pieces, done = [], 0
+    """Return the mean of the channels as far as it can be decoded."""
+    wav_T = _read_in_blocks(stream, start, stop, BLOCK_SAMPLES)
+    if len(wav_T) == stop - start:
+        return wav_T
+    _rewind(stream.name)  # libsndfile gives nothing of a block that is damaged in part, and can't go on after it
+    with soundfile.SoundFile(stream.name, closefd=False) as again:
+        return _read_in_blocks(again, start, stop, SMALL_BLOCK_SAMPLES)
+
+
+def _rewind(file: int | io.BytesIO) -> None:
+    os.lseek(file, 0, os.SEEK_SET) if isinstance(file, int) else file.seek(0)
+
+
+def _read_in_blocks(stream: soundfile.SoundFile, start: int, stop: int, block_samples: int) -> np.ndarray:
+    pieces: list[np.ndarray] = []
     with suppress(soundfile.LibsndfileError, RuntimeError):
         if start:
             stream.seek(start)
-        while done < stop - start:
-            wanted = min(stop - start - done, max(1, BLOCK_SAMPLES // stream.channels))
-            block_TC = stream.read(wanted, dtype="float32", always_2d=True)
-            if not len(block_TC):
-                break
-            with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are found later
-                pieces.append(block_TC.mean(axis=1))
-            done += len(block_TC)
+        for wav_T in _read_blocks(stream, stop - start, block_samples):
+            pieces.append(wav_T)
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def _read_blocks(stream: soundfile.SoundFile, samples: int, block_samples: int) -> Iterator[np.ndarray]:
+    while samples > 0:
+        block_TC = stream.read(min(samples, max(1, block_samples // stream.channels)), dtype="float32", always_2d=True)
+        if not len(block_TC):
+            return
+        samples -= len(block_TC)
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are found later
+            yield block_TC.mean(axis=1)
 
 
 # ---------------------------------------------------------------- packets, by FFmpeg's libraries
