@@ -3,13 +3,15 @@
 `python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test --cache dump/test`
 
 Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tts and, if the set is parallel, for s2st
-too. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all experiments.
+too. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all experiments;
+in `<out>` if the cache may only be read.
 """
 
 import argparse
 import fcntl
+import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterator
@@ -20,6 +22,7 @@ from speechlm.codecs import load_codec
 from speechlm.data.audio import KEEPABLE, AudioError, load_span, load_wav, save_wav
 from speechlm.data.files import settings_digest, stage
 from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, require_valid, side_path, write_table
+from speechlm.data.machine import device_for
 from speechlm.data.parts import in_parts
 from speechlm.metrics.protocol import SPOKEN, Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("--test_set", help="name in the table (default: the directory's name)")
     add_protocol_options(parser)
     args = parser.parse_args()
+    device_for(args.ngpu)
     tasks = tasks_of(args)
     if not tasks:
         print(f"{args.data}: none of {' '.join(args.tasks)} speaks, so there is no ceiling")
@@ -52,13 +56,26 @@ def main() -> None:
     (args.out / "score.json").unlink(missing_ok=True)  # where all rows lay before there were protocols
     wanted = {key for task in tasks for key in read_references(args.data, task, args.lang)}
     needed = {key: span for key, span in spans.items() if key in wanted}
-    folder = (args.cache or args.out) / "ceiling" / settings_digest({"codec": codec.fingerprint, "audio": digest_of(needed)})
+    folder = own_folder(args, settings_digest({"codec": codec.fingerprint, "audio": digest_of(needed)}))
     with alone(folder):
         wavs = {"originals": copy_originals(needed, folder / "originals"), "reconstruction": reconstruct(needed, codec, folder)}
         for kind, paths in wavs.items():
             made_by = f"codec:{codec.name}@{codec.fingerprint[:12]}" if kind == "reconstruction" else ""
             for task, rules in tasks.items():
                 show(score_source(args, rules, output_of(args, task, spans, paths), folder / kind, made_by))
+
+
+def own_folder(args: argparse.Namespace, name: str) -> Path:
+    """Make and return the folder `name` in the cache; in --out if we may only read the cache."""
+    folders = [Path(place) / "ceiling" / name for place in (args.cache, args.out) if place]
+    with suppress(OSError):
+        folders[0].mkdir(parents=True, exist_ok=True)
+        if os.access(folders[0], os.W_OK):
+            return folders[0]
+    told = f"{folders[0]}: cannot be written to; recordings and transcripts of the ceiling go to {folders[-1]}"
+    print(told, flush=True)
+    folders[-1].mkdir(parents=True, exist_ok=True)
+    return folders[-1]
 
 
 def tasks_of(args: argparse.Namespace) -> dict[str, Rules]:
@@ -79,7 +96,7 @@ def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder:
     if made_by:
         rules = replace(rules, quality=(*rules.quality, *rules.codec_quality))
     folder_of_task = folder / settings_digest({"recogniser": rules.recogniser, "beam": rules.beam})
-    scores, lines = score_speech(rules, output, folder_of_task, "cuda" if args.ngpu else "cpu")
+    scores, lines = score_speech(rules, output, folder_of_task, device_for(args.ngpu))
     test_set, out = args.test_set or args.data.name, args.out / f"{output.task}_{folder.name}"
     rows = [score.to_row(rules, MODELS[folder.name], output.task, test_set, made_by) for score in scores]
     write_lines(out / UTTERANCES, lines)
@@ -138,9 +155,12 @@ def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a folder's lock: experiments that share a codec and a set wait for the first to make its ceiling."""
-    folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems have no locks
+            told = f"{folder}: no lock can be had here ({error.strerror}): let no second run score this set meanwhile"
+            print(told, flush=True)
         yield
 
 

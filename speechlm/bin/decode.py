@@ -21,7 +21,7 @@ from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codes
 from speechlm.data.files import atomic_write, settings_digest, stage
 from speechlm.data.items import LEFT_OUT, BadItem, write_items
-from speechlm.data.machine import code_version, describe_machine
+from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
 from speechlm.data.settings import read_yaml
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--ngpu", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    device_for(args.ngpu)
 
     task = get_task(args.task)
     config = read_yaml(args.config)
@@ -152,7 +153,7 @@ def main() -> None:
             return
         codec = load_codec(args.codec)
         trained = load_model(args.exp, codec.fingerprint)
-        trained.model.to("cuda" if args.ngpu else "cpu")
+        trained.model.to(device_for(args.ngpu))
         torch.manual_seed(options.seed)
         prefixes, beginnings = prepare(trained, test, config["prompt_frames"])
         say_unprompted(test, args)

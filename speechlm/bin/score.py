@@ -20,6 +20,7 @@ import numpy as np
 
 from speechlm.bin.command import run_main
 from speechlm.data.kaldi import read_audio, read_prompts, read_speakers, read_table, read_text, side_path
+from speechlm.data.machine import device_for
 from speechlm.metrics.normalise import by_character
 from speechlm.metrics.protocol import SPOKEN, TASKS, Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--codec", help="name of the codec, for the signature")
     add_protocol_options(parser)
     args = parser.parse_args()
+    device_for(args.ngpu)
     langs = languages(args.task, args.src_lang, args.tgt_lang, len(args.hyp))
     rules = rules_for(args.protocol, args.task, args.judge)
     parts = [score_folder(args, rules, folder, lang) for folder, lang in zip(args.hyp, langs)]
@@ -97,7 +99,7 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
     spoken = rules.quality and side_path(args.ref, "wav.scp", lang).is_file()
     voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
     output = Output(args.task, lang, {}, refs, speakers, read_table(folder / "wav.scp"), voices)
-    return Part(lang, *score_speech(rules, output, folder, "cuda" if args.ngpu else "cpu"), made_by)
+    return Part(lang, *score_speech(rules, output, folder, device_for(args.ngpu)), made_by)
 
 
 def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from speechlm.data.files import atomic_write
 from speechlm.data.manifest import Records, load_manifest
 from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
 from speechlm.espnet.launch import beat
+from speechlm.espnet.lengths import check_lengths
 from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
 from speechlm.espnet.options import add_arguments
@@ -91,13 +92,17 @@ class SpeechLMTask(AbsTask):
         corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else args.dev_set, mode == "train")
         layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_columns": vocab.num_columns}
         logging.info(f"{mode} examples: {corpus.sizes()}")
+        if mode == "train":
+            check_lengths(corpus, args)
         if is_first_process():
             note_examples(corpus, Path(args.output_dir), mode)
         beat(DATA_READY, args.start_sec)
         if mode == "train":
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
         batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns)
-        plans = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
+        plans, left_out = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
+        if said := left_out.told({task: min(size, args.eval_examples) for task, size in corpus.sizes().items()}, args.row_length):
+            logging.warning(f"valid: {said}")
         return [batches.build(plan) for plan in plans]
 
 

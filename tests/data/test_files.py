@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import TEMPORARY, atomic_write, stage
+from speechlm.data.files import TEMPORARY, atomic_write, share, stage
 
 
 def work(folder, settings, inputs=()):
@@ -55,6 +55,20 @@ def test_a_changed_setting_or_input_is_named(tmp_path, capsys):
     manifest.unlink()
     with pytest.raises(ValueError, match="manifest: not found. Run the stage that writes it first."):
         work(out, {"beam": 4}, [manifest])
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_files_have_the_permissions_of_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with atomic_write(tmp_path / "bytes", "wb") as stream:
+            stream.write(b"x")
+        with open(tmp_path / "private", "wb", opener=lambda path, flags: os.open(path, flags, 0o600)):
+            share(tmp_path / "private")
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
 
 
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
