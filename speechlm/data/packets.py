@@ -48,12 +48,8 @@ class Packets:
         return self.stream.rate
 
     def count(self) -> float:
-        """Return the length in seconds: what is claimed for certain, else all packets together, without decoding them."""
-        if self.claimed_sec is None:
-            for packet in self._demux():
-                self.end_sec += self._seconds(packet)
-            self.claimed_sec = self.end_sec
-        return self.claimed_sec
+        """Return the length in seconds of all packets together, without decoding them."""
+        return sum(map(self._seconds, self._demux()))
 
     def decode(self, start_sec: float, stop_sec: float) -> Iterator[np.ndarray]:
         """Give the samples (wav_T, mono) from `start_sec` on, until `stop_sec` or the end."""
