@@ -237,8 +237,9 @@ def _find(stream: soundfile.SoundFile, span: Span, max_sec: float | None) -> tup
     start = round(span.start_sec * rate_hz)
     stop = frames if span.end_sec is None else round(span.end_sec * rate_hz)
     missing_sec = _missing_sec(stream) if span.end_sec is None or stop > frames else 0.0
-    if not frames:
+    if start >= frames:
         _require_whole(span.path, missing_sec, ())
+    if not frames:
         raise AudioError("no samples", f"{span.path}: no samples; expected audio")
     too_late = max_sec is not None and stop > frames + SLACK_SEC * rate_hz and missing_sec <= SLACK_SEC
     if start >= frames or too_late:
