@@ -49,7 +49,10 @@ class TestItems:
 
 
 def list_test(task: Task, args: argparse.Namespace) -> TestItems:
-    """Return the whole test set, or what it lists to be synthesised, as far as there are voice prompts. ValueError if an utterance lacks a part."""
+    """Return the whole test set, or what it lists to be synthesised, as far as there are voice prompts.
+
+    ValueError if an utterance lacks a part.
+    """
     records = load_manifest(args.manifest)
     items = list_items(task, records, [(args.lang, args.tgt_lang if task.languages == "pair" else args.lang)])
     lacking = sorted({r.id for r in records} - {item.record.id for item in items})
@@ -74,10 +77,11 @@ def prepare(trained: TrainedModel, test: TestItems, prompt_frames: int) -> tuple
 def say_unprompted(test: TestItems, args: argparse.Namespace) -> None:
     """Print and list (`left_out.tsv`) what is not decoded, or say that voices are free."""
     why = "no other recording of their speaker, to be shown as a voice prompt"
-    write_items(args.out / LEFT_OUT, [BadItem(key, "no voice prompt", str(args.manifest), why) for key in test.left_out])
-    if test.left_out:
-        whole = len(test.items) + len(test.left_out)
-        print(f"{args.task}: {len(test.left_out)} of {whole} utterances left out: {why}; listed in {args.out / LEFT_OUT}", flush=True)
+    left_out, listed = test.left_out, args.out / LEFT_OUT
+    write_items(listed, [BadItem(key, "no voice prompt", str(args.manifest), why) for key in left_out])
+    if left_out:
+        whole = len(test.items) + len(left_out)
+        print(f"{args.task}: {len(left_out)} of {whole} utterances left out: {why}; listed in {listed}", flush=True)
     elif test.settings:
         print(f"{args.task}: all {len(test.items)} utterances are synthesised without a voice prompt: {why}", flush=True)
 

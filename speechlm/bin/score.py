@@ -91,7 +91,8 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
     """Return the scores of one decoding folder."""
     refs, speakers = read_references(args.ref, args.task, lang), read_speakers(args.ref)
     if len(refs) < (whole := len(read_text(args.ref, lang))):
-        print(f"{args.test_set}: {args.task} is scored over {len(refs)} of {whole} utterances: those with a voice prompt", flush=True)
+        over = f"{len(refs)} of {whole} utterances: those with a voice prompt"
+        print(f"{args.test_set}: {args.task} is scored over {over}", flush=True)
     made_by = "|".join([*([f"codec:{args.codec}"] if args.codec else []), *decoding_settings(folder / "decode.json")])
     if args.task not in SPOKEN:
         output = Output(args.task, lang, read_table(folder / "text", may_be_empty=True), refs, speakers)
@@ -105,7 +106,8 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
 def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:
     """Return {utterance: text} of those that a task is tested on.
 
-    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its speaker; all, if nothing has.
+    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its speaker
+    (all, if nothing has).
     """
     refs = read_text(data_dir, lang)
     if not get_task(task).prompted:

@@ -176,7 +176,7 @@ def _record_path(out_dir: Path, name: str) -> Path:
 
 
 def _changes(path: Path, record: dict) -> list[str]:
-    """Return what differs from what was recorded; a file that is empty or cut, by a full disk or a machine that stopped, recorded nothing."""
+    """Return what differs from what was recorded; a file that is empty or cut, as by a full disk, recorded nothing."""
     try:
         return _differences(json.loads(path.read_text(encoding="utf-8")), record)
     except (ValueError, TypeError, AttributeError):

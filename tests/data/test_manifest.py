@@ -104,3 +104,13 @@ def test_an_id_twice_is_refused(one_set):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines + lines[:1]))
     with pytest.raises(ValueError, match="manifest.jsonl: an id occurs twice"):
         load_manifest(path)
+
+
+def test_a_list_of_prompts_is_of_other_utterances_or_of_beginnings_to_be_continued(one_set):
+    prompts = one_set / "data/prompts"
+    prompts.write_text("a a\nb a\n")
+    with pytest.raises(ValueError, match="1 of 2 utterances are their own prompt.*Make two sets of them"):
+        build_manifest(one_set / "data", one_set / "dump")
+    for listed in ("a a\nb b\n", "a b\nb a\n"):
+        prompts.write_text(listed)
+        assert len(list(build_manifest(one_set / "data", one_set / "dump"))) == 2
