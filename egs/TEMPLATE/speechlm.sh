@@ -62,7 +62,7 @@ cpt_config=                 # continual pre-training (default: cpt.yaml)
 sft_config=                 # fine-tuning, for all tasks (default: sft_<task>.yaml)
 decode_config=              # default: decode.yaml
 ## Tasks and scores
-tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt s2st
+tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt t2st s2st
 zero_shot_tasks=            # tasks that the CPT model itself is also scored on, as it is
 probe_task=                 # task whose fine-tuning is scored while it goes on,
 probe_steps=                # after these steps
@@ -90,8 +90,6 @@ expdir=${expdir:-exp${preset:+/$preset}}
 dump=$dumpdir/$(basename "${codec//:/_}")
 cpt_model=${cpt_exp:-$expdir/cpt${tag:+_$tag}}
 sft_name=sft${tag:+_$tag}
-asr_langs=${asr_langs:-$langs}
-tts_langs=${tts_langs:-$tgt_lang}
 if [ -z "$task_nj" ]; then task_nj=$((ngpu > 0 ? 1 : 2)); fi
 
 if [ -z "$python" ]; then
@@ -156,13 +154,11 @@ absolute() {        # absolute SET...: sets of other recipes by their full path
 # shellcheck disable=SC2086  # lists of sets
 train_sets=$(absolute $train_sets | paste -sd' ') dev_set=$(absolute $dev_set | paste -sd' ')
 
-langs_of() {        # langs_of TASK: the languages to test it in (a translation is named by its source)
-    case $1 in
-        asr) echo "$asr_langs" ;;
-        tts) echo "$tts_langs" ;;
-        *) echo "$src_lang" ;;
-    esac
-}
+# How the tasks are tested, as speechlm/tasks says: lines TASK speech|text SRC TGT SUFFIX LANG...
+# shellcheck disable=SC2086  # lists
+tests=$("$python" -m speechlm.bin.tasks --tasks $tasks $zero_shot_tasks $probe_task --langs $langs --src_lang "$src_lang" \
+    --tgt_lang "$tgt_lang" --only "asr=${asr_langs// /+}" "tts=${tts_langs// /+}") || exit 2
+mapfile -t tests <<< "$tests"
 
 lm_options=(--dump "$dump" --dev_set $dev_set --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
     --langs $langs --ngpu "$ngpu" --seed "$seed" --resume true)
@@ -194,11 +190,15 @@ train_task() {      # train_task TASK
 }
 
 decode_task() {     # decode_task EXP NAME TASK
-    local set lang
+    local set lang line words
     for set in $test_sets; do
-        for lang in $(langs_of "$3"); do
-            on_gpu decode --exp "$1" --task "$3" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
-                --codec "$codec" --config "$decode_config" --out "$1/decode_$3_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+        for line in "${tests[@]}"; do
+            read -ra words <<< "$line"
+            [ "${words[0]-}" = "$3" ] || continue
+            for lang in "${words[@]:5}"; do
+                on_gpu decode --exp "$1" --task "$3" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
+                    --codec "$codec" --config "$decode_config" --out "$1/decode_$3_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+            done
         done
     done
 }
@@ -209,17 +209,15 @@ ceiling() {         # ceiling SET
 }
 
 score_task() {      # score_task EXP NAME TASK: asr in all its languages at once (es+en), other tasks one by one
-    local set group groups lang hyps target name
-    groups=$(langs_of "$3")
-    if [ "$3" = asr ]; then groups=${groups// /+}; fi
+    local set lang line words hyps
     for set in $test_sets; do
-        for group in $groups; do
-            hyps=() target=$group name=$set
-            for lang in ${group//+/ }; do hyps+=("$1/decode_$3_${set}_$lang"); done
-            case $3 in s2tt | s2st) target=$tgt_lang ;; esac
-            if [ "$3" = tts ] && [ "$group" != "$tgt_lang" ]; then name=$set.$group; fi
-            on_gpu score --task "$3" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
-                --model "$2" --test_set "$name" "${scoring[@]}" --out "$1/score_$3_${set}_$group/score.json"
+        for line in "${tests[@]}"; do
+            read -ra words <<< "$line"
+            [ "${words[0]-}" = "$3" ] || continue
+            hyps=()
+            for lang in "${words[@]:5}"; do hyps+=("$1/decode_$3_${set}_$lang"); done
+            on_gpu score --task "$3" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "${words[2]}" --tgt_lang "${words[3]}" \
+                --model "$2" --test_set "$set${words[4]#-}" "${scoring[@]}" --out "$1/score_$3_${set}_${words[2]}/score.json"
         done
     done
 }
@@ -350,7 +348,7 @@ text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before an
 }
 
 if want 9 "score"; then
-    case " $tasks $zero_shot_tasks " in *" tts "* | *" s2st "*) for_tasks ceiling $test_sets ;; esac       # nothing else is spoken
+    if [[ " ${tests[*]} " = *" speech "* ]]; then for_tasks ceiling $test_sets; fi
     for_tasks score_task "${sft_models[@]}" "${zero_shot_models[@]}"
     for name in $text_models; do text_ability "$name"; done
 fi
