@@ -49,5 +49,9 @@ def test_imports_run_one_way(folder):
 def test_scripts_parse_and_can_be_run(path):
     done = subprocess.run(["bash", "-n", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    runnable = path.read_text(encoding="utf-8").startswith("#!")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    runnable = lines[0].startswith("#!")
     assert runnable == bool(path.stat().st_mode & 0o111), "a script that is run has #! and its execute bit; one that is sourced neither"
+    code = [line for line in lines if line and not line.startswith("#")]
+    if runnable:  # a file that changes while bash reads on in it runs from where the old one ended
+        assert code[0].startswith("{ ") and code[-1] == "}" and lines[0] == "#!/usr/bin/env -S bash -p", "-p: no function of the user's"

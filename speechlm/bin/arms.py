@@ -9,6 +9,7 @@ line, or nothing if the piece is finished (`piece.json`) and nothing that it dep
 
 import argparse
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def prepare(args: argparse.Namespace) -> None:
     (out / "conf").mkdir(parents=True, exist_ok=True)
     with atomic_write(out / "piece.todo.json") as stream:
         json.dump(piece, stream, indent=1)
-    print("\n".join([*plan.options, "--overlay", " ".join(map(str, [*args.overlay, out / "conf"]))]))
+    print("\n".join([*plan.options, "--overlay", shlex.join(map(str, [*args.overlay, out / "conf"]))]))
 
 
 def is_finished(out: Path, piece: dict) -> bool:

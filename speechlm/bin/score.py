@@ -7,8 +7,8 @@ Tasks that write (asr, s2tt): `<hyp>/text` is scored. Tasks that speak (tts, s2s
 `<hyp>/wav.scp`, kept as `<hyp>/heard`; quality is measured on the files themselves. The language scored is --tgt_lang, for asr --src_lang.
 asr takes several languages, each with its folder, and adds a row over all of them:
 `--hyp decode_asr_test_es decode_asr_test_en --src_lang es+en` gives rows for test.es, test.en and test.es+en.
-Speech in a given voice (tts, t2st) is scored on what the set's `prompts` lists, if it has such a file. Beside --out lies utterances.jsonl:
-each utterance's texts and values.
+Speech in a given voice (tts, t2st) is scored on what the set's `prompts` lists, if it has such a file, else on what has another recording
+of its speaker (on all, if nothing has). Beside --out lies utterances.jsonl: each utterance's texts and values.
 """
 
 import argparse
@@ -21,11 +21,12 @@ import numpy as np
 from speechlm.bin.command import run_main
 from speechlm.data.kaldi import read_audio, read_prompts, read_speakers, read_table, read_text, side_path
 from speechlm.data.languages import by_character
+from speechlm.data.machine import device_for
 from speechlm.metrics.protocol import Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
 from speechlm.metrics.scoring import Output, Score, score_texts
 from speechlm.metrics.speech import other_recordings, score_speech
-from speechlm.tasks import SCORED, TASKS
+from speechlm.tasks import SCORED, TASKS, get_task
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--codec", help="name of the codec, for the signature")
     add_protocol_options(parser)
     args = parser.parse_args()
+    device_for(args.ngpu)
     langs = languages(args.task, args.src_lang, args.tgt_lang, len(args.hyp))
     rules = rules_for(args.protocol, args.task, args.judge)
     parts = [score_folder(args, rules, folder, lang) for folder, lang in zip(args.hyp, langs)]
@@ -89,6 +91,8 @@ def languages(task: str, src_lang: str | None, tgt_lang: str | None, folders: in
 def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str) -> Part:
     """Return the scores of one decoding folder."""
     refs, speakers = read_references(args.ref, args.task, lang), read_speakers(args.ref)
+    if len(refs) < (whole := len(read_text(args.ref, lang))):
+        print(f"{args.test_set}: {args.task} is scored over {len(refs)} of {whole} utterances: those with a voice prompt", flush=True)
     made_by = "|".join([*([f"codec:{args.codec}"] if args.codec else []), *decoding_settings(folder / "decode.json")])
     if not TASKS[args.task].speaks:
         output = Output(args.task, lang, read_table(folder / "text", may_be_empty=True), refs, speakers)
@@ -96,13 +100,21 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
     spoken = rules.quality and side_path(args.ref, "wav.scp", lang).is_file()
     voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
     output = Output(args.task, lang, {}, refs, speakers, read_table(folder / "wav.scp"), voices)
-    return Part(lang, *score_speech(rules, output, folder, "cuda" if args.ngpu else "cpu"), made_by)
+    return Part(lang, *score_speech(rules, output, folder, device_for(args.ngpu)), made_by)
 
 
 def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:
-    """Return {utterance: text} of those that a task is tested on: for speech in a given voice what `prompts` lists, if the set has it."""
-    refs, listed = read_text(data_dir, lang), read_prompts(data_dir)
-    return {key: refs[key] for key in listed} if TASKS[task].prompted and listed else refs
+    """Return {utterance: text} of those that a task is tested on.
+
+    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its speaker; all, if nothing has.
+    """
+    refs = read_text(data_dir, lang)
+    if not get_task(task).prompted:
+        return refs
+    listed = read_prompts(data_dir)
+    if not listed and side_path(data_dir, "wav.scp", lang).is_file():
+        listed = other_recordings(read_audio(data_dir, lang), read_speakers(data_dir))
+    return {key: refs[key] for key in sorted(listed)} if listed else refs
 
 
 def rows_of(args: argparse.Namespace, rules: Rules, parts: list[Part]) -> list[Row]:

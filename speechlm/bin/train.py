@@ -15,6 +15,7 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, file_digest, is_complete, stage
+from speechlm.data.machine import device_for
 from speechlm.data.settings import read_json
 from speechlm.espnet import dry_run
 from speechlm.espnet.launch import launch
@@ -41,7 +42,7 @@ NEUTRAL = {
 }
 NEUTRAL |= {"local_rank", "use_tensorboard", "use_matplotlib", "log_interval", "multiprocessing_distributed", "dist_backend"}
 NEUTRAL |= {"gradient_checkpointing", "nproc", "save_interval", "hang_sec", "start_sec", "max_loss_ratio", "skip_steps", "keep_steps"}
-NEUTRAL |= {"nodes", "node_rank", "master_addr", "master_port", "overlay", "gpu", "mfu", "codec_shape"}
+NEUTRAL |= {"nodes", "node_rank", "master_addr", "master_port", "overlay", "gpu", "mfu", "codec_shape", "max_left_out"}
 
 
 def result_settings(args, world: int) -> dict:
@@ -104,6 +105,7 @@ def main() -> None:
     if args.dry_run:
         dry_run.show(args)
         return
+    device_for(args.ngpu)
     SpeechLMTask.check_required_command_args(args)
     processes, place = number_of_processes(args), find_place(args)
     settings, inputs, folder = result_settings(args, place.nodes * processes), input_files(args), Path(args.output_dir)

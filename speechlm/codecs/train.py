@@ -25,7 +25,7 @@ from speechlm.codecs.encodec import EncodecConfig, build_model, save_folder
 from speechlm.codecs.losses import MelLoss, discriminator_loss, generator_loss
 from speechlm.codecs.progress import Log
 from speechlm.codecs.rvq import Quantized, init_codebooks, quantize_and_learn
-from speechlm.data.files import storage_errors
+from speechlm.data.files import machine_error, storage_errors
 from speechlm.data.kaldi import Span
 
 CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "train.log"
@@ -154,6 +154,10 @@ class Trainer:
         try:
             state = torch.load(path, weights_only=True)
         except Exception as error:  # torch raises many types for a damaged file
+            if reason := machine_error(error):
+                raise ValueError(
+                    f"{path}: cannot be read: {reason}. The file may be whole: give the command again when that is put right."
+                ) from None
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: cannot be read ({reason}). Delete it to start this training again.") from None
         mine = asdict(self.config)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -31,18 +31,23 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     with storage_errors(path):
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
         try:
-            os.chmod(temporary, 0o644)
-            with os.fdopen(handle, mode, encoding=encoding) as stream:
+            with open(temporary, mode.replace("w", "x"), encoding=encoding) as stream:  # with the umask's permissions
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+def share(path: str | Path) -> None:
+    """Give a file the permissions that the umask asks for: safetensors writes for the owner alone."""
+    os.umask(mask := os.umask(0o077))  # it cannot be read without being set
+    os.chmod(path, 0o666 & ~mask)
 
 
 @contextmanager
@@ -57,15 +62,31 @@ def storage_errors(path: str | Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
-def _storage_errno(error: BaseException | None) -> int | None:
+def _storage_errno(error: BaseException) -> int | None:
     """Return the error number of an exception or of what it came from, if it is one of storage."""
-    while error is not None:
-        told = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
-        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
-        if number in STORAGE_ERRORS:
-            return number
-        error = error.__context__
+    return next((number for number in map(_errno, _causes(error)) if number in STORAGE_ERRORS), None)
+
+
+def machine_error(error: BaseException) -> str | None:
+    """Say what the machine lacks, if an exception of any library comes from that (memory, access, a disk); None: the file is at fault."""
+    for cause in _causes(error):
+        if (number := _errno(cause)) not in (None, errno.ENOENT, errno.EINVAL):  # nonsense in a file may ask for nonsense
+            return os.strerror(number)
+        told = str(cause).strip().splitlines()[:1]
+        if isinstance(cause, MemoryError) or re.search("out of memory|not enough memory|can't allocate memory", " ".join(told)):
+            return ": ".join(["not enough memory", *told])[:200]
     return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__context__
+
+
+def _errno(error: BaseException) -> int | None:
+    told = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+    return error.errno if isinstance(error, OSError) else int(told[1]) if told else None
 
 
 def remove_abandoned(folder: str | Path) -> None:
@@ -127,7 +148,7 @@ def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str |
     out_dir, outputs = Path(out_dir), list(outputs)
     record_path, record = _record_path(out_dir, name), _record(out_dir, settings, inputs, outputs)
     if record_path.exists():
-        changed = _differences(json.loads(record_path.read_text(encoding="utf-8")), record)
+        changed = _changes(record_path, record)
         if not changed:
             print(f"{name}: already complete in {out_dir}, skipped", flush=True)
             yield False
@@ -147,11 +168,19 @@ def is_complete(out_dir: str | Path, name: str, settings: dict, inputs: Iterable
     """Tell whether `stage` would find nothing to do, changing nothing."""
     path = _record_path(Path(out_dir), name)
     record = _record(Path(out_dir), settings, inputs, outputs)
-    return path.exists() and not _differences(json.loads(path.read_text(encoding="utf-8")), record)
+    return path.exists() and not _changes(path, record)
 
 
 def _record_path(out_dir: Path, name: str) -> Path:
     return out_dir / f".done.{name}.json"
+
+
+def _changes(path: Path, record: dict) -> list[str]:
+    """Return what differs from what was recorded; a file that is empty or cut, by a full disk or a machine that stopped, recorded nothing."""
+    try:
+        return _differences(json.loads(path.read_text(encoding="utf-8")), record)
+    except (ValueError, TypeError, AttributeError):
+        return [f"a damaged record ({path})"]
 
 
 def _record(out_dir: Path, settings: dict, inputs: Iterable[str | Path], outputs: Iterable[str]) -> dict:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import kaldiio.matio
@@ -97,6 +97,14 @@ class _Manifest:
             return np.zeros(0, np.int32)
         return self.index[f"voice.{lang}"][bounds[place] : bounds[place + 1]]
 
+    def voices(self, lang: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of the utterances with codes in `lang`, and the voice of each: a number that stands for the speaker's name."""
+        if f"voice.{lang}" not in self.index:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        names, starts = self.index["name"].tobytes(), self.index["name_start"].tolist()
+        voice = np.array([hash(names[start:end]) for start, end in pairwise(starts)], np.int64)
+        return self.index[f"voice.{lang}"].astype(np.int64), np.repeat(voice, np.diff(self.index[f"voice_start.{lang}"]))
+
 
 class Records(Sequence[Record]):
     """The utterances of several manifests, one after the other; each is parsed when it is asked for."""
@@ -135,6 +143,12 @@ class Records(Sequence[Record]):
     def of_voice(self, speaker: str, lang: str) -> "Voice":
         """Return the utterances of a speaker with codes in `lang`."""
         return Voice(self._manifests, [manifest.of_voice(speaker, lang) for manifest in self._manifests])
+
+    def voices(self, lang: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of the utterances with codes in `lang`, and the voice of each, as numbers that are equal for one speaker."""
+        found = [manifest.voices(lang) for manifest in self._manifests]
+        numbers = [start + numbers for start, (numbers, _) in zip(self._starts, found)]
+        return np.concatenate(numbers), np.concatenate([voice for _, voice in found])
 
 
 @dataclass
@@ -270,6 +284,11 @@ def _prompts(data: DataDir, ids: set[str]) -> dict[str, str]:
     if strange := [key for key, other in prompts.items() if data.speakers[key] != data.speakers[other]]:
         raise ValueError(
             f"{data.path / 'prompts'}: {len(strange)} utterances have a prompt of another speaker ({shorten(strange)}). Correct it."
+        )
+    if 0 < (own := sum(key == other for key, other in prompts.items())) < len(prompts):
+        raise ValueError(
+            f"{data.path / 'prompts'}: {own} of {len(prompts)} utterances are their own prompt, which is to be continued, the others are given "
+            "another one. Make two sets of them: one figure over both would mean nothing."
         )
     return prompts
 

@@ -5,7 +5,6 @@ all of them, with its rank named, so that the same command can go on from the la
 """
 
 import argparse
-import ctypes
 import faulthandler
 import os
 import signal
@@ -20,10 +19,9 @@ import torch
 
 from speechlm.espnet import nodes as group
 from speechlm.espnet.nodes import AGAIN, GRACE_SEC, STARTED, End, Nodes, Row, ending
-from speechlm.espnet.signals import STOPPING, exit_at_once
+from speechlm.espnet.signals import STOPPING, end_with_parent, exit_at_once
 
 INTERRUPTED = [128 + number for number in STOPPING]
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SHOW_STACK = signal.SIGUSR2  # makes a rank print where it is
 
 _board = None  # shared by all ranks and the launcher: progress of each rank, moment by which each is due again, and its limit in seconds
@@ -98,7 +96,7 @@ def _rank_args(args: argparse.Namespace, rank: int, nodes: Nodes) -> argparse.Na
 def _run_rank(work, args: argparse.Namespace, rank: int, board, messages, leave) -> None:  # noqa: PLR0913
     global _board, _rank
     _board, _rank = board, rank
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed launcher leaves no process behind
+    end_with_parent()  # a killed launcher leaves no process behind
     exit_at_once()
     if leave:
         leave()

@@ -84,9 +84,13 @@ def _order(row: Row) -> tuple:
 
 
 def keys_of(row: Row, lines: dict[Key, dict]) -> list[Key]:
-    """Return the utterances of a row: all, or those of the languages at the end of its test set's name (test.es, test.es+en)."""
+    """Return the utterances of a row: all, or those of the languages at the end of its test set's name (test.es, test.es+en).
+
+    A measure that is not of all utterances (similarity, of speakers with another recording) has those that have its value.
+    """
     langs = set(row.test_set.rpartition(".")[2].split("+"))
-    return [key for key in lines if key[1] in langs] if langs <= {lang for _, lang in lines} else list(lines)
+    keys = [key for key in lines if key[1] in langs] if langs <= {lang for _, lang in lines} else list(lines)
+    return [key for key in keys if row.metric in lines[key]] if any(row.metric in lines[key] for key in keys) else keys
 
 
 def metric_of(row: Row) -> TextMetric | Mean | Perplexity:

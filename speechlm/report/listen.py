@@ -7,6 +7,7 @@ from pathlib import Path
 
 from speechlm.data.audio import AudioError, Span
 from speechlm.data.kaldi import read_audio, read_speakers, read_text, side_path
+from speechlm.data.recording import split_place
 from speechlm.metrics.table import CEILINGS, LOWER_IS_BETTER, Key
 from speechlm.report.breakdown import keys_by_badness
 from speechlm.report.experiment import Experiments, Group, locate
@@ -92,12 +93,13 @@ class Recordings:
         return self.bytes >= self.max_bytes
 
     def _clip(self, span: Span, experiment: Path) -> str:
-        path = locate(span.path, experiment)
+        file, offset = split_place(span.path)
+        path = locate(file, experiment)
         if path is None:
             self.missing.append(span.path)
             return ""
         try:
-            clip = make_clip(Span(str(path), span.start_sec, span.end_sec), self.folder)
+            clip = make_clip(Span(str(path) if offset is None else f"{path}:{offset}", span.start_sec, span.end_sec), self.folder)
         except AudioError as error:
             self.missing.append(str(error))
             return ""

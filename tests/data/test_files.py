@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import TEMPORARY, atomic_write, stage
+from speechlm.data.files import TEMPORARY, atomic_write, share, stage
 
 
 def work(folder, settings, inputs=()):
@@ -57,6 +57,20 @@ def test_a_changed_setting_or_input_is_named(tmp_path, capsys):
         work(out, {"beam": 4}, [manifest])
 
 
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_files_have_the_permissions_of_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with atomic_write(tmp_path / "bytes", "wb") as stream:
+            stream.write(b"x")
+        with open(tmp_path / "private", "wb", opener=lambda path, flags: os.open(path, flags, 0o600)):
+            share(tmp_path / "private")
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+
+
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
     write = "import os, sys; from speechlm.data.files import atomic_write as a\nwith a(sys.argv[1]): os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", write, str(tmp_path / "text")])
@@ -86,3 +100,11 @@ def test_other_system_errors_are_bugs():
 
     with pytest.raises(FileNotFoundError):
         run_main(main)
+
+
+@pytest.mark.parametrize("content", ["", '{"settings": {"a"', "[]", "null"])
+def test_an_empty_or_cut_record_means_that_nothing_is_done(tmp_path, capsys, content):
+    assert work(tmp_path, {"a": 1}) and not work(tmp_path, {"a": 1})
+    (tmp_path / ".done.decode.json").write_text(content)
+    assert work(tmp_path, {"a": 1}) and "because of a damaged record" in capsys.readouterr().out
+    assert not work(tmp_path, {"a": 1})
