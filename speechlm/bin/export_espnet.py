@@ -48,7 +48,9 @@ def main() -> None:
         for task in map(get_task, args.tasks):
             pairs = [(lang, lang) for lang in langs] if task.languages == "same" else [(args.src_lang, args.tgt_lang)]
             path, count = exporter.write(task, pairs)
-            print(f"{path}: {count} examples; its trainer takes them by --train-unregistered-specifier dialogue:{path.stem}:{path.resolve()}")
+            print(
+                f"{path}: {count} examples; its trainer takes them by --train-unregistered-specifier dialogue:{path.stem}:{path.resolve()}"
+            )
 
 
 class Exporter:
