@@ -19,7 +19,7 @@ from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
 from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codes
-from speechlm.data.files import atomic_write, settings_digest, stage
+from speechlm.data.files import atomic_write, digests_of, settings_digest, stage
 from speechlm.data.items import LEFT_OUT, BadItem, write_items
 from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
@@ -119,6 +119,9 @@ def write_speech(out: Path, codec: Codec, found: dict[str, list]) -> None:
     for key, codes_TK in codes.items():
         wav = codec.decode(codes_TK) if len(codes_TK) else np.zeros(codec.sample_rate_hz // 10, dtype=np.float32)
         save_wav(out / "wav" / f"{key}.wav", wav, codec.sample_rate_hz)
+    for path in (out / "wav").glob("*.wav"):
+        if path.stem not in codes:  # of another test set
+            path.unlink()
     with atomic_write(out / "wav.scp") as stream:
         stream.writelines(f"{key} {out}/wav/{key}.wav\n" for key in codes)
 
@@ -152,7 +155,8 @@ def main() -> None:
         "prompt_frames": config["prompt_frames"],
     } | test.settings
     outputs = ["codes.ark", "codes.scp", "wav.scp", "wav/*.wav"] if task.speaks else ["text"]
-    with stage(args.out, "decode", settings, [args.manifest, args.exp / "model.safetensors"], [*outputs, "decode.json"]) as todo:
+    inputs = {"manifest.jsonl": args.manifest} | {name: args.exp / name for name in ("model.safetensors", "vocab.json")}
+    with stage(args.out, "decode", settings, inputs, [*outputs, "decode.json"]) as todo:
         if not todo:
             return
         codec = load_codec(args.codec)
@@ -161,8 +165,7 @@ def main() -> None:
         torch.manual_seed(options.seed)
         prefixes, beginnings = prepare(trained, test, config["prompt_frames"])
         say_unprompted(test, args)
-        weights = (args.exp / "model.safetensors").stat()
-        parts = args.out / f".parts.{settings_digest(settings | {'weights': [weights.st_mtime_ns, weights.st_size]})}"
+        parts = args.out / f".parts.{settings_digest(settings | digests_of(inputs))}"
         began = time.monotonic()
         found = decode(trained, task, prefixes, options, parts)
         write_cost(args.out, began, prefixes, found)

@@ -100,8 +100,15 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
         return Part(lang, *score_texts(rules, output), made_by)
     spoken = rules.quality and side_path(args.ref, "wav.scp", lang).is_file()
     voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
-    output = Output(args.task, lang, {}, refs, speakers, read_table(folder / "wav.scp"), voices)
+    output = Output(args.task, lang, {}, refs, speakers, own_recordings(folder), voices)
     return Part(lang, *score_speech(rules, output, folder, device_for(args.ngpu)), made_by)
+
+
+def own_recordings(folder: Path) -> dict[str, str]:
+    """Return {utterance: path} of wav.scp; what lies in the folder's wav/ is taken from there, wherever the folder has moved."""
+    table = read_table(folder / "wav.scp")
+    own = {key: folder / "wav" / Path(path).name for key, path in table.items()}
+    return {key: str(own[key]) if own[key].is_file() else table[key] for key in table}
 
 
 def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:
