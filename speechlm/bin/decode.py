@@ -25,7 +25,7 @@ from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
 from speechlm.data.settings import read_yaml
-from speechlm.model.folder import TrainedModel, load_model
+from speechlm.model.folder import TrainedModel, load_model, longest_target, trained_with
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task, get_task
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, keep_prompted, list_items
@@ -72,6 +72,24 @@ def prepare(trained: TrainedModel, test: TestItems, prompt_frames: int) -> tuple
     builder = ExampleBuilder(trained.vocab, trained.text, prompt_frames)
     beginnings = {item.record.id: codes_TK for item in test.items if (codes_TK := builder.beginning(item)) is not None}
     return {item.record.id: builder.prefix(item, test.prompts.for_item(item, 0)) for item in test.items}, beginnings
+
+
+def require_prompt_frames(exp: Path, given: int | None, config: Path) -> int:
+    """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another, or nothing says it."""
+    trained = trained_with(exp, "prompt_frames")
+    if given is None and trained is None:
+        raise ValueError(f"{config}: no prompt_frames, and {exp} does not say with what it was trained. Write prompt_frames: N there.")
+    if None not in (given, trained) and given != trained:
+        raise ValueError(
+            f"{config}: prompt_frames is {given}, {exp} was trained with {trained}. Leave prompt_frames out of the file: then it is the model's."
+        )
+    return trained if given is None else given
+
+
+def usual_limit(exp: Path, task: str) -> int:
+    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training."""
+    longest = longest_target(exp, task)
+    return DecodeOptions.max_rows if longest is None else longest * 3 // 2 + 8
 
 
 def say_unprompted(test: TestItems, args: argparse.Namespace) -> None:
@@ -144,7 +162,9 @@ def main() -> None:
     task = get_task(args.task)
     config = read_yaml(args.config)
     kind = "speech" if task.speaks else "text"
-    options = DecodeOptions.from_dict({"seed": args.seed} | config[kind], f"{args.config}: {kind}")
+    bound = {"max_rows": usual_limit(args.exp, args.task)}
+    options = DecodeOptions.from_dict({"seed": args.seed} | bound | config[kind], f"{args.config}: {kind}")
+    prompt_frames = require_prompt_frames(args.exp, config.get("prompt_frames"), args.config)
     test = list_test(task, args)
     settings = {
         "task": args.task,
@@ -152,7 +172,7 @@ def main() -> None:
         "tgt_lang": args.tgt_lang,
         "codec": args.codec,
         kind: vars(options),
-        "prompt_frames": config["prompt_frames"],
+        "prompt_frames": prompt_frames,
     } | test.settings
     outputs = ["codes.ark", "codes.scp", "wav.scp", "wav/*.wav"] if task.speaks else ["text"]
     inputs = {"manifest.jsonl": args.manifest} | {name: args.exp / name for name in ("model.safetensors", "vocab.json")}
@@ -163,7 +183,7 @@ def main() -> None:
         trained = load_model(args.exp, codec.fingerprint)
         trained.model.to(device_for(args.ngpu))
         torch.manual_seed(options.seed)
-        prefixes, beginnings = prepare(trained, test, config["prompt_frames"])
+        prefixes, beginnings = prepare(trained, test, prompt_frames)
         say_unprompted(test, args)
         parts = args.out / f".parts.{settings_digest(settings | digests_of(inputs))}"
         began = time.monotonic()
