@@ -17,7 +17,7 @@ from speechlm.data.audio import MAX_SEC
 from speechlm.tasks import get_task
 
 if TYPE_CHECKING:
-    from speechlm.api.engine import Job
+    from speechlm.api.engine import DecodeOptions, Job
 
 __all__ = ["SpeechLM", "Speech", "Text"]
 
@@ -69,8 +69,8 @@ class SpeechLM:
         return read_voices(self.source, self._engine.codec.fingerprint)
 
     @property
-    def options(self) -> dict:
-        """How `text` and `speech` are decoded: two `DecodeOptions`, which may be replaced."""
+    def options(self) -> "dict[str, DecodeOptions]":
+        """How each task is decoded: {name: DecodeOptions}, which may be replaced."""
         return self._engine.options
 
     def transcribe(self, audio: Sound | list[Sound], lang: str | None = None) -> Text | list[Text]:
@@ -170,15 +170,5 @@ class SpeechLM:
         return push(self, name, private, token)
 
 
-NAMES = {
-    "asr": "recognition",
-    "s2tt": "translation to text",
-    "s2st": "translation to speech",
-    "tts": "synthesis",
-    "t2st": "translation of text to speech",
-    "continuation": "continuation",
-}
-
-
 def _describe(task: str) -> str:
-    return f"{NAMES.get(task, 'a task')} ({task})"
+    return f"{get_task(task).told} ({task})"

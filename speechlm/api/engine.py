@@ -15,7 +15,7 @@ from torch import nn
 from speechlm.api.sources import Model, Source
 from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
-from speechlm.model.folder import TrainedModel, load_model
+from speechlm.model.folder import TrainedModel, load_model, usual_limit
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task
 from speechlm.tasks.examples import build_prefix
@@ -43,9 +43,7 @@ class Engine:
         self._loaded: dict[str, TrainedModel] = {}
         self._codec_spec = source.codec
         self._lock = threading.RLock()
-        self.options = {
-            kind: DecodeOptions.from_dict(source.decoding.get(kind, {}), f"{source.folder}: {kind}") for kind in ("text", "speech")
-        }
+        self.options = {task: _options(source, task, model) for task, model in self._models.items()}
 
     @cached_property
     def codec(self) -> Codec:
@@ -84,7 +82,7 @@ class Engine:
 
     def _require_room(self, trained: TrainedModel, task: Task, rows: int) -> None:
         most = getattr(trained.model.llm.config.get_text_config(), "max_position_embeddings", None)
-        limit = self.options["speech" if task.speaks else "text"].max_rows
+        limit = self.options[task.name].max_rows
         output = get_pattern(trained.vocab.pattern).rows(limit, trained.vocab.num_codebooks) if task.speaks else limit
         if most and rows + output > most:
             raise ValueError(
@@ -94,7 +92,7 @@ class Engine:
     def run(self, jobs: list[Job]) -> list[list[int] | np.ndarray]:
         """Return text ids, or codes_TK, of jobs of one task, decoded in batches of similar length."""
         task = jobs[0].task
-        options = self.options["speech" if task.speaks else "text"]
+        options = self.options[task.name]
         order = sorted(range(len(jobs)), key=lambda i: len(jobs[i].prefix_TK))
         found: dict[int, list[int] | np.ndarray] = {}
         with self._lock:
@@ -119,6 +117,12 @@ class Engine:
 def generate(trained: TrainedModel, task: Task, prefixes: list[np.ndarray], options: DecodeOptions) -> list[list[int]] | list[np.ndarray]:
     """The one call of the decoding engine: return text ids, or codes_TK, that follow each prefix."""
     return (generate_speech if task.speaks else generate_text)(trained.model, prefixes, options)
+
+
+def _options(source: Source, task: str, model: Model) -> DecodeOptions:
+    """Return how a task is decoded: as its test sets were, else bounded by the longest output in training."""
+    usual = {"max_rows": usual_limit(model.folder, task, DecodeOptions.max_rows)}
+    return DecodeOptions.from_dict(source.decoding.get(task, usual), f"{source.folder}: {task}")
 
 
 def share_equal(model: nn.Module, other: nn.Module) -> None:

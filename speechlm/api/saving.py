@@ -46,7 +46,7 @@ def write(lm: "SpeechLM", folder: Path) -> None:
         "format": FORMAT,
         "models": {model.folder.name: {"tasks": _own_tasks(lm, model), "prompt_frames": model.prompt_frames} for model in models},
         "codec": copy_codec(source.codec, folder),
-        "decoding": {kind: vars(options) for kind, options in lm.options.items()},
+        "decoding": {task: vars(options) for task, options in lm.options.items()},
     }
     _write_json(folder / SAVED, content)
     _write_json(folder / VOICES, lm.voices)

@@ -31,7 +31,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Source:
-    """Everything that `from_pretrained` was given. `decoding` holds options of `text` and of `speech`, as decode.yaml does."""
+    """Everything that `from_pretrained` was given. `decoding` holds options of each task, as far as they are known."""
 
     folder: Path
     models: tuple[Model, ...]
@@ -116,11 +116,11 @@ def _find_codec(codec: str, model: Path) -> str:
 
 
 def _read_decoding(models: list[Path]) -> dict[str, dict]:
-    """Return the options that these models' test sets were decoded with, for text and for speech, as far as they have been."""
+    """Return the options that test sets were decoded with, for each task of which some have been."""
     decoding = {}
     for path in sorted(path for model in models for path in model.glob("decode_*/decode.json")):
         settings = read_json(path)
-        decoding |= {kind: settings[kind] for kind in ("text", "speech") if kind in settings}
+        decoding[settings["task"]] = settings["speech" if get_task(settings["task"]).speaks else "text"]
     return decoding
 
 

@@ -120,7 +120,7 @@ def bad(tmp_path_factory):
         (lambda lm, bad: lm.transcribe((sound(), 0), "es"), "rate of an array is 0; expected 1000 to"),
         (lambda lm, bad: lm.transcribe((np.stack([sound()] * 2), RATE_HZ), "es"), r"shape \[2, 16000\]; expected \[samples\]"),
         (lambda lm, bad: lm.transcribe((np.full(9999, np.nan), RATE_HZ), "es"), "9999 NaN or infinite"),
-        (lambda lm, bad: lm.transcribe(bad / "x.wav", "fr"), r"recognition \(asr\): asked for fr; the model was trained for es, en"),
+        (lambda lm, bad: lm.transcribe(bad / "x.wav", "fr"), r"Speech recognition \(asr\): asked for fr; the model was trained for es, en"),
         (lambda lm, bad: lm.translate(bad / "x.wav", "en", "es"), "asked for en to es; the model was trained for es to en"),
         (lambda lm, bad: lm.translate(bad / "x.wav", to="song"), "to='song': expected 'text' or 'speech'"),
         (lambda lm, bad: lm.synthesise(" \n"), "the text is empty; expected words"),
@@ -139,7 +139,7 @@ def test_bad_input_is_one_line(made, bad, call, told):
 
 
 def test_a_task_that_the_model_lacks_is_refused_with_those_it_has(made):
-    with pytest.raises(ValueError, match=r"sft_asr: no model for synthesis \(tts\). It has recognition \(asr\)."):
+    with pytest.raises(ValueError, match=r"sft_asr: no model for Speech synthesis \(tts\). It has Speech recognition \(asr\)."):
         SpeechLM.from_pretrained(made.exp / "sft_asr").synthesise("good morning")
 
 

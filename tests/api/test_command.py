@@ -58,8 +58,11 @@ def test_what_is_bad_is_one_line_each_and_the_others_are_done(command, made):
     Path("bad.wav").write_text("no sound")
     out, ended = command("transcribe", "none.wav", "a.wav", "bad.wav", "--lang", "es")
     assert [line.split("\t")[0] for line in out] == ["a.wav"] and ended == "error: 2 of 3 inputs could not be used (see above)"
-    assert command("transcribe", "a.wav", "--lang", "fr")[1] == "error: recognition (asr): asked for fr; the model was trained for es, en."
-    assert "sft_asr: no model for synthesis (tts). It has" in command("synthesise", "--text", "hi", "--model", "exp/sft_asr")[1]
+    assert (
+        command("transcribe", "a.wav", "--lang", "fr")[1]
+        == "error: Speech recognition (asr): asked for fr; the model was trained for es, en."
+    )
+    assert "sft_asr: no model for Speech synthesis (tts). It has" in command("synthesise", "--text", "hi", "--model", "exp/sft_asr")[1]
 
 
 def test_translate_to_speech_goes_where_it_is_told_and_never_over_the_input(command, made, tmp_path):

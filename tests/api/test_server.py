@@ -91,7 +91,7 @@ def test_models_health_and_metrics(client, server):
         (wav_file(np.zeros(RATE_HZ)), {}, "evil.wav: no sample differs"),
         (wav_file(np.tile(sound(10, rate_hz=1000), 360), 1000), {}, "evil.wav: 3600 s or more; expected at most 300 s"),
         (wav_file(sound(60)), {}, "too long: the input takes 755 positions"),
-        (wav_file(), {"language": "fr"}, "recognition (asr): asked for fr; the model was trained for es, en."),
+        (wav_file(), {"language": "fr"}, "Speech recognition (asr): asked for fr; the model was trained for es, en."),
         (wav_file(), {"language": ""}, "asked for no language"),
         (wav_file(), {"response_format": "srt"}, "response_format 'srt': expected one of json, text, verbose_json"),
         (None, {}, "file: Field required"),
@@ -114,7 +114,7 @@ def test_a_bad_upload_is_one_line(server, content, form, told):
         ({"voice": "/etc/passwd"}, "voice '/etc/passwd': no voice of this model. Expected one of default, anna, bert."),
         ({"speed": 2}, "speed 2: expected 1"),
         ({"response_format": "aac"}, "response_format 'aac': expected one of wav, flac, mp3, opus, ogg, pcm"),
-        ({"language": "es"}, "synthesis (tts): asked for es; the model was trained for en."),
+        ({"language": "es"}, "Speech synthesis (tts): asked for es; the model was trained for en."),
     ],
 )
 def test_a_bad_text_is_one_line(server, asked, told):
@@ -135,7 +135,10 @@ def test_a_task_that_the_model_lacks(made):
 
     with serving(SpeechLM.from_pretrained(made.exp / "sft_asr")) as server:
         answer = http.post(f"{server.url}/v1/audio/speech", json={"model": "tiny", "input": "hello"})
-        assert answer.status_code == 400 and "no model for synthesis (tts). It has recognition (asr)." in answer.json()["error"]["message"]
+        assert (
+            answer.status_code == 400
+            and "no model for Speech synthesis (tts). It has Speech recognition (asr)." in answer.json()["error"]["message"]
+        )
 
 
 def test_the_key_is_asked_for_and_the_host_checked(made):
