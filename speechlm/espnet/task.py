@@ -17,6 +17,7 @@ from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
 from speechlm.espnet.options import add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
+from speechlm.model.adapter import add_lora, describe
 from speechlm.model.folder import copy_llm_files, load_llm, load_model
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tasks import get_task
@@ -65,6 +66,8 @@ class SpeechLMTask(AbsTask):
             speechlm.vocab.save(folder / "vocab.json")
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # everybody reads these files
+        if args.use_adapter:
+            adapt(speechlm, args)
         beat(MODEL_READY, args.start_sec)
         return training_model(speechlm, args)
 
@@ -74,7 +77,8 @@ class SpeechLMTask(AbsTask):
         matrices, others = [], []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                (matrices if args.muon_lr and ".layers." in name and parameter.ndim == 2 else others).append(parameter)
+                in_layer = ".layers." in name and parameter.ndim == 2 and "lora_" not in name
+                (matrices if args.muon_lr and in_layer else others).append(parameter)
         optimizers = [torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True)]
         if matrices:
             muon = {"lr": args.muon_lr, "ns_steps": args.muon_ns, "adjust_lr_fn": "match_rms_adamw"}
@@ -100,6 +104,16 @@ class SpeechLMTask(AbsTask):
 def is_first_process() -> bool:
     """Is this the process that writes the files?"""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:
+    """Put LoRA adapters into the LLM; ESPnet is not to add its own (by loralib) afterwards."""
+    if args.adapter != "lora":
+        raise ValueError(f"--adapter {args.adapter}: found no such adapter for an LLM; expected lora.")
+    add_lora(speechlm.llm, args.adapter_conf)
+    args.use_adapter = False
+    if is_first_process():
+        print(f"LoRA: {describe(speechlm)}", flush=True)
 
 
 def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:

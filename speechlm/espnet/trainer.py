@@ -29,6 +29,7 @@ from speechlm.espnet.launch import beat
 from speechlm.espnet.mixture import Plan
 from speechlm.espnet.options import SpeechLMTrainerOptions
 from speechlm.espnet.signals import STOPPING, StopRequest
+from speechlm.model.adapter import has_lora, save_adapter
 from speechlm.model.folder import copy_llm_files, save_weights
 from speechlm.tasks.examples import stable_hash
 
@@ -108,6 +109,8 @@ class Run:
         self.beat(limit_sec=0)
         if self.log:
             save_weights(self.folder / "model.safetensors", self.model.speechlm)
+            if has_lora(self.model.speechlm.llm):
+                save_adapter(self.folder / "adapter", self.model.speechlm.llm)
             self.write_cost()
 
     def steps(self, parallel: torch.nn.Module, batches) -> None:

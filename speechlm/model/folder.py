@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from speechlm.data.files import storage_errors
+from speechlm.model.adapter import merged_state
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
@@ -88,10 +89,10 @@ def copy_llm_files(source: str, config, target: Path) -> None:
 
 
 def save_weights(path: Path, model: SpeechLM) -> None:
-    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once."""
+    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once, adapters merged."""
     seen: dict[int, str] = {}
     unique = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in merged_state(model).items():
         if seen.setdefault(tensor.data_ptr(), name) == name:
             unique[name] = tensor.detach().contiguous().cpu()
     temporary = path.with_name(f".{path.name}.part")
