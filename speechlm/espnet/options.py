@@ -9,6 +9,7 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
 from speechlm.data.settings import read_yaml
+from speechlm.tasks import TASKS
 
 
 @dataclass
@@ -85,7 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start code embeddings from the codec's codebooks (false: random, as in the paper)",
     )
     model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel, delay, flatten or depth")
-    model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
+    model.add_argument(
+        "--tasks", nargs="+", default=[name for name, task in TASKS.items() if not task.plain], help="tasks that get a token"
+    )
     model.add_argument(
         "--stream_weights",
         type=float,

@@ -65,7 +65,9 @@ def read_layout(config_path: Path) -> Layout:
     """Return the LLM's name and rows; ValueError if this is no `train.yaml` of espnet2.speechlm, or does not say them."""
     config = read_yaml(config_path)
     if not isinstance(config, dict) or config.get("job_type") != "speechlm":
-        raise ValueError(f"{config_path}: no job_type: speechlm. Expected the train.yaml that espnet2.speechlm wrote beside its checkpoints.")
+        raise ValueError(
+            f"{config_path}: no job_type: speechlm. Expected the train.yaml that espnet2.speechlm wrote beside its checkpoints."
+        )
     try:
         llm, parts = config["model"]["model_hf_tag"], list(config["multimodal_io"])
         recorded = (config.get("vocab_intervals") or {}).get("text")
