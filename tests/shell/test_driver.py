@@ -228,7 +228,9 @@ def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
         ("asr", "es+en", "es+en"), ("tts", "en", "en"), ("s2st", "es", "en"),
     }  # fmt: skip
     assert option(scored[-1], "--model") == "cpt" and option(scored[0], "--test_set") == "test"
-    _, calls = drive(recipe, *corpus, "--stage", "8", "--stop_stage", "9", "--tasks", "", "--zero_shot_tasks", "s2st", "--cpt_exp", "/theirs/cpt")
+    _, calls = drive(
+        recipe, *corpus, "--stage", "8", "--stop_stage", "9", "--tasks", "", "--zero_shot_tasks", "s2st", "--cpt_exp", "/theirs/cpt"
+    )
     assert {option(c, "--out").split("/")[1] for c in calls if "ceiling" not in c[1]} == {"zero_shot"}, "a given model may be a colleague's"
     assert option(calls[0], "--exp") == "/theirs/cpt"
 

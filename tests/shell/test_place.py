@@ -39,7 +39,7 @@ def first_stage(clone: Path, script: str | Path, cwd: Path, *options: str, **env
     return done, [lines[i : i + 5] for i in range(0, len(lines), 5)]
 
 
-@pytest.mark.parametrize("name", ["clone", "a clone's $HOME [x]* \"é\" `touch hacked`"])
+@pytest.mark.parametrize("name", ["clone", 'a clone\'s $HOME [x]* "é" `touch hacked`'])
 def test_a_recipe_runs_its_own_clone_from_anywhere_whatever_the_shell_says(tmp_path, name):
     clone, other = make_clone(tmp_path / name), tmp_path / "other"
     for folder in ("egs/librispeech/local", "egs/TEMPLATE", "utils"):  # what CDPATH would find first
