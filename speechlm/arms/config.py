@@ -8,9 +8,10 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 from speechlm.arms.figures import load_layout
-from speechlm.data.settings import fill, read_yaml
+from speechlm.data.settings import Range, fill, read_mapping, read_yaml
 from speechlm.tasks import SCORED, TASKS, check_tasks
 
 COMPARED = tuple(task for task in SCORED if task in {wanted["task"] for wanted in load_layout()["metrics"].values()})
@@ -33,7 +34,7 @@ class Arm:
     tasks: tuple[str] = COMPARED
     share_of: tuple[str] = ()
     among: tuple[str] = ()
-    number: int | None = None
+    number: Annotated[int, Range(0, 100)] | None = None
 
     def __post_init__(self) -> None:
         check_tasks(self.tasks, SCORED, "tasks")
@@ -92,7 +93,7 @@ def layered(name: str, folders: list[Path], overlays: list[Path]) -> tuple[dict,
     files = [base] + [p for folder in overlays for kind in kinds if (p := folder / f"{kind}.yaml").is_file()]
     settings: dict = {}
     for path in files:
-        settings |= read_yaml(path) or {}
+        settings |= read_mapping(path)
     return settings, files
 
 

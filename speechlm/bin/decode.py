@@ -24,9 +24,9 @@ from speechlm.data.items import LEFT_OUT, BadItem, write_items
 from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
-from speechlm.data.settings import read_yaml
+from speechlm.data.settings import Count, Option
 from speechlm.model.folder import TrainedModel, load_model
-from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.model.generate import DecodeOptions, generate_speech, generate_text, read_decode_config
 from speechlm.tasks import Task, get_task
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, keep_prompted, list_items
 
@@ -129,15 +129,14 @@ def main() -> None:
     parser.add_argument("--codec", required=True)
     parser.add_argument("--config", type=Path, required=True, help="YAML: options of text and of speech decoding, prompt_frames")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--ngpu", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ngpu", type=Option(Count), default=0)
+    parser.add_argument("--seed", type=Option(Count), default=0)
     args = parser.parse_args()
     device_for(args.ngpu)
 
     task = get_task(args.task)
-    config = read_yaml(args.config)
     kind = "speech" if task.speaks else "text"
-    options = DecodeOptions.from_dict({"seed": args.seed} | config[kind], f"{args.config}: {kind}")
+    options, prompt_frames = read_decode_config(args.config, kind, args.seed)
     test = list_test(task, args)
     settings = {
         "task": args.task,
@@ -145,7 +144,7 @@ def main() -> None:
         "tgt_lang": args.tgt_lang,
         "codec": args.codec,
         kind: vars(options),
-        "prompt_frames": config["prompt_frames"],
+        "prompt_frames": prompt_frames,
     } | test.settings
     outputs = ["codes.ark", "codes.scp", "wav.scp", "wav/*.wav"] if task.speaks else ["text"]
     with stage(args.out, "decode", settings, [args.manifest, args.exp / "model.safetensors"], [*outputs, "decode.json"]) as todo:
@@ -155,7 +154,7 @@ def main() -> None:
         trained = load_model(args.exp, codec.fingerprint)
         trained.model.to(device_for(args.ngpu))
         torch.manual_seed(options.seed)
-        prefixes, beginnings = prepare(trained, test, config["prompt_frames"])
+        prefixes, beginnings = prepare(trained, test, prompt_frames)
         say_unprompted(test, args)
         weights = (args.exp / "model.safetensors").stat()
         parts = args.out / f".parts.{settings_digest(settings | {'weights': [weights.st_mtime_ns, weights.st_size]})}"
