@@ -45,6 +45,7 @@ Positive = Annotated[int, Range(1)]
 Weight = Annotated[float, Range(0)]  # a number that is not negative
 Above0 = Annotated[float, Range(0, above=True)]
 Share = Annotated[float, Range(0, 1)]
+Percentage = Annotated[int, Range(0, 100)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -150,6 +151,8 @@ def _fits(value: Any, wanted: Any) -> bool:
         return _fits(value, plain) and all(value in range_ for range_ in ranges)
     if is_dataclass(wanted):
         return isinstance(value, (dict, wanted))
+    if get_origin(wanted) in (Union, UnionType):
+        return any(_fits(value, option) for option in get_args(wanted))
     if get_origin(wanted) is Literal:
         return isinstance(value, str) and value in get_args(wanted)
     if wanted in (int, float):

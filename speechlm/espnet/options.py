@@ -69,6 +69,8 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
         setattr(args, name, read_value(getattr(args, name), WANTED[name], f"--{name}"))
     for name in args.mixture:
         get_task(name)
+    if args.mixture and not any(args.mixture.values()):
+        raise ValueError(f"mixture: found {args.mixture}; expected a share above 0 for some task")
     args.config, args.overlay = named.config, named.overlay
     args.train_sets = [name for name in args.train_sets if name]
     return args

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from speechlm.arms.config import load_arm
 from speechlm.bin.train_judge import read_course
 from speechlm.codecs.trainers import read_config
 from speechlm.data.espeak import read_cast
+from speechlm.data.grammar import Grammar
 from speechlm.data.llm_model import read_llm_model
 from speechlm.data.settings import Option, Positive, fill, read_json, read_yaml
 from speechlm.metrics.protocol import load_protocol
@@ -116,6 +118,8 @@ def test_decoding_settings_are_checked_when_they_are_read(tmp_path, before, afte
         (read_config, "model: {kind: encodec, ratios: [2, 0]}", "ratios is 0"),
         (read_config, "model: {kind: encodec, activation: GELU}", "activation is 'GELU'; expected one of ELU, LeakyReLU"),
         (read_config, "model: {kind: encodec}\ndecay_share: 2", "decay_share is 2; expected a number, from 0 to 1"),
+        (Grammar, "languages: []\nrules: {sentence: [{en: a}]}", r"languages is \[\]"),
+        (Grammar, "languages: [en]\nrules: []", r"rules is \[\]; expected names and values"),
         (load_protocol, "description: x\nasr: {metrics: []}", r"metrics is \[\]"),
         (load_protocol, "description: x\ntts: {metrics: [WER], beam: 0}", "beam is 0; expected a whole number, 1 or more"),
         (load_protocol, "description: x\ntts: {metrics: WER}", "metrics is 'WER'; expected a list"),
@@ -127,6 +131,20 @@ def test_every_file_of_settings_is_checked_when_it_is_read(tmp_path, read, conte
     with pytest.raises(ValueError, match=message) as caught:
         read(path)
     assert str(path) in str(caught.value)
+
+
+def test_arms_are_checked_when_they_are_read(tmp_path):
+    (tmp_path / "arms").mkdir()
+    for content, name, message in (
+        ("told: x\ntasks: [asr, s2xx]", "x", "tasks: found 's2xx'; expected some of asr, tts"),
+        ("told: x\nnumber: 101", "x", "number is 101; expected a whole number, from 0 to 100"),
+        ("told: x\nshare_of: [lm]", "x_150", "the percentage is 150; expected a whole number, from 0 to 100"),
+        ("told: x\nskip_cpt: 1", "x", "skip_cpt is 1; expected true or false"),
+        ("told: x\ncpt: [rows]", "x", "cpt is .*; expected names and values"),
+    ):
+        (tmp_path / "arms/x.yaml").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            load_arm(name, [tmp_path])
 
 
 def test_options_of_a_command_line_are_checked_alike():

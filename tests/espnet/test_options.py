@@ -25,6 +25,7 @@ def parse(parser, path, *options):
         ("mixture: {asr: null}", "mixture: asr is None; expected a number, 0 or more"),
         ("mixture: [asr]", r"mixture is \['asr'\]; expected names and values"),
         ("mixture: {asr: -1}", "mixture: asr is -1"),
+        ("mixture:", "mixture is None; expected names and values"),
         ("dtype: bf16", "dtype is 'bf16'; expected one of bfloat16, float32"),
         ("rows: 0", "rows is 0; expected a whole number, 1 or more"),
         ("rows: many", "rows is 'many'"),

@@ -19,7 +19,7 @@ from speechlm.data.espeak import Voice, read_cast, speak
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest, sizes, stage
 from speechlm.data.grammar import Grammar
 from speechlm.data.kaldi import write_data_dir
-from speechlm.data.settings import read_json
+from speechlm.data.settings import Count, Option, Positive, read_json
 
 ESPEAK_LANGUAGE = {"en": "en-us", "es": "es", "zh": "cmn"}
 SAMPLE_RATE_HZ = 16000
@@ -121,14 +121,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--languages", default="es,en", help="source,target")
-    parser.add_argument("--pairs", type=int, default=8000, help="spoken training pairs")
-    parser.add_argument("--mono", type=int, default=12000, help="further training utterances of the target language alone")
-    parser.add_argument("--text_pairs", type=int, default=20000, help="training pairs of text only")
-    parser.add_argument("--eval_pairs", type=int, default=200, help="pairs in dev and in each test set")
+    parser.add_argument("--pairs", type=Option(Positive), default=8000, help="spoken training pairs")
+    parser.add_argument("--mono", type=Option(Count), default=12000, help="further training utterances of the target language alone")
+    parser.add_argument("--text_pairs", type=Option(Positive), default=20000, help="training pairs of text only")
+    parser.add_argument("--eval_pairs", type=Option(Positive), default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
     parser.add_argument("--voices", type=Path, default=HERE / "voices.yaml")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--nj", type=int, default=2)
+    parser.add_argument("--seed", type=Option(Count), default=1)
+    parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
 
     languages = args.languages.split(",")
