@@ -16,7 +16,7 @@ from pathlib import Path
 from speechlm.arms.config import as_yaml, load_arm, make_plan
 from speechlm.arms.figures import find_pieces
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, file_digest
+from speechlm.data.files import FORMAT, atomic_write, differences, digests_of
 from speechlm.data.settings import Count, Option, Percentage, read_json
 
 
@@ -52,8 +52,8 @@ def prepare(args: argparse.Namespace) -> None:
         arm = arm.only(args.tasks)
     plan = make_plan(arm, args.conf, args.overlay, (args.probe_task, args.probe))
     out = args.exp / f"seed{args.seed}" / args.arm
-    digests = {str(path): file_digest(path) for path in [*plan.files, *args.inputs]}
-    piece = {"arm": args.arm, "told": arm.told, "seed": args.seed, "tasks": list(arm.tasks), "settings": plan.overlay}
+    digests = digests_of([*plan.files, *args.inputs])
+    piece = {"format": FORMAT, "arm": args.arm, "told": arm.told, "seed": args.seed, "tasks": list(arm.tasks), "settings": plan.overlay}
     piece |= {"options": [*plan.options, args.options], "inputs": digests}
     if is_finished(out, piece):
         return
@@ -71,7 +71,18 @@ def prepare(args: argparse.Namespace) -> None:
 def is_finished(out: Path, piece: dict) -> bool:
     """Was this very piece run to its end, and are its scores still there?"""
     path = out / "piece.json"
-    return path.is_file() and read_json(path) == piece and all(any(out.glob(f"sft_{task}/score_*/score.json")) for task in piece["tasks"])
+    return (
+        path.is_file()
+        and is_same(read_json(path), piece)
+        and all(any(out.glob(f"sft_{task}/score_*/score.json")) for task in piece["tasks"])
+    )
+
+
+def is_same(old: dict, new: dict) -> bool:
+    """Is this the same piece, of the same files wherever they lie?"""
+    files = ({"format": piece.get("format"), "settings": {}, "inputs": piece["inputs"]} for piece in (old, new))
+    apart = ("format", "inputs")
+    return {k: v for k, v in old.items() if k not in apart} == {k: v for k, v in new.items() if k not in apart} and not differences(*files)
 
 
 def tables(args: argparse.Namespace) -> None:

@@ -108,7 +108,7 @@ def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder:
 
 
 def copy_originals(spans: dict[str, Span], folder: Path) -> dict[str, str]:
-    """Return {id: path}; whole files are used where they are, others (stretches, entries of an archive, cut ones) are written."""
+    """Return {id: path}: whole files where they are; what is a stretch, an entry of an archive or cut, in a file made of it."""
     paths = {}
     for key, span in spans.items():
         paths[key] = span.path

@@ -93,21 +93,30 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
     """Return the scores of one decoding folder."""
     refs, speakers = read_references(args.ref, args.task, lang), read_speakers(args.ref)
     if len(refs) < (whole := len(read_text(args.ref, lang))):
-        print(f"{args.test_set}: {args.task} is scored over {len(refs)} of {whole} utterances: those with a voice prompt", flush=True)
+        over = f"{len(refs)} of {whole} utterances: those with a voice prompt"
+        print(f"{args.test_set}: {args.task} is scored over {over}", flush=True)
     made_by = "|".join([*([f"codec:{args.codec}"] if args.codec else []), *decoding_settings(folder / "decode.json")])
     if not TASKS[args.task].speaks:
         output = Output(args.task, lang, read_table(folder / "text", may_be_empty=True), refs, speakers)
         return Part(lang, *score_texts(rules, output), made_by)
     spoken = rules.quality and side_path(args.ref, "wav.scp", lang).is_file()
     voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
-    output = Output(args.task, lang, {}, refs, speakers, read_table(folder / "wav.scp"), voices)
+    output = Output(args.task, lang, {}, refs, speakers, own_recordings(folder), voices)
     return Part(lang, *score_speech(rules, output, folder, device_for(args.ngpu)), made_by)
+
+
+def own_recordings(folder: Path) -> dict[str, str]:
+    """Return {utterance: path} of wav.scp; what lies in the folder's wav/ is taken from there, wherever the folder has moved."""
+    table = read_table(folder / "wav.scp")
+    own = {key: folder / "wav" / Path(path).name for key, path in table.items()}
+    return {key: str(own[key]) if own[key].is_file() else table[key] for key in table}
 
 
 def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:
     """Return {utterance: text} of those that a task is tested on.
 
-    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its speaker; all, if nothing has.
+    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its speaker
+    (all, if nothing has).
     """
     refs = read_text(data_dir, lang)
     if not get_task(task).prompted:

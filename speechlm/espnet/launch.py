@@ -53,9 +53,10 @@ def launch(work: Callable[[argparse.Namespace], None], args: argparse.Namespace,
     board = context.Array("d", 3 * nodes.processes, lock=False)
     for rank in range(nodes.processes):
         _note(board, rank, STARTED, args.start_sec)
-    messages = context.SimpleQueue()
+    pipes = [context.Pipe(duplex=False) for _ in range(nodes.processes)]  # a queue's lock would need room in /dev/shm
+    messages = [ours for ours, _ in pipes]
     leave = None if args.ngpu else nodes.close  # what a forked process inherits, a spawned one does not
-    parts = [(work, _rank_args(args, rank, nodes), rank, board, messages, leave) for rank in range(nodes.processes)]
+    parts = [(work, _rank_args(args, rank, nodes), rank, board, theirs, leave) for rank, (_, theirs) in enumerate(pipes)]
     ranks = [context.Process(target=_run_rank, args=part) for part in parts]
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a signal waits until everybody can deal with it
     try:
@@ -93,7 +94,7 @@ def _rank_args(args: argparse.Namespace, rank: int, nodes: Nodes) -> argparse.Na
     return argparse.Namespace(**vars(args) | distributed)
 
 
-def _run_rank(work, args: argparse.Namespace, rank: int, board, messages, leave) -> None:  # noqa: PLR0913
+def _run_rank(work, args: argparse.Namespace, rank: int, board, pipe, leave) -> None:  # noqa: PLR0913
     global _board, _rank
     _board, _rank = board, rank
     end_with_parent()  # a killed launcher leaves no process behind
@@ -107,7 +108,7 @@ def _run_rank(work, args: argparse.Namespace, rank: int, board, messages, leave)
     try:
         work(args)
     except ValueError as error:
-        messages.put(str(error))
+        pipe.send(str(error))
         sys.exit(1)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -152,8 +153,8 @@ def _end_of(ranks: list, messages, nodes: Nodes) -> End:
     first = min(ended, key=lambda process: (process.exitcode >= 0, process.exitcode not in INTERRUPTED))
     if first.exitcode in INTERRUPTED:
         return End(group.INTERRUPTED, "interrupted", first.exitcode)
-    if first.exitcode > 0 and not messages.empty():
-        return End(group.TOLD, messages.get())
+    if first.exitcode > 0 and (told := next((pipe for pipe in messages if pipe.poll()), None)):
+        return End(group.TOLD, told.recv())
     order = group.LOST if first.exitcode < 0 else group.UNKNOWN
     return End(order, f"rank {nodes.first_rank + ranks.index(first)} of {nodes.world} {ending(first.exitcode)}. {AGAIN}")
 

@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from speechlm.data.files import machine_error, share, storage_errors
+from speechlm.data.settings import read_json
 from speechlm.model.speechlm import SpeechLM
+from speechlm.tasks import get_task
 from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
 
@@ -149,6 +151,24 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
     model = SpeechLM(load_llm(str(folder / "llm"), random_init=True), vocab)
     load_weights(model, folder / "model.safetensors")
     return TrainedModel(model.eval(), vocab, text, folder)
+
+
+def trained_with(folder: Path, setting: str):
+    """Return a setting of the training that made a model (or whose step `steps/<n>` it is); None if the folder does not say."""
+    for place in (folder, folder.parent.parent):
+        if (place / "settings.json").is_file():
+            return read_json(place / "settings.json").get("settings", {}).get(setting)
+    return None
+
+
+def longest_target(folder: Path, task: str) -> int | None:
+    """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not, of any; None if unknown."""
+    for place in (folder, folder.parent.parent):
+        if (place / "examples_train.json").is_file():
+            found = read_json(place / "examples_train.json").get("longest_target") or {}
+            same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
+            return found.get(task, max(same_kind, default=None))
+    return None
 
 
 def export_llm(trained: TrainedModel) -> None:

@@ -3,7 +3,7 @@
 Letters in shapes: B examples (times beams), S positions of the prefixes, K columns, V ids of column 0.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,19 +35,18 @@ class DecodeOptions:
 class DecodeConfig:
     """What conf/decode.yaml holds: the options of each kind of output, and the length of a voice prompt in codec frames."""
 
-    prompt_frames: Positive
+    prompt_frames: Positive | None = None
     text: DecodeOptions | None = None
     speech: DecodeOptions | None = None
 
 
-def read_decode_config(path: str | Path, kind: str, seed: int) -> tuple[DecodeOptions, int]:
-    """Return the options of `kind` (text or speech) and prompt_frames; `seed` holds where the file says none."""
-    config = fill(DecodeConfig, read_mapping(path), str(path))
-    options = getattr(config, kind)
-    if options is None:
+def read_decode_config(path: str | Path, kind: str, **defaults: int) -> tuple[DecodeOptions, int | None]:
+    """Return the options of `kind` (text or speech), over `defaults`, and prompt_frames; ValueError names the file and what is wrong."""
+    values = read_mapping(path)
+    config = fill(DecodeConfig, values, str(path))
+    if getattr(config, kind) is None:
         raise ValueError(f"{path}: {kind} is missing or empty; expected options, such as {kind}: {{max_rows: 200}}")
-    stated = read_mapping(path)[kind]
-    return (options if "seed" in stated else replace(options, seed=seed)), config.prompt_frames
+    return fill(DecodeOptions, defaults | values[kind], f"{path}: {kind}"), config.prompt_frames
 
 
 class _State:

@@ -98,9 +98,10 @@ def llm_errors(name: str) -> Iterator[None]:
 
 
 def find_llm(name: str) -> Path:
-    """Return an LLM's folder; that of a hub name is fetched, or completed, if there is a network."""
+    """Return an LLM's folder; that of a hub name (owner/name, or owner/name@revision) is fetched, or completed, if there is a network."""
     if Path(name).is_dir():
         return Path(name)
+    hub, _, revision = name.partition("@")
     if name.count("/") != 1 or name.startswith(("/", ".")):
         raise ValueError(
             f"--llm {name}: no such folder, and not a hub name (owner/name). "
@@ -109,7 +110,7 @@ def find_llm(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     with llm_errors(name):
-        return Path(snapshot_download(name, allow_patterns=LLM_FILES, ignore_patterns="original/*"))
+        return Path(snapshot_download(hub, revision=revision or None, allow_patterns=LLM_FILES, ignore_patterns="original/*"))
 
 
 def load_text_tokenizer(name: str) -> TextTokenizer:

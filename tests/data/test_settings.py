@@ -85,20 +85,20 @@ DECODING = "prompt_frames: 16.0\ntext: {temperature: 1e-1}\nspeech: {max_rows: 9
         ("{max_rows: 9, seed: 3}", "", "speech is missing or empty; expected options"),
         ("speech: {max_rows: 9, seed: 3}", "", "speech is missing or empty; expected options"),
         ("{max_rows: 9, seed: 3}", "[max_rows, 9]", "speech is .*; expected names and values"),
-        ("16.0", "true", "prompt_frames is True; expected a whole number, 1 or more"),
-        ("prompt_frames: 16.0", "", "no prompt_frames"),
+        ("16.0", "true", "prompt_frames is True; expected a whole number, 1 or more or nothing"),
+        ("prompt_frames: 16.0", "prompt_frames: 0", "prompt_frames is 0; expected a whole number, 1 or more"),
     ],
 )
 def test_decoding_settings_are_checked_when_they_are_read(tmp_path, before, after, message):
     path = tmp_path / "decode.yaml"
     path.write_text(DECODING)
-    options, prompt_frames = read_decode_config(path, "text", 7)
+    options, prompt_frames = read_decode_config(path, "text", seed=7)
     assert (options.temperature, options.seed, prompt_frames, type(prompt_frames)) == (0.1, 7, 16, int)
-    assert read_decode_config(path, "speech", 7)[0].seed == 3
+    assert read_decode_config(path, "speech", seed=7)[0].seed == 3
     path.write_text(DECODING.replace(before, after))
     with pytest.raises(ValueError, match=f"^{path}: {message}"):
         for kind in ("text", "speech"):
-            read_decode_config(path, kind, 7)
+            read_decode_config(path, kind, seed=7)
 
 
 @pytest.mark.parametrize(
