@@ -189,9 +189,7 @@ def stage(
     _write_record(record_path, record)
 
 
-def is_complete(
-    out_dir: str | Path, name: str, settings: dict, inputs: Inputs, outputs: Iterable[str], known: Known = Known()
-) -> bool:
+def is_complete(out_dir: str | Path, name: str, settings: dict, inputs: Inputs, outputs: Iterable[str], known: Known = Known()) -> bool:
     """Tell whether `stage` would find nothing to do, changing nothing."""
     path = _record_path(Path(out_dir), name)
     return path.exists() and not _changes(path, _record(Path(out_dir), settings, inputs, outputs), known)

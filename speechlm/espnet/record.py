@@ -1,7 +1,7 @@
 """What decides the result of a training, by role and content; and what becomes of an earlier training in the same folder.
 
-    settings.json    {"settings", "inputs"} of the training that the checkpoints beside it are of, and where it started from
-    .old/            the weights and checkpoints of the one before, until this one is finished
+settings.json    {"settings", "inputs"} of the training that the checkpoints beside it are of, and where it started from
+.old/            the weights and checkpoints of the one before, until this one is finished
 """
 
 import json
