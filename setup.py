@@ -21,6 +21,7 @@ REQUIREMENTS = [
     "sacrebleu",
     "whisper-normalizer",
     "soundfile",
+    "av",  # FFmpeg's libraries: mp3, WebM, MP4
     "soxr",
     "espeakng-loader",
     "safetensors",

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Installs everything: a virtual environment with all packages of tools/requirements.lock and this repository.
 #
 #   tools/install.sh                          needs only Python 3.11, 3.12 or 3.13 with pip (or uv), and the network
@@ -7,8 +7,10 @@
 #
 # Done once: a finished installation is recognised in milliseconds, a changed setup.py or lock file, or an
 # interrupted installation, is made again. Packages come from the index that pip is configured for.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(realpath -m "$0/../..")"
+unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONINSPECT CDPATH GREP_OPTIONS POSIXLY_CORRECT     # for another Python
 
 venv=${SPEECHLM_VENV:-$PWD/tools/venv}
 record=$venv/.speechlm_installed      # written last: says which files this environment was made from
@@ -24,10 +26,11 @@ fits() {                  # fits PYTHON: is it of a version that the lock file w
     "$1" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 }
 
-find_python() {           # $PYTHON decides; else the python3 in PATH, a newer or older one beside it, pyenv's, one that uv manages
-    local name
-    for name in ${PYTHON:-python3 python3.13 python3.12 python3.11 "${PYENV_ROOT:-${HOME-}/.pyenv}"/versions/3.1[321]*/bin/python \
-        "${UV_PYTHON_INSTALL_DIR:-${HOME-}/.local/share/uv/python}"/cpython-3.1[321]*/bin/python3}; do
+find_python() {           # $PYTHON decides; else the python3 in PATH, another one there, pyenv's, one that uv manages
+    local name names=(python3 python3.13 python3.12 python3.11 "${PYENV_ROOT:-${HOME-}/.pyenv}"/versions/3.1[321]*/bin/python
+        "${UV_PYTHON_INSTALL_DIR:-${HOME-}/.local/share/uv/python}"/cpython-3.1[321]*/bin/python3)
+    if [ -n "${PYTHON:-}" ]; then names=("$PYTHON"); fi
+    for name in "${names[@]}"; do
         if fits "$name"; then
             command -v "$name"
             return
@@ -95,11 +98,23 @@ install() {
         fail "a package does not import (see above). Remove $venv and try again; if it fails again, report the lines above."
 }
 
+case $venv in *:*)
+    fail "there is a colon in $venv, which ends a folder's name in PATH. Name another: SPEECHLM_VENV=/path tools/install.sh" ;;
+esac
 if is_done; then exit 0; fi
+[ ! -e "$venv" ] || [ -w "$venv" ] ||
+    fail "$venv was made from other versions of setup.py or the lock file, and you may not write there." \
+        "Let its owner run tools/install.sh, or name a folder of yours: SPEECHLM_VENV=/path tools/install.sh"
 mkdir -p "$(dirname "$venv")"
 if command -v flock >/dev/null; then      # a second installation waits for the first
     exec 9>"$(dirname "$venv")/.$(basename "$venv").lock"
-    flock --nonblock 9 || { echo "Another installation into $venv is running: waiting for it."; flock 9; }
+    status=0
+    flock -n 9 || status=$?
+    case $status in
+        0) ;;
+        1) echo "Another installation into $venv is running: waiting for it."; flock 9 ;;
+        *) echo "No lock can be had in $(dirname "$venv"): start no second installation into $venv meanwhile." >&2 ;;
+    esac
     if is_done; then exit 0; fi
 fi
 python=$(find_python)
@@ -109,3 +124,5 @@ remove_unfinished
 install
 echo "$wanted" > "$record.part" && mv "$record.part" "$record"
 echo "Installed in $SECONDS s: $venv/bin/python"
+exit
+}

@@ -4,7 +4,7 @@ The LLM's weights are frozen, each chosen linear layer W gets W + (alpha / rank)
 What leaves a training are the merged weights, a model folder as any other, and beside them `adapter/` as peft reads it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
@@ -12,8 +12,8 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from speechlm.data.files import storage_errors
-from speechlm.data.settings import fill
+from speechlm.data.files import share, storage_errors
+from speechlm.data.settings import Above0, Choice, Positive, Share, fill
 
 NAME = "default"  # peft's name of the only adapter
 
@@ -22,17 +22,11 @@ NAME = "default"  # peft's name of the only adapter
 class AdapterConfig:
     """`--adapter_conf`. `target_modules` are the ends of layer names; empty: all linear layers but the head."""
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout_rate: float = 0.0
-    target_modules: tuple[str, ...] = field(default=())
-    bias_type: str = "none"
-
-    def __post_init__(self):
-        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout_rate < 1:
-            raise ValueError(f"rank {self.rank}, alpha {self.alpha}, dropout_rate {self.dropout_rate}: expected at least 1, above 0, and 0 to 1")
-        if self.bias_type not in ("none", "all", "lora_only"):
-            raise ValueError(f"bias_type is {self.bias_type!r}; expected none, all or lora_only")
+    rank: Positive = 8
+    alpha: Above0 = 16.0
+    dropout_rate: Share = 0.0
+    target_modules: tuple[str, ...] = ()
+    bias_type: Choice("none", "all", "lora_only") = "none"
 
 
 def add_lora(llm: nn.Module, conf: dict) -> None:
@@ -76,6 +70,7 @@ def save_adapter(folder: Path, llm: nn.Module) -> None:
     path = folder / "adapter_model.safetensors"
     with storage_errors(path):
         save_file(state, path, metadata={"format": "pt"})
+        share(path)
         llm.peft_config[NAME].save_pretrained(folder)
 
 

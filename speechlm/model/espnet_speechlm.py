@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from speechlm.data.settings import read_yaml
-from speechlm.model.folder import copy_llm_files
+from speechlm.model.folder import copy_llm_files, save_llm
 from speechlm.tokens.text import find_llm, llm_errors
 
 SPECIAL_TOKENS = 256  # rows before the first modality
@@ -58,14 +58,16 @@ def write_llm(config_path: Path, checkpoint: Path, out: Path, base: str | None =
         llm = AutoModelForCausalLM.from_config(config, dtype=state[EMBEDDINGS].dtype)
     _load(llm, state, checkpoint)
     copy_llm_files(base, config, out)
-    llm.save_pretrained(out)
+    save_llm(llm, out)
 
 
 def read_layout(config_path: Path) -> Layout:
     """Return the LLM's name and rows; ValueError if this is no `train.yaml` of espnet2.speechlm, or does not say them."""
     config = read_yaml(config_path)
     if not isinstance(config, dict) or config.get("job_type") != "speechlm":
-        raise ValueError(f"{config_path}: no job_type: speechlm. Expected the train.yaml that espnet2.speechlm wrote beside its checkpoints.")
+        raise ValueError(
+            f"{config_path}: no job_type: speechlm. Expected the train.yaml that espnet2.speechlm wrote beside its checkpoints."
+        )
     try:
         llm, parts = config["model"]["model_hf_tag"], list(config["multimodal_io"])
         recorded = (config.get("vocab_intervals") or {}).get("text")

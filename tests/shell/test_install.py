@@ -81,6 +81,17 @@ def test_without_a_compiler_what_needs_one_is_left_out_and_named(clone):
     assert "torch==" in packages and not any(f"{name}==" in packages for name in ("pesq", "pyworld", "webrtcvad"))
 
 
+def test_a_place_without_locks_a_path_with_a_blank_and_a_module_system(clone):
+    write_script(clone / "fake/flock", "echo 'flock: 9: Function not implemented' >&2; exit 65\n")
+    write_script(clone / "a place/python", '[ -z "${PYTHONHOME-}${PYTHONPATH-}" ] || exit 1\n' + PYTHON)
+    environment = {"PATH": f"{clone / 'fake'}:{os.environ['PATH']}", "PYTHONHOME": "/module", "PYTHONPATH": "/module", "CDPATH": "/usr"}
+    done, calls = install(clone, PYTHON=str(clone / "a place/python"), SPEECHLM_VENV=str(clone / "its env"), **environment)
+    assert done.returncode == 0 and len(calls) == 3, done.stderr
+    assert "No lock can be had in" in done.stderr and "Another installation" not in done.stdout
+    done, calls = install(clone, SPEECHLM_VENV=str(clone / "a:b"))
+    assert done.returncode == 1 and not calls and "there is a colon in" in done.stderr
+
+
 def test_a_missing_python_is_named(clone):
     done, _ = install(clone, PYTHON="python9.9")
     assert done.returncode == 1 and "found no Python 3.11, 3.12 or 3.13 (looked for: python9.9)" in done.stderr
