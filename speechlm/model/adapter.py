@@ -48,6 +48,7 @@ def add_lora(llm: nn.Module, conf: dict) -> None:
 
 
 def has_lora(model: nn.Module) -> bool:
+    """Tell whether a model has adapters."""
     return any(isinstance(module, LoraLayer) for module in model.modules())
 
 

@@ -74,7 +74,7 @@ def test_frozen_parameters_stay_and_init_param_starts_from_a_file(recipe):
     [
         (("--adapter", "houlsby"), "expected lora"),
         (("--adapter_conf", "target_modules=[query]"), "linear layers are"),
-        (("--adapter_conf", "rank=0"), "rank 0"),
+        (("--adapter_conf", "rank=0"), "rank is 0; expected a whole number, 1 or more"),
     ],
 )
 def test_settings_that_do_not_fit_are_one_line(recipe, options, said):
