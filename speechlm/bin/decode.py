@@ -24,9 +24,9 @@ from speechlm.data.items import LEFT_OUT, BadItem, write_items
 from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
-from speechlm.data.settings import read_yaml
+from speechlm.data.settings import Count, Option
 from speechlm.model.folder import TrainedModel, load_model, longest_target, trained_with
-from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.model.generate import DecodeOptions, generate_speech, generate_text, read_decode_config
 from speechlm.tasks import Task, get_task
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, keep_prompted, list_items
 
@@ -162,17 +162,15 @@ def main() -> None:
     parser.add_argument("--codec", required=True)
     parser.add_argument("--config", type=Path, required=True, help="YAML: options of text and of speech decoding, prompt_frames")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--ngpu", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ngpu", type=Option(Count), default=0)
+    parser.add_argument("--seed", type=Option(Count), default=0)
     args = parser.parse_args()
     device_for(args.ngpu)
 
     task = get_task(args.task)
-    config = read_yaml(args.config)
     kind = "speech" if task.speaks else "text"
-    bound = {"max_rows": usual_limit(args.exp, args.task)}
-    options = DecodeOptions.from_dict({"seed": args.seed} | bound | config[kind], f"{args.config}: {kind}")
-    prompt_frames = require_prompt_frames(args.exp, config.get("prompt_frames"), args.config)
+    options, stated = read_decode_config(args.config, kind, seed=args.seed, max_rows=usual_limit(args.exp, args.task))
+    prompt_frames = require_prompt_frames(args.exp, stated, args.config)
     test = list_test(task, args)
     settings = {
         "task": args.task,

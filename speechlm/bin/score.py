@@ -22,6 +22,7 @@ from speechlm.bin.command import run_main
 from speechlm.data.kaldi import read_audio, read_prompts, read_speakers, read_table, read_text, side_path
 from speechlm.data.languages import by_character
 from speechlm.data.machine import device_for
+from speechlm.data.settings import Count, Option
 from speechlm.metrics.protocol import Rules, rules_for
 from speechlm.metrics.rows import NOT_ENDED, UTTERANCES, Row, write_lines, write_rows
 from speechlm.metrics.scoring import Output, Score, score_texts
@@ -65,7 +66,7 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to score."""
     parser.add_argument("--protocol", nargs="+", default=["mini"], help="names or files; of several, the first that covers the task")
     parser.add_argument("--judge", help="recogniser of speech outputs instead of the protocol's: KIND:MODEL, judge_en or a folder")
-    parser.add_argument("--ngpu", type=int, default=0, help="1: recognise and measure on the GPU")
+    parser.add_argument("--ngpu", type=Option(Count), default=0, help="1: recognise and measure on the GPU")
 
 
 def show(rows: list[Row]) -> None:

@@ -70,7 +70,7 @@ def _storage_errno(error: BaseException) -> int | None:
 
 
 def machine_error(error: BaseException) -> str | None:
-    """Say what the machine lacks, if an exception of any library comes from that (memory, access, a disk); None: the file is at fault."""
+    """Say what the machine lacks (memory, access, a disk), if an exception of any library comes from that; else None."""
     for cause in _causes(error):
         if (number := _errno(cause)) not in (None, errno.ENOENT, errno.EINVAL):  # nonsense in a file may ask for nonsense
             return os.strerror(number)

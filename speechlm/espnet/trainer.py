@@ -165,7 +165,7 @@ class Run:
 
     @contextmanager
     def long_work(self) -> Iterator[None]:
-        """Tell the launcher to wait longer for what one process does within, while the others wait for it: a disk may be slow."""
+        """Tell the launcher to wait longer for what one process does alone: a disk may be slow."""
         self.beat(limit_sec=20 * self.options.hang_sec)
         yield
         self.beat()

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from speechlm.data.files import machine_error, share, storage_errors
 from speechlm.data.settings import read_json
@@ -173,6 +173,11 @@ def longest_target(folder: Path, task: str) -> int | None:
 
 def export_llm(trained: TrainedModel) -> None:
     """Complete `llm/` to a Hugging Face folder of the text-only LLM, to be used without this package."""
-    trained.model.llm.save_pretrained(trained.folder / "llm")
-    for path in (trained.folder / "llm").glob("*.safetensors"):
+    save_llm(trained.model.llm, trained.folder / "llm")
+
+
+def save_llm(llm: PreTrainedModel, folder: Path) -> None:
+    """Write an LLM's weights and config, readable for whom the umask says."""
+    llm.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
         share(path)

@@ -1,72 +1,75 @@
-"""The options of training: each works, or is refused with what works instead."""
+"""Settings of a training, from files: typed and ranged as on the command line, and named with their file."""
 
-import sys
-import types
+from pathlib import Path
 
 import pytest
 
-from speechlm.bin import train as command
-from speechlm.espnet.options import INSTEAD, WORKING, own_options, parse_options
-from speechlm.espnet.task import SpeechLMTask, require_same
-from speechlm.espnet.trainer import Log
-from tests.model.tiny import tiny_model
+from speechlm.espnet.options import parse_options
+from speechlm.espnet.task import SpeechLMTask
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def parse(*argv: str):
-    return parse_options(SpeechLMTask.get_parser(), argv)
+@pytest.fixture(scope="module")
+def parser():
+    return SpeechLMTask.get_parser
+
+
+def parse(parser, path, *options):
+    return parse_options(parser(), ["--config", str(path), *options])
 
 
 @pytest.mark.parametrize(
-    ("option", "instead"),
+    ("content", "message"),
     [
-        (("--optim", "sgd"), "--lr and --weight_decay"),
-        (("--patience", "3"), "--max_steps"),
-        (("--use_amp", "true"), "--dtype bfloat16"),
-        (("--batch_size", "4"), "--rows"),
-        (("--init_param", "a.pth"), "--init_from"),
-        (("--freeze_param", "speechlm.llm"), "all weights of the model are trained"),
-        (("--use_adapter", "true"), "all weights of the model are trained"),
-        (("--use_matplotlib", "true"), "--use_tensorboard"),
+        ("mixture: {asr: null}", "mixture: asr is None; expected a number, 0 or more"),
+        ("mixture: [asr]", r"mixture is \['asr'\]; expected names and values"),
+        ("mixture: {asr: -1}", "mixture: asr is -1"),
+        ("mixture:", "mixture is None; expected names and values"),
+        ("dtype: bf16", "dtype is 'bf16'; expected one of bfloat16, float32"),
+        ("rows: 0", "rows is 0; expected a whole number, 1 or more"),
+        ("rows: many", "rows is 'many'"),
+        ("max_steps: .inf", "max_steps is inf"),
+        ("lr: [1]", r"lr is \[1\]; expected a number, 0 or more"),
+        ("final_lr_ratio: 1.5", "final_lr_ratio is 1.5; expected a number, from 0 to 1"),
+        ("stream_weights: [1.0, -1]", "stream_weights is -1"),
+        ("stream_weights: 1.0", "stream_weights is 1.0; expected a list"),
+        ("pattern: zigzag", "pattern is 'zigzag'; expected one of parallel, delay"),
+        ("codebook_init: 1", "codebook_init is 1; expected true or false"),
+        ("task_langs: {tts: en}", "task_langs: tts is 'en'; expected a list"),
+        ("accum_grad: 0", "accum_grad is 0"),
+        ("seed: -1", "seed is -1"),
+        ("- rows", "is .*; expected names and values"),
+        ("rows: 1\nrows: 2", "rows is there twice"),
     ],
 )
-def test_an_option_without_effect_is_refused_with_what_works(option, instead):
-    with pytest.raises(ValueError, match=f"{option[0]} .*has no effect in this training.*{instead}"):
-        parse(*option)
+def test_a_wrong_setting_is_one_line_with_its_file(parser, tmp_path, content, message):
+    (tmp_path / "cpt.yaml").write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        parse(parser, tmp_path / "cpt.yaml")
+    assert str(tmp_path / "cpt.yaml") in str(caught.value)
 
 
-def test_it_is_refused_in_a_config_too_and_what_is_the_case_anyway_is_not(tmp_path):
-    config = tmp_path / "train.yaml"
-    config.write_text("use_matplotlib: false\npatience: null\n")
-    assert parse("--config", str(config)).resume, "an interrupted training goes on by itself"
-    config.write_text("patience: 3\nmax_epoch: 7\n")
-    with pytest.raises(ValueError, match="(?s)max_epoch 7: .*patience 3: |patience 3: .*max_epoch 7: "):
-        parse("--config", str(config))
+def test_numbers_are_numbers_and_an_overlay_may_be_empty(parser, tmp_path):
+    (tmp_path / "cpt.yaml").write_text("{lr: 1e-3, max_steps: 1e3, prompt_frames: 16.0, mixture: {asr: 1}, llm: null}")
+    (tmp_path / "empty.yaml").write_text("# rows: 3\n")
+    args = parse(parser, tmp_path / "cpt.yaml", "--overlay", str(tmp_path / "empty.yaml"))
+    assert (args.lr, args.max_steps, args.prompt_frames, args.mixture, args.llm) == (0.001, 1000, 16, {"asr": 1.0}, None)
+    assert type(args.max_steps) is type(args.prompt_frames) is int
 
 
-def test_what_is_advised_against_is_none_that_works():
-    assert not set(" ".join(INSTEAD).split()) & (WORKING | {action.dest for action in own_options()})
+def test_all_shipped_settings_are_read(parser):
+    files = [p for p in ROOT.glob("egs/**/conf/**/*.yaml") if p.stem in ("cpt", "llm", "sft", "train") or p.stem.startswith("sft_")]
+    assert len(files) > 30
+    for path in files:
+        parse(parser, path)
 
 
-def test_wandb_gets_what_tensorboard_gets(tmp_path, monkeypatch):
-    logged = []
-    wandb = types.SimpleNamespace(log=lambda values, step: logged.append((step, values)))
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    log = Log(tmp_path, 4, 1, use_tensorboard=False, use_wandb=True)
-    log.start(0)
-    log.write("valid", 2, {"loss": 1.5})
-    assert logged == [(2, {"valid/loss": 1.5})]
-
-
-def test_wandb_that_cannot_be_used_is_said_before_the_training(monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
-    with pytest.raises(ValueError, match="pip install wandb"):
-        command.require_wandb()
-
-
-def test_what_the_model_to_start_from_has_decided_is_not_asked_for_otherwise():
-    vocab = tiny_model().vocab
-    require_same(parse("--init_from", "cpt", "--langs", "en", "--pattern", "parallel"), vocab)
-    require_same(parse("--init_from", "cpt"), tiny_model("delay").vocab)
-    for options, found in ((("--pattern", "delay"), "--pattern delay"), (("--tasks", "s2st"), "<s2st>"), (("--langs", "en", "zh"), "<zh>")):
-        with pytest.raises(ValueError, match=f"--init_from cpt: the model has the pattern parallel .* found {found}"):
-            require_same(parse("--init_from", "cpt", *options), vocab)
+def test_the_command_line_says_what_it_expects(parser, tmp_path, capsys):
+    (tmp_path / "cpt.yaml").write_text("")
+    for option, message in (("--rows 0", "expected a whole number, 1 or more"), ("--lr nan", "expected a number, 0 or more")):
+        with pytest.raises(SystemExit):
+            parse(parser, tmp_path / "cpt.yaml", *option.split())
+        assert message in capsys.readouterr().err
+    with pytest.raises(ValueError, match="--mixture: asr is 'x'; expected a number"):
+        parse(parser, tmp_path / "cpt.yaml", "--mixture", "asr=x")

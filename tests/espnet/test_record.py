@@ -20,7 +20,9 @@ def run(tmp_path):
     folder.mkdir()
 
     def prepare(**options):
-        args = Namespace(**{"accum_grad": 1, "lr": 1.0, "max_steps": 10, "train_sets": ["train"], "dev_set": ["dev"], "codec": "c"} | options)
+        args = Namespace(
+            **{"accum_grad": 1, "lr": 1.0, "max_steps": 10, "train_sets": ["train"], "dev_set": ["dev"], "codec": "c"} | options
+        )
         args = Namespace(**{"init_from": None, "init_param": [], "llm": None, "llm_random": False, "dump": tmp_path / "dump"} | vars(args))
         prepare_folder(folder, args, result_settings(args, 1), input_files(args), KNOWN)
         return sorted(path.name for path in folder.iterdir() if path.name != "settings.json")
