@@ -117,6 +117,14 @@ def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], o
     return {key: found[key] for key in sorted(found)}
 
 
+def not_ended(found: dict[str, list], max_rows: int, task: str) -> list[str]:
+    """Return, and say, which outputs did not end by themselves: one that does is shorter than `max_rows`."""
+    cut = sorted(key for key, rows in found.items() if len(rows) >= max_rows)
+    if cut:
+        print(f"{task}: {len(cut)} of {len(found)} outputs did not end by themselves: cut at max_rows {max_rows}", flush=True)
+    return cut
+
+
 def write_cost(out: Path, began: float, prefixes: dict, found: dict[str, list]) -> None:
     """Record what decoding took, in `cost.json`; of an interrupted decoding, what was left took."""
     cost = {"seconds": round(time.monotonic() - began, 1), "utterances": len(prefixes), "rows": sum(map(len, found.values()))}
@@ -187,13 +195,14 @@ def main() -> None:
         began = time.monotonic()
         found = decode(trained, task, prefixes, options, parts)
         write_cost(args.out, began, prefixes, found)
+        cut = not_ended(found, options.max_rows, args.task)
         found |= {key: [*codes_TK.tolist(), *found[key]] for key, codes_TK in beginnings.items()}
         if task.speaks:
             write_speech(args.out, codec, found)
         else:
             write_text(args.out, trained, found)
         with atomic_write(args.out / "decode.json") as stream:
-            json.dump(settings, stream, indent=1)
+            json.dump(settings | {"not_ended": cut}, stream, indent=1)
         for finished in args.out.glob(".parts.*"):  # those of earlier settings too
             shutil.rmtree(finished)
 

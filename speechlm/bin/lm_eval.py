@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, digests_of, settings_digest, stage
+from speechlm.data.files import atomic_write, digests_of, settings_digest, stage, walk
 from speechlm.data.settings import Count, Option, Positive
 from speechlm.metrics.rows import Row, write_rows
 from speechlm.tokens.text import LLM_FILES, find_llm
@@ -72,7 +72,7 @@ def task_files(folder: Path | None) -> list[Path]:
     """Return the files of our tasks and of those in `folder`."""
     if folder and not folder.is_dir():
         raise ValueError(f"--task_files {folder}: no such folder. Expected one with YAML files of lm-evaluation-harness")
-    return sorted(path for where in filter(None, [OURS, folder]) for path in where.rglob("*") if path.suffix in (".yaml", ".py"))
+    return sorted(path for where in filter(None, [OURS, folder]) for path in walk(where) if path.suffix in (".yaml", ".py"))
 
 
 def evaluate(args: argparse.Namespace, llm: Path, answers: Path) -> dict:

@@ -6,12 +6,13 @@ protocols never stand in one group: they are refused, or chosen by --protocol.
 """
 
 import argparse
+import re
 from itertools import groupby
 from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write
-from speechlm.metrics.rows import Row, write_rows
+from speechlm.metrics.rows import NOT_ENDED, Row, write_rows
 from speechlm.metrics.table import collect
 
 HEADER = ("task", "test set", "metric", "model", "value", "95 %", "n", "signature")
@@ -20,6 +21,7 @@ TOLD = (
     "n is the number of utterances."
 )
 FIGURES = range(4, 7)  # columns of numbers
+NOTABLE = 0.02  # share of outputs that did not end
 
 
 def main() -> None:
@@ -33,7 +35,18 @@ def main() -> None:
     with atomic_write(args.out / "RESULTS.md") as stream:
         stream.write(markdown(rows))
     print(plain(rows))
-    print(f"{args.out}/RESULTS.md: {len(rows)} rows")
+    print("\n".join([*warnings(rows), f"{args.out}/RESULTS.md: {len(rows)} rows"]))
+
+
+def warnings(rows: list[Row]) -> list[str]:
+    """Return a line for each model and test set of which a notable share of the outputs did not end by itself."""
+    found = {}
+    for row in rows:
+        cut = re.search(rf"\|{NOT_ENDED}:(\d+)", row.signature)
+        if cut and int(cut[1]) > NOTABLE * row.n:
+            told = f"{cut[1]} outputs (n = {row.n}) did not end by themselves, and were cut at max_rows"
+            found.setdefault((row.model, row.task, row.test_set), f"warning: {row.model} {row.task} {row.test_set}: {told}")
+    return list(found.values())
 
 
 def _cells(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -75,6 +88,7 @@ def table(rows: list[Row]) -> str:
     cells, signatures = _cells(rows)
     lines = [TOLD, "", f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in cells]
+    lines += ["", *(f"{text}  " for text in told), ""] if (told := warnings(rows)) else []
     lines += ["", "Signatures:", "", *(f"{i}. `{s}`" for i, s in enumerate(signatures, start=1)), ""]
     return "\n".join(lines)
 

@@ -24,6 +24,7 @@ from speechlm.data.files import stage
 from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, side_path, write_table
 from speechlm.data.machine import device_for
 from speechlm.data.settings import Above0, Count, Option, Positive, fill, read_mapping, read_yaml
+from speechlm.espnet_start import quick_imports
 from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, token_list
 from speechlm.metrics.judge.recogniser import ASSETS, Judge, save_judge
@@ -124,7 +125,8 @@ def overrides(args: argparse.Namespace) -> list[str]:
 
 def train(out: Path, lang: str, options: list[str]) -> None:
     """Run ESPnet's ASR training; it goes on from `<out>/espnet/checkpoint.pth` if that is there."""
-    from espnet2.tasks.asr import ASRTask
+    with quick_imports():
+        from espnet2.tasks.asr import ASRTask
 
     out.joinpath("tokens.txt").write_text("\n".join(token_list(lang)) + "\n", encoding="utf-8")
     command = [*options, "--output_dir", str(out / "espnet"), "--resume", "true", "--num_att_plot", "0"]

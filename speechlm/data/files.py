@@ -97,6 +97,19 @@ def remove_abandoned(folder: str | Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def walk(folder: str | Path) -> Iterator[Path]:
+    """Give the files below a folder, through links too, each real folder once: at its own place rather than at a link to it."""
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(root, name)), name))
+        yield from (Path(root, name) for name in sorted(files))
+
+
 def index_path(path: str | Path) -> Path:
     """Return the place of the index of a big file (`speechlm.data.index`): beside it."""
     return Path(f"{path}.index")

@@ -34,6 +34,9 @@ WANTED = {  # of mappings, and of ESPnet's options that have a range
     "grad_clip": Weight,
 }
 
+TOKEN_TASKS = [name for name, task in TASKS.items() if not task.plain]  # that get a token, if none are named
+PATTERN = "parallel"  # if none is named
+
 
 @dataclass
 class SpeechLMTrainerOptions(TrainerOptions):
@@ -51,6 +54,61 @@ class SpeechLMTrainerOptions(TrainerOptions):
     hang_sec: float
 
 
+# Options of ESPnet's that do here what its help says. All others are refused, unless they say what is the case anyway.
+WORKING = frozenset(
+    """help version config print_config required log_level dry_run output_dir ngpu seed num_workers accum_grad grad_clip resume log_interval
+    use_tensorboard use_wandb wandb_project wandb_id wandb_entity wandb_name detect_anomaly unused_parameters
+    cudnn_enabled cudnn_benchmark cudnn_deterministic use_tf32 local_rank
+    dist_backend dist_init_method dist_world_size dist_rank dist_master_addr dist_master_port dist_launcher multiprocessing_distributed
+    """.split()  # bin/train refuses the last line's, saying how several processes are started
+)
+
+# What serves instead of those that do nothing here: {names: advice}.
+INSTEAD = {
+    "optim optim_conf optim2 optim2_conf exclude_weight_decay exclude_weight_decay_conf": "--lr and --weight_decay of AdamW, and --muon_lr",
+    "scheduler scheduler_conf scheduler2 scheduler2_conf": "--warmup_steps, --max_steps and --final_lr_ratio",
+    "max_epoch num_iters_per_epoch": "--max_steps",
+    "patience early_stopping_criterion val_scheduler_criterion": "--max_steps: a training ends there; see the losses of --eval_interval",
+    "best_model_criterion keep_nbest_models nbest_averaging_interval save_strategy": "--keep_steps: the weights of the steps named",
+    "use_amp train_dtype": "--dtype bfloat16 or float32",
+    "grad_clip_type grad_noise": "--grad_clip, of the 2-norm",
+    "batch_size valid_batch_size batch_bins valid_batch_bins batch_type valid_batch_type max_batch_size min_batch_size fold_length "
+    "sort_in_batch sort_batch shuffle_within_batch chunk_length num_cache_chunks": "--rows, --row_length and --accum_grad",
+    "train_shape_file valid_shape_file train_data_path_and_name_and_type valid_data_path_and_name_and_type multi_task_dataset "
+    "iterator_type valid_iterator_type multiple_iterator drop_last_iter allow_variable_data_keys allow_multi_rates max_cache_size max_cache_fd "
+    "valid_max_cache_size": "--dump, --train_sets and --dev_set",
+    "category_sample_size upsampling_factor category_upsampling_factor dataset_upsampling_factor dataset_scaling_factor": "--mixture",
+    "pretrain_path init_param ignore_init_mismatch": "--init_from: the folder of a trained model",
+    "freeze_param use_adapter adapter adapter_conf": "no option: all weights of the model are trained",
+    "use_deepspeed deepspeed_config sharded_ddp ddp_comm_hook gradient_as_bucket_view": "--ngpu, --nodes and --gradient_checkpointing",
+    "use_matplotlib num_att_plot create_graph_in_tensorboard": "--use_tensorboard, whose curves bin/report and bin/arms draw too",
+    "wandb_model_log_interval": "--keep_steps",
+    "collect_stats write_collected_feats": "no option: there are no features whose statistics are needed",
+}
+
+
+def _advice(name: str) -> str:
+    return next(
+        (advice for names, advice in INSTEAD.items() if name in names.split()), "the options of --help's groups Data, Model and Steps"
+    )
+
+
+def own_options() -> list[argparse.Action]:
+    """Return the options that are ours."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    return parser._actions
+
+
+def require_working(args: argparse.Namespace, defaults: dict) -> None:
+    """Raise ValueError if an option of ESPnet's was given that would do nothing here; `defaults` are what the parser had before."""
+    known = WORKING | {action.dest for action in own_options()}
+    given = [name for name, default in defaults.items() if name not in known and getattr(args, name, default) != default]
+    if given:
+        lines = [f"--{name} {getattr(args, name)}: has no effect in this training. What there is: {_advice(name)}" for name in given]
+        raise ValueError("\n".join(lines))
+
+
 def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command line over the settings of --overlay (the last one wins) over those of --config."""
     files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -58,6 +116,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
     files.add_argument("--overlay", nargs="*", default=[])
     named, rest = files.parse_known_args(argv)
     known = {action.dest: action for action in parser._actions}
+    defaults = {name: parser.get_default(name) for name in known}
     for path in filter(None, [named.config, *named.overlay]):
         settings = read_mapping(path)
         if unknown := sorted(set(settings) - set(known)):
@@ -73,6 +132,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
         raise ValueError(f"mixture: found {args.mixture}; expected a share above 0 for some task")
     args.config, args.overlay = named.config, named.overlay
     args.train_sets = [name for name in args.train_sets if name]
+    require_working(args, defaults)
     return args
 
 
@@ -128,10 +188,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="start code embeddings from the codec's codebooks (false: random, as in the paper)",
     )
-    model.add_argument("--pattern", default="parallel", choices=list(PATTERNS), help="codebook pattern: parallel, delay, flatten or depth")
     model.add_argument(
-        "--tasks", nargs="+", default=[name for name, task in TASKS.items() if not task.plain], help="tasks that get a token"
+        "--pattern", default=None, choices=list(PATTERNS), help=f"codebook pattern: parallel, delay, flatten or depth (default: {PATTERN})"
     )
+    model.add_argument("--tasks", nargs="+", default=None, help=f"tasks that get a token (default: {' '.join(TOKEN_TASKS)})")
     model.add_argument(
         "--stream_weights",
         type=Option(Weight),
