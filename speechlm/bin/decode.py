@@ -25,7 +25,7 @@ from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
 from speechlm.data.settings import Count, Option
-from speechlm.model.folder import TrainedModel, load_model, longest_target, trained_with
+from speechlm.model.folder import TrainedModel, load_model, trained_with, usual_limit
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text, read_decode_config
 from speechlm.tasks import Task, get_task
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, keep_prompted, list_items
@@ -84,12 +84,6 @@ def require_prompt_frames(exp: Path, given: int | None, config: Path) -> int:
             f"{config}: prompt_frames is {given}, {exp} was trained with {trained}. Leave prompt_frames out of the file: then it is the model's."
         )
     return trained if given is None else given
-
-
-def usual_limit(exp: Path, task: str) -> int:
-    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training."""
-    longest = longest_target(exp, task)
-    return DecodeOptions.max_rows if longest is None else longest * 3 // 2 + 8
 
 
 def say_unprompted(test: TestItems, args: argparse.Namespace) -> None:

@@ -13,14 +13,12 @@ from pathlib import Path
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write
 from speechlm.metrics.rows import NOT_ENDED, Row, write_rows
-from speechlm.metrics.table import collect
+from speechlm.metrics.table import FIGURES, HEADER, collect, markdown_table, table_cells
 
-HEADER = ("task", "test set", "metric", "model", "value", "95 %", "n", "signature")
 TOLD = (
     "Written by `python -m speechlm.bin.results`. WER and CER in percent; 95 %: confidence interval (bootstrap over utterances); "
     "n is the number of utterances."
 )
-FIGURES = range(4, 7)  # columns of numbers
 NOTABLE = 0.02  # share of outputs that did not end
 
 
@@ -49,23 +47,9 @@ def warnings(rows: list[Row]) -> list[str]:
     return list(found.values())
 
 
-def _cells(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Return the table's cells, with numbers in place of signatures, and the numbered signatures."""
-    signatures = list(dict.fromkeys(row.signature for row in rows))
-    cells = [
-        (r.task, r.test_set, r.metric, r.model, f"{r.value:.2f}", _interval(r), str(r.n), f"[{signatures.index(r.signature) + 1}]")
-        for r in rows
-    ]
-    return cells, signatures
-
-
-def _interval(row: Row) -> str:
-    return "" if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}"
-
-
 def plain(rows: list[Row]) -> str:
     """Return an aligned table for the terminal, groups apart."""
-    cells, signatures = _cells(rows)
+    cells, signatures = table_cells(rows)
     widths = [max(len(line[i]) for line in [HEADER, *cells]) for i in range(len(HEADER))]
     lines = [_align(HEADER, widths)]
     for _, group in groupby(cells, key=lambda c: c[:3]):
@@ -85,12 +69,8 @@ def markdown(rows: list[Row]) -> str:
 
 def table(rows: list[Row]) -> str:
     """Return the table and its signatures as Markdown, with a line that says what they are."""
-    cells, signatures = _cells(rows)
-    lines = [TOLD, "", f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in cells]
-    lines += ["", *(f"{text}  " for text in told), ""] if (told := warnings(rows)) else []
-    lines += ["", "Signatures:", "", *(f"{i}. `{s}`" for i, s in enumerate(signatures, start=1)), ""]
-    return "\n".join(lines)
+    told = [f"{text}  " for text in warnings(rows)]
+    return "\n".join([TOLD, "", *told, *([""] if told else []), markdown_table(rows), ""])
 
 
 if __name__ == "__main__":

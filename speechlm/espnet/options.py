@@ -58,6 +58,7 @@ class SpeechLMTrainerOptions(TrainerOptions):
 WORKING = frozenset(
     """help version config print_config required log_level dry_run output_dir ngpu seed num_workers accum_grad grad_clip resume log_interval
     use_tensorboard use_wandb wandb_project wandb_id wandb_entity wandb_name detect_anomaly unused_parameters
+    init_param ignore_init_mismatch freeze_param use_adapter adapter adapter_conf
     cudnn_enabled cudnn_benchmark cudnn_deterministic use_tf32 local_rank
     dist_backend dist_init_method dist_world_size dist_rank dist_master_addr dist_master_port dist_launcher multiprocessing_distributed
     """.split()  # bin/train refuses the last line's, saying how several processes are started
@@ -78,8 +79,7 @@ INSTEAD = {
     "iterator_type valid_iterator_type multiple_iterator drop_last_iter allow_variable_data_keys allow_multi_rates max_cache_size max_cache_fd "
     "valid_max_cache_size": "--dump, --train_sets and --dev_set",
     "category_sample_size upsampling_factor category_upsampling_factor dataset_upsampling_factor dataset_scaling_factor": "--mixture",
-    "pretrain_path init_param ignore_init_mismatch": "--init_from: the folder of a trained model",
-    "freeze_param use_adapter adapter adapter_conf": "no option: all weights of the model are trained",
+    "pretrain_path": "--init_from: the folder of a trained model, or --init_param",
     "use_deepspeed deepspeed_config sharded_ddp ddp_comm_hook gradient_as_bucket_view": "--ngpu, --nodes and --gradient_checkpointing",
     "use_matplotlib num_att_plot create_graph_in_tensorboard": "--use_tensorboard, whose curves bin/report and bin/arms draw too",
     "wandb_model_log_interval": "--keep_steps",

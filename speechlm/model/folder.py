@@ -172,6 +172,15 @@ def longest_target(folder: Path, task: str) -> int | None:
     return None
 
 
+def usual_limit(folder: Path, task: str, otherwise: int = 200) -> int:
+    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training.
+
+    Where the folder doesn't say either, it is `otherwise`.
+    """
+    longest = longest_target(folder, task)
+    return otherwise if longest is None else longest * 3 // 2 + 8
+
+
 def export_llm(trained: TrainedModel) -> None:
     """Complete `llm/` to a Hugging Face folder of the text-only LLM, to be used without this package."""
     save_llm(trained.model.llm, trained.folder / "llm")
