@@ -23,9 +23,6 @@ def parse(*argv: str):
         (("--patience", "3"), "--max_steps"),
         (("--use_amp", "true"), "--dtype bfloat16"),
         (("--batch_size", "4"), "--rows"),
-        (("--init_param", "a.pth"), "--init_from"),
-        (("--freeze_param", "speechlm.llm"), "all weights of the model are trained"),
-        (("--use_adapter", "true"), "all weights of the model are trained"),
         (("--use_matplotlib", "true"), "--use_tensorboard"),
     ],
 )
