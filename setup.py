@@ -24,6 +24,7 @@ REQUIREMENTS = [
     "av",  # FFmpeg's libraries: mp3, WebM, MP4
     "soxr",
     "espeakng-loader",
+    "peft",  # LoRA
     "safetensors",
     "pyyaml",
     "requests",

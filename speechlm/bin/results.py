@@ -6,18 +6,20 @@ protocols never stand in one group: they are refused, or chosen by --protocol.
 """
 
 import argparse
+import re
 from itertools import groupby
 from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write
-from speechlm.metrics.rows import Row, write_rows
+from speechlm.metrics.rows import NOT_ENDED, Row, write_rows
 from speechlm.metrics.table import FIGURES, HEADER, collect, markdown_table, table_cells
 
 TOLD = (
     "Written by `python -m speechlm.bin.results`. WER and CER in percent; 95 %: confidence interval (bootstrap over utterances); "
     "n is the number of utterances."
 )
+NOTABLE = 0.02  # share of outputs that did not end
 
 
 def main() -> None:
@@ -31,7 +33,18 @@ def main() -> None:
     with atomic_write(args.out / "RESULTS.md") as stream:
         stream.write(markdown(rows))
     print(plain(rows))
-    print(f"{args.out}/RESULTS.md: {len(rows)} rows")
+    print("\n".join([*warnings(rows), f"{args.out}/RESULTS.md: {len(rows)} rows"]))
+
+
+def warnings(rows: list[Row]) -> list[str]:
+    """Return a line for each model and test set of which a notable share of the outputs did not end by itself."""
+    found = {}
+    for row in rows:
+        cut = re.search(rf"\|{NOT_ENDED}:(\d+)", row.signature)
+        if cut and int(cut[1]) > NOTABLE * row.n:
+            told = f"{cut[1]} outputs (n = {row.n}) did not end by themselves, and were cut at max_rows"
+            found.setdefault((row.model, row.task, row.test_set), f"warning: {row.model} {row.task} {row.test_set}: {told}")
+    return list(found.values())
 
 
 def plain(rows: list[Row]) -> str:
@@ -51,7 +64,13 @@ def _align(line: tuple[str, ...], widths: list[int]) -> str:
 
 def markdown(rows: list[Row]) -> str:
     """Return RESULTS.md: one table, then the signatures."""
-    return "\n".join(["# Results", "", TOLD, "", markdown_table(rows), ""])
+    return f"# Results\n\n{table(rows)}"
+
+
+def table(rows: list[Row]) -> str:
+    """Return the table and its signatures as Markdown, with a line that says what they are."""
+    told = [f"{text}  " for text in warnings(rows)]
+    return "\n".join([TOLD, "", *told, *([""] if told else []), markdown_table(rows), ""])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Iterable
 
 import numpy as np
 
+from speechlm.data.files import walk
 from speechlm.metrics.rows import Row, read_rows
 from speechlm.metrics.scoring import Mean, Perplexity
 from speechlm.metrics.text import METRICS, TextMetric, make_metric
@@ -39,8 +40,9 @@ def score_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    inner = [lock.parent for lock in folder.rglob(LOCK) if lock.parent != folder]
-    return [file for file in folder.rglob("score.json") if not any(path in file.parents for path in inner)]
+    files = list(walk(folder))
+    inner = [file.parent for file in files if file.name == LOCK and file.parent != folder]
+    return [file for file in files if file.name == "score.json" and not any(path in file.parents for path in inner)]
 
 
 def select(rows: list[Row], protocol: str | None) -> list[Row]:
