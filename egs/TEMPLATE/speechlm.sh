@@ -193,14 +193,15 @@ train_task() {      # train_task TASK
         "${lm_options[@]}" "${keep[@]}"
 }
 
-decode_task() {     # decode_task EXP NAME TASK
-    local set lang
+decode_task() {     # decode_task EXP NAME TASK: all sets and languages in one process
+    local set lang manifests=() languages=() outs=()
     for set in $test_sets; do
         for lang in $(langs_of "$3"); do
-            on_gpu decode --exp "$1" --task "$3" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
-                --codec "$codec" --config "$decode_config" --out "$1/decode_$3_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+            manifests+=("$dump/$set/manifest.jsonl") languages+=("$lang") outs+=("$1/decode_$3_${set}_$lang")
         done
     done
+    on_gpu decode --exp "$1" --task "$3" --manifest "${manifests[@]}" --lang "${languages[@]}" --tgt_lang "$tgt_lang" \
+        --codec "$codec" --config "$decode_config" --out "${outs[@]}" --ngpu "$ngpu" --seed "$seed"
 }
 
 ceiling() {         # ceiling SET

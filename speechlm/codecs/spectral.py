@@ -129,10 +129,10 @@ class SpectralDecoder(nn.Module):
 
 
 def find_phases(spectrogram: Spectrogram, magnitudes_BFS: torch.Tensor, iterations: int, momentum: float = 0.99) -> torch.Tensor:
-    """Return wav_BN whose spectrogram is near these magnitudes (fast Griffin-Lim, always from the same start)."""
+    """Return wav_BN whose spectrogram is near these magnitudes (fast Griffin-Lim, always from the same start, whatever the batch)."""
     random = torch.Generator().manual_seed(0)
-    angles = torch.rand(magnitudes_BFS.shape, generator=random) * (2 * math.pi)
-    guess_BFS, before_BFS = torch.polar(magnitudes_BFS, angles), torch.zeros(())
+    angles_FS = torch.rand(magnitudes_BFS.shape[1:], generator=random) * (2 * math.pi)
+    guess_BFS, before_BFS = torch.polar(magnitudes_BFS, angles_FS.expand_as(magnitudes_BFS)), torch.zeros(())
     for _ in range(iterations):
         rebuilt_BFS = spectrogram(spectrogram.invert(guess_BFS))
         ahead_BFS = rebuilt_BFS + momentum * (rebuilt_BFS - before_BFS)

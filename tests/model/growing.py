@@ -1,43 +1,18 @@
-"""Batched decoding with a KV cache: speech by greedy search or sampling, text by greedy or beam search.
-
-Letters in shapes: B examples (times beams), S positions of the prefixes, K columns, V ids of column 0.
-"""
-
-from dataclasses import dataclass
+"""Decoding as it was before the engine: a batch from its first to its last row, with a cache and masks that grow. What the engine is compared with."""
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from speechlm.model.generate import DecodeOptions
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.sequence import grid_to_codes
 from speechlm.tokens.vocabulary import SPEECH_END, TEXT_END
 
 
-@dataclass(frozen=True)
-class DecodeOptions:
-    """`temperature` 0 is greedy; `beam` is for text only. `max_rows` bounds the output: tokens of text, frames of speech."""
-
-    beam: int = 1
-    length_penalty: float = 1.0
-    temperature: float = 0.0
-    top_k: int = 0
-    max_rows: int = 200
-    batch_size: int = 64
-    seed: int = 0
-
-    @classmethod
-    def from_dict(cls, values: dict, source: str) -> "DecodeOptions":
-        """Build from a config; ValueError names unknown keys."""
-        unknown = set(values) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ValueError(f"{source}: unknown decoding options {sorted(unknown)}. Expected some of {sorted(cls.__dataclass_fields__)}.")
-        return cls(**values)
-
-
-class _State:
+class GrowingState:
     """Prefixes, padded on the left and run through the model; then one row at a time."""
 
     def __init__(self, model: SpeechLM, prefixes: list[np.ndarray]):
@@ -72,7 +47,7 @@ def generate_text(model: SpeechLM, prefixes: list[np.ndarray], options: DecodeOp
     """
     vocab, W, B = model.vocab, options.beam, len(prefixes)
     end = vocab.special_id(TEXT_END)
-    state = _State(model, prefixes)
+    state = GrowingState(model, prefixes)
     state.select(torch.arange(B, device=state.mask_BS.device).repeat_interleave(W))
     score_BW = torch.full((B, W), -torch.inf, device=state.mask_BS.device)
     score_BW[:, 0] = 0
@@ -144,19 +119,18 @@ def generate_speech(model: SpeechLM, prefixes: list[np.ndarray], options: Decode
     vocab, pattern, B = model.vocab, get_pattern(model.vocab.pattern), len(prefixes)
     K = vocab.num_codebooks
     end = vocab.pad_id if pattern.COLUMN_0_ENDS_FIRST else vocab.special_id(SPEECH_END)
-    state = _State(model, prefixes)
+    state = GrowingState(model, prefixes)
     device = state.mask_BS.device
-    generator = torch.Generator(device=device).manual_seed(options.seed)
     length_B = torch.full((B,), options.max_rows, device=device)  # frames, once known
     rows: list[Tensor] = []
     for step in range(pattern.rows(options.max_rows, K)):
         frame, k = pattern.cell(step, 0, K)
-        first_B, ends_B = _choose_first(model, state.hidden_BD, (k, end), options, generator)
+        first_B, ends_B = _choose_first(model, state.hidden_BD, (k, end))
         length_B = torch.where(ends_B & (length_B > frame), frame, length_B)
         row_BC = torch.full((B, vocab.num_columns), vocab.pad_id, device=device)
         row_BC[:, 0] = torch.where(length_B > frame, first_B, vocab.pad_id)
-        later = model.generate_codes(state.hidden_BD, row_BC[:, 0], lambda logits_BC: _choose(logits_BC.float(), options, generator))
-        for column, ids_B in enumerate(later, start=1):
+        later_BJ = model.generate_codes(state.hidden_BD, row_BC[:, 0], lambda logits, column: logits.argmax(dim=-1))
+        for column, ids_B in enumerate((later_BJ + torch.tensor(vocab.codebook_starts)[1 : 1 + later_BJ.shape[1]]).T, start=1):
             frame, _ = pattern.cell(step, column, K)
             row_BC[:, column] = torch.where((frame >= 0) & (frame < length_B), ids_B, vocab.pad_id)
         rows.append(row_BC)
@@ -167,7 +141,7 @@ def generate_speech(model: SpeechLM, prefixes: list[np.ndarray], options: Decode
     return [grid_to_codes(grid_BSC[b, : pattern.rows(int(length_B[b]), K)], vocab) for b in range(B)]
 
 
-def _choose_first(model: SpeechLM, hidden_BD: Tensor, among: tuple[int, int], options: DecodeOptions, generator) -> tuple[Tensor, Tensor]:
+def _choose_first(model: SpeechLM, hidden_BD: Tensor, among: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Choose column 0 `among` (codebook, end): its codes, and at the start of a frame `end`; return (ids, did it choose the end?)."""
     k, end = among
     start, size = model.vocab.codebook_starts[k], model.vocab.codebook_sizes[k]
@@ -175,15 +149,5 @@ def _choose_first(model: SpeechLM, hidden_BD: Tensor, among: tuple[int, int], op
     allowed = logits_BV[:, start : start + size]
     if k == 0:
         allowed = torch.cat([allowed, logits_BV[:, end : end + 1]], dim=1)
-    choice_B = _choose(allowed, options, generator)
+    choice_B = allowed.argmax(dim=1)
     return choice_B.clamp(max=size - 1) + start, choice_B == size
-
-
-def _choose(logits_BV: Tensor, options: DecodeOptions, generator) -> Tensor:
-    if options.temperature == 0:
-        return logits_BV.argmax(dim=1)
-    logits_BV = logits_BV / options.temperature
-    if options.top_k:
-        least_B1 = logits_BV.topk(min(options.top_k, logits_BV.shape[1]), dim=1).values[:, -1:]
-        logits_BV = logits_BV.masked_fill(logits_BV < least_B1, -torch.inf)
-    return torch.multinomial(logits_BV.softmax(dim=1), 1, generator=generator).squeeze(1)
