@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 
-
 BATCH_FRAMES = 2000  # that are decoded at once: bounds the memory
 
 

@@ -1,4 +1,4 @@
-"""Decoding as it was before the engine: a batch from its first to its last row, with a cache and masks that grow. What the engine is compared with."""
+"""Decoding as it was before the engine, which is compared with it: a batch from first to last row, with a cache and masks that grow."""
 
 import numpy as np
 import torch

@@ -145,7 +145,8 @@ def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern):
     prefixes = [example.ids_TK[: int((example.loss_T == 0).sum())] for example in examples]
     for options in (DecodeOptions(max_rows=12), DecodeOptions(max_rows=12, temperature=0.5, top_k=4)):
         found = generate_speech(model, prefixes, options)
-        assert all(one.ended for one in found) and [one.output.tolist() for one in found] == [random_codes(frames, seed).tolist() for seed, frames in enumerate([5, 3, 6])]
+        assert all(one.ended for one in found)
+        assert [one.output.tolist() for one in found] == [random_codes(frames, seed).tolist() for seed, frames in enumerate([5, 3, 6])]
 
 
 def prompt(vocab, ids):
