@@ -18,8 +18,8 @@ GROWTH = 1.5  # each chunk is so many times as long as the one before: what is d
 def stream_audio(codec: Codec, chunks: Iterable[np.ndarray], first_frames: int = 2) -> Iterator[np.ndarray]:
     """Yield wav_N of codes_TK that arrive in chunks, as soon as the codes after it can no longer change it.
 
-    The first chunk is `first_frames` long, later ones longer. The codes are decoded from their beginning each time, or from as far back as the
-    codec's memory reaches, and a chunk is cut out.
+    The first chunk is `first_frames` long, later ones longer. The codes are decoded from their beginning each time, or
+    from as far back as the codec's memory reaches, and a chunk is cut out.
     """
     ahead, back = look_ahead(codec), look_back(codec)
     codes_TK, sent, wanted = None, 0, float(first_frames)
@@ -34,19 +34,26 @@ def stream_audio(codec: Codec, chunks: Iterable[np.ndarray], first_frames: int =
 
 
 def look_ahead(codec: Codec) -> int:
-    """Return how many frames after a frame its samples depend on: 0 of a codec that is causal from its first sample on."""
+    """Return how many frames after a frame its samples depend on: 0 of a codec that is causal from its first sample
+    on.
+    """
     codes_TK, half = _probe(codec), PROBE_FRAMES // 2
     whole_N, frames = codec.decode(codes_TK), 0
     for end in (1, half):  # at the beginning too, where padding may mirror what comes next
         while not _alike(codec.decode(codes_TK[: end + frames]), whole_N, slice(end * _hop(codec))):
             frames += 1
             if frames > half:
-                raise ValueError(f"codec {codec.name}: a frame depends on more than {half} frames after it, so its audio cannot be streamed")
+                raise ValueError(
+                    f"codec {codec.name}: a frame depends on more than {half} frames after it. Expected fewer: "
+                    "this codec cannot be streamed, decode its codes as a whole."
+                )
     return frames
 
 
 def look_back(codec: Codec) -> int | None:
-    """Return how many frames before a frame its samples depend on, rounded up generously; None if on all of them, or on its place."""
+    """Return how many frames before a frame its samples depend on, rounded up generously; None if on all of them, or
+    on its place.
+    """
     if any(isinstance(part, nn.RNNBase) for part in getattr(codec, "model", nn.Identity()).modules()):
         return None
     codes_TK, hop = _probe(codec), _hop(codec)

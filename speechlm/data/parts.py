@@ -13,29 +13,34 @@ def in_parts(batches: Sequence[list[str]], work: Callable[[list[str]], Sequence]
     """Return {key: result of work} over all batches of keys; results are JSON-able.
 
     Each finished batch is a file in `folder`, whose name must say what the results depend on; the caller removes it when
-    what is made of the results is written. Shows progress and an estimate.
+    what is made of the results is written. A file that is of other keys, as batches were cut differently, is made again. Shows progress
+    and an estimate.
     """
     found, made, start = {}, 0, time.monotonic()
     for number, keys in enumerate(batches):
         path = folder / f"{number}.json"
-        if not path.exists():
+        done = _read(path, keys)
+        if done is None:
             made += 1
+            done = dict(zip(keys, work(keys), strict=True))
             with atomic_write(path) as stream:
-                json.dump(dict(zip(keys, work(keys), strict=True)), stream)
-        found |= read_json(path)
+                json.dump(done, stream)
+        found |= done
         left_sec = (time.monotonic() - start) / max(made, 1) * (len(batches) - number - 1)
         print(f"{label}: {len(found)} utterances done, batch {number + 1}/{len(batches)}, {left_sec:.0f} s left", flush=True)
     return found
 
 
-def as_they_end(keys: Sequence[str], work: Callable[[list[str]], Iterable], folder: Path, label: str, every: int) -> dict[str, Any]:
+def as_they_end(
+    keys: Sequence[str], work: Callable[[list[str]], Iterable], folder: Path, label: str, every: int
+) -> dict[str, Any]:
     """Return {key: result of work}, where `work` yields (key, JSON-able result) of the keys it is given, in any order.
 
     Each `every` results are a file in `folder`, as in `in_parts`; what lies there already is not asked for.
     """
     found = {}
     for path in folder.glob("*.json"):
-        found |= read_json(path)
+        found |= _read(path) or {}
     part, before, start = {}, len(found), time.monotonic()
     left = [key for key in keys if key not in found]
     for key, result in work(left) if left else ():
@@ -47,3 +52,14 @@ def as_they_end(keys: Sequence[str], work: Callable[[list[str]], Iterable], fold
             left_sec = (time.monotonic() - start) / (len(found) - before) * (len(keys) - len(found))
             print(f"{label}: {len(found)} of {len(keys)} utterances done, {left_sec:.0f} s left", flush=True)
     return found
+
+
+def _read(path: Path, keys: list[str] | None = None) -> dict[str, Any] | None:
+    """Return the results (of just these keys); None if there is no such file, or it is of others, or damaged."""
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path)
+        return found if isinstance(found, dict) and keys in (None, list(found)) else None
+    except ValueError:
+        return None

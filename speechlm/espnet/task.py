@@ -1,6 +1,7 @@
 """The ESPnet task: builds model, optimizers and iterators from the options."""
 
 import argparse
+import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,13 +11,16 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 
 from speechlm.codecs import load_codec
+from speechlm.data.files import atomic_write
 from speechlm.data.manifest import Records, load_manifest
 from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
 from speechlm.espnet.launch import beat
+from speechlm.espnet.lengths import Lengths, check_lengths
 from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
-from speechlm.espnet.options import add_arguments
+from speechlm.espnet.options import PATTERN, TOKEN_TASKS, add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
+from speechlm.model.adapter import add_lora, describe
 from speechlm.model.folder import copy_llm_files, load_llm, load_model
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tasks import get_task
@@ -36,6 +40,7 @@ class SpeechLMTask(AbsTask):
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         add_arguments(parser)
         parser.set_defaults(required=["output_dir", "dump", "codec", "dev_set"], iterator_type="task", num_att_plot=0, num_workers=0)
+        parser.set_defaults(resume=True, use_matplotlib=False)
 
     @classmethod
     def build_collate_fn(cls, args, train):
@@ -65,6 +70,8 @@ class SpeechLMTask(AbsTask):
             speechlm.vocab.save(folder / "vocab.json")
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # everybody reads these files
+        if args.use_adapter:
+            adapt(speechlm, args)
         beat(MODEL_READY, args.start_sec)
         return training_model(speechlm, args)
 
@@ -74,7 +81,8 @@ class SpeechLMTask(AbsTask):
         matrices, others = [], []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                (matrices if args.muon_lr and ".layers." in name and parameter.ndim == 2 else others).append(parameter)
+                in_layer = ".layers." in name and parameter.ndim == 2 and "lora_" not in name
+                (matrices if args.muon_lr and in_layer else others).append(parameter)
         optimizers = [torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True)]
         if matrices:
             muon = {"lr": args.muon_lr, "ns_steps": args.muon_ns, "adjust_lr_fn": "match_rms_adamw"}
@@ -89,17 +97,44 @@ class SpeechLMTask(AbsTask):
         corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else args.dev_set, mode == "train")
         layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_columns": vocab.num_columns}
         logging.info(f"{mode} examples: {corpus.sizes()}")
+        lengths = check_lengths(corpus, args) if mode == "train" else []
+        if is_first_process():
+            note_examples(corpus, Path(args.output_dir), mode, lengths)
         beat(DATA_READY, args.start_sec)
         if mode == "train":
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
         batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns)
-        plans = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
+        plans, left_out = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
+        if said := left_out.told({task: min(size, args.eval_examples) for task, size in corpus.sizes().items()}, args.row_length):
+            logging.warning(f"valid: {said}")
         return [batches.build(plan) for plan in plans]
+
+
+def note_examples(corpus: Corpus, folder: Path, mode: str, lengths: Iterable[Lengths] = ()) -> None:
+    """Write `examples_<mode>.json`: how many examples each task has, how many of them without the voice prompt that it has (and say it), and
+    the longest target of those looked at, in frames or tokens: what decoding is bounded by.
+    """
+    sizes, unprompted = corpus.sizes(), corpus.unprompted()
+    for task, count in unprompted.items():
+        print(f"{mode}: {count} of {sizes[task]} examples of {task} have no voice prompt: no other recording of their speaker", flush=True)
+    with atomic_write(folder / f"examples_{mode}.json") as stream:
+        longest = {each.task: int(each.targets_N.max()) for each in lengths}
+        json.dump({"examples": sizes, "without_voice_prompt": unprompted, "longest_target": longest}, stream, indent=1)
 
 
 def is_first_process() -> bool:
     """Is this the process that writes the files?"""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:
+    """Put LoRA adapters into the LLM; ESPnet is not to add its own (by loralib) afterwards."""
+    if args.adapter != "lora":
+        raise ValueError(f"--adapter {args.adapter}: found no such adapter for an LLM; expected lora.")
+    add_lora(speechlm.llm, args.adapter_conf)
+    args.use_adapter = False
+    if is_first_process():
+        print(f"LoRA: {describe(speechlm)}", flush=True)
 
 
 def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:
@@ -116,7 +151,21 @@ def start_from_model(args: argparse.Namespace) -> SpeechLM:
     trained = load_model(args.init_from, load_codec(args.codec).fingerprint)
     for name in [f"<{task}>" for task in args.mixture if not get_task(task).plain]:
         trained.vocab.special_id(name)
+    require_same(args, trained.vocab)
     return trained.model.train()
+
+
+def require_same(args: argparse.Namespace, vocab: Vocabulary) -> None:
+    """Raise ValueError if an option asks for what the model to start from, `--init_from`, has decided otherwise."""
+    wanted = {f"<{name}>" for name in [*(args.tasks or []), *args.langs]}
+    if args.pattern not in (None, vocab.pattern) or not wanted <= set(vocab.specials):
+        found = (
+            f"--pattern {args.pattern}" if args.pattern not in (None, vocab.pattern) else ", ".join(sorted(wanted - set(vocab.specials)))
+        )
+        raise ValueError(
+            f"--init_from {args.init_from}: the model has the pattern {vocab.pattern} and the tokens {' '.join(vocab.specials)}, which stay as "
+            f"they are; found {found} in the config or among the options. Leave that out, or train the model again with it."
+        )
 
 
 def start_from_llm(args: argparse.Namespace) -> SpeechLM:
@@ -134,7 +183,7 @@ def start_from_llm(args: argparse.Namespace) -> SpeechLM:
     text.size = rows  # padding rows of the table are text ids too
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     codec = load_codec(args.codec)
-    model = SpeechLM(llm, make_vocabulary(text, codec, args.tasks, langs, args.pattern))
+    model = SpeechLM(llm, make_vocabulary(text, codec, args.tasks or TOKEN_TASKS, langs, args.pattern or PATTERN))
     if args.codebook_init:
         model.init_codes(torch.from_numpy(codec.codebooks()))
     return model
@@ -159,13 +208,14 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
         used = sets_of_task(args, name, sets) if training else sets
         items[name] = list_items(task, records if used == sets else load(used), pairs)
     text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
-    return Corpus(items, PromptIndex(records), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
+    return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
 
 
 def directions(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Return the translation pairs (source, target) of --directions, by default the recipe's own."""
-    pairs = [tuple(direction.split("-")) for direction in args.directions] or [(args.src_lang, args.tgt_lang)]
     langs = args.langs or [args.src_lang, args.tgt_lang]
+    named = {f"{src}-{tgt}": (src, tgt) for src in langs for tgt in langs}  # a language may have a hyphen too: zh-CN
+    pairs = [named.get(direction, (direction,)) for direction in args.directions] or [(args.src_lang, args.tgt_lang)]
     for direction, pair in zip(args.directions, pairs):
         if len(pair) != 2 or not set(pair) <= set(langs):
             raise ValueError(f"directions: found {direction!r}; expected SOURCE-TARGET of the languages {', '.join(langs)}, such as en-zh")

@@ -48,7 +48,13 @@ class DepthTransformer(nn.Module):
         own_NJW = self._run(self.hidden_in(hidden_ND).unsqueeze(1) + self.code_in(embedding_NJD))
         return [F.linear(own_NJW[:, j], head_CW) for j, head_CW in enumerate(self.head.weight.split(self.sizes))]
 
-    def generate(self, hidden_ND: Tensor, first_ND: Tensor, choose: Callable[[Tensor, int], Tensor], embed: Callable[[int, Tensor], Tensor]):
+    def generate(
+        self,
+        hidden_ND: Tensor,
+        first_ND: Tensor,
+        choose: Callable[[Tensor, int], Tensor],
+        embed: Callable[[int, Tensor], Tensor],
+    ):
         """Yield the codes_N of codebooks 1..K-1, chosen from their logits by `choose`, which is told the codebook.
 
         `first_ND` embeds the codes of codebook 0, `embed(k, codes_N)` those of codebook k.

@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from speechlm.data.files import storage_errors
+from speechlm.data.files import machine_error, share, storage_errors
+from speechlm.data.settings import read_json
+from speechlm.model.adapter import merged_state
 from speechlm.model.speechlm import SpeechLM
+from speechlm.tasks import get_task
 from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
 
@@ -88,15 +91,16 @@ def copy_llm_files(source: str, config, target: Path) -> None:
 
 
 def save_weights(path: Path, model: SpeechLM) -> None:
-    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once."""
+    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once, adapters merged."""
     seen: dict[int, str] = {}
     unique = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in merged_state(model).items():
         if seen.setdefault(tensor.data_ptr(), name) == name:
             unique[name] = tensor.detach().contiguous().cpu()
     temporary = path.with_name(f".{path.name}.part")
     with storage_errors(path):
         save_file(unique, temporary, metadata={"vocabulary": model.vocab.fingerprint})
+        share(temporary)
         temporary.rename(path)
 
 
@@ -106,7 +110,11 @@ def load_weights(model: SpeechLM, path: Path) -> None:
         state = load_file(path)
         with safe_open(path, "pt") as stream:
             vocabulary = (stream.metadata() or {}).get("vocabulary")
-    except Exception as error:  # safetensors raises its own type for a truncated file, OSError for a missing one
+    except Exception as error:  # safetensors raises its own type for a truncated file
+        if path.exists() and (reason := machine_error(error)):
+            raise ValueError(
+                f"{path}: cannot be read: {reason}. The file may be whole: put that right and give the command again."
+            ) from None
         raise ValueError(
             f"{path}: missing, cut short or damaged ({error}). Expected a trained model's weights. Delete {path.parent}/.done.train.json and "
             "run the training stage again: it goes on from the last checkpoint."
@@ -146,6 +154,40 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
     return TrainedModel(model.eval(), vocab, text, folder)
 
 
+def trained_with(folder: Path, setting: str):
+    """Return a setting of the training that made a model (or whose step `steps/<n>` it is); None if the folder does not say."""
+    for place in (folder, folder.parent.parent):
+        if (place / "settings.json").is_file():
+            return read_json(place / "settings.json").get("settings", {}).get(setting)
+    return None
+
+
+def longest_target(folder: Path, task: str) -> int | None:
+    """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not, of any; None if unknown."""
+    for place in (folder, folder.parent.parent):
+        if (place / "examples_train.json").is_file():
+            found = read_json(place / "examples_train.json").get("longest_target") or {}
+            same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
+            return found.get(task, max(same_kind, default=None))
+    return None
+
+
+def usual_limit(folder: Path, task: str, otherwise: int = 200) -> int:
+    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training.
+
+    Where the folder doesn't say either, it is `otherwise`.
+    """
+    longest = longest_target(folder, task)
+    return otherwise if longest is None else longest * 3 // 2 + 8
+
+
 def export_llm(trained: TrainedModel) -> None:
     """Complete `llm/` to a Hugging Face folder of the text-only LLM, to be used without this package."""
-    trained.model.llm.save_pretrained(trained.folder / "llm")
+    save_llm(trained.model.llm, trained.folder / "llm")
+
+
+def save_llm(llm: PreTrainedModel, folder: Path) -> None:
+    """Write an LLM's weights and config, readable for whom the umask says."""
+    llm.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
+        share(path)

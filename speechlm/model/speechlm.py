@@ -60,7 +60,9 @@ class SpeechLM(nn.Module):
         self.new_embedding.weight[start : start + K * C] = (projected_KCD * text_std / std).flatten(0, 1)
 
     def cast(self, dtype: torch.dtype) -> "SpeechLM":
-        """Make the parameters of this type; buffers stay as they are (rounded frequencies would turn far positions by radians)."""
+        """Make the parameters of this type; buffers stay as they are (rounded frequencies would turn far positions by
+        radians).
+        """
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)
         return self
@@ -105,7 +107,14 @@ class SpeechLM(nn.Module):
     def new_logits(self, hidden_ND: Tensor, only: int | None = None) -> Tensor:
         """Return the logits of column 0 over what follows text in the id space, or over one such id `only`."""
         start, end = (self.vocab.text_size, self.first_size) if only is None else (only, only + 1)
-        return self._bounded(F.linear(hidden_ND, self.new_head.weight[start - self.vocab.text_size : end - self.vocab.text_size]))
+        rows = slice(start - self.vocab.text_size, end - self.vocab.text_size)
+        return self._bounded(F.linear(hidden_ND, self.new_head.weight[rows]))
+
+    def speech_logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return the logits of `first_logits` from `text_size` on, -inf for what can't stand within speech: text has no part."""
+        logits = self.new_logits(hidden_ND)
+        ids = torch.arange(self.vocab.text_size, self.first_size, device=logits.device)
+        return logits.masked_fill(~is_speech(self.vocab, ids), -torch.inf)
 
     def _bounded(self, logits: Tensor) -> Tensor:
         cap = getattr(self.llm.config, "final_logit_softcapping", None)  # Gemma 2
@@ -120,7 +129,8 @@ class SpeechLM(nn.Module):
     def generate_codes(self, hidden_ND: Tensor, first_N: Tensor, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
         """Return codes_NJ of columns 1..K-1; `first_N` are the ids chosen for column 0.
 
-        `choose` gets logits and the column they are of: logits_NC of one column after the other with `depth`, else logits_NJC of all of them.
+        `choose` gets logits and the column they are of: logits_NC of one column after the other with `depth`, else
+        logits_NJC of all of them.
         """
         if self.vocab.num_columns == 1:
             return first_N.new_zeros(len(first_N), 0)
@@ -128,7 +138,8 @@ class SpeechLM(nn.Module):
             return choose(torch.stack(self._parallel_logits(hidden_ND), dim=1), 1)
         starts = self.vocab.codebook_starts
         embedding = lambda ids_N: self.new_embedding(ids_N - self.vocab.text_size)  # noqa: E731
-        chosen = self.depth.generate(hidden_ND, embedding(first_N), choose, lambda k, codes_N: embedding(codes_N + starts[k]))
+        embed = lambda k, codes_N: embedding(codes_N + starts[k])  # noqa: E731
+        chosen = self.depth.generate(hidden_ND, embedding(first_N), choose, embed)
         return torch.stack(list(chosen), dim=1)
 
     def _parallel_logits(self, hidden_ND: Tensor) -> list[Tensor]:
@@ -147,8 +158,8 @@ def packed_attention_mask(segment_BL: Tensor) -> Tensor:
 def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor | None = None) -> Tensor | dict[str, Tensor]:
     """Return a boolean mask as the LLM's layers want it, which transformers passes on as it is.
 
-    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`, which follows from the places
-    of a square mask). Eager attention (Gemma 2) adds a mask instead of selecting by it.
+    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`, which
+    follows from the places of a square mask). Eager attention (Gemma 2) adds a mask instead of selecting by it.
     """
     kinds = getattr(config, "layer_types", None) or ()
     masks = {"full_attention": mask_B1QL}
@@ -163,20 +174,22 @@ def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor | None = None) -> Te
     return masks if len(masks) > 1 else masks["full_attention"]
 
 
-def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+def stream_losses(
+    model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor, learn_text: bool = True
+) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """Return (cross-entropies in nats, weights, numbers of their rows among those that count): row t is predicted from row t - 1.
 
     Keys: `text` (text and special tokens), and `code<k>` over the codes of codebook k. `loss_BL` is the weight of each row; rows of
-    weight 0 are left out.
+    weight 0 are left out. Unless `learn_text`, no gradient comes from text or goes to the text head: what is within speech is
+    predicted among what can be there, the ends of speech have a key `end` of their own, and `text` is only measured.
     """
     counts_BL = loss_BL[:, 1:] > 0
     weight_N = loss_BL[:, 1:][counts_BL]
     hidden_ND, target_NK = hidden_BLD[:, :-1][counts_BL], ids_BLK[:, 1:][counts_BL]
-    first_N = F.cross_entropy(model.first_logits(hidden_ND).float(), target_NK[:, 0], reduction="none")
+    kinds, first = _first_column(model.vocab, target_NK[:, 0], learn_text), _first_nats if learn_text else _first_nats_of_speech
+    first_N = first(model, hidden_ND, target_NK[:, 0])
     row_N = torch.arange(len(weight_N), device=weight_N.device)
-    losses = {
-        name: (first_N[here_N], weight_N[here_N], row_N[here_N]) for name, here_N in _first_column(model.vocab, target_NK[:, 0]).items()
-    }
+    losses = {name: (first_N[here_N], weight_N[here_N], row_N[here_N]) for name, here_N in kinds.items()}
     holds_N = (target_NK[:, 1:] != model.vocab.pad_id).any(dim=1)  # rows that hold a code in a later column
     for k, logits_NC in enumerate(model.code_logits(hidden_ND[holds_N], target_NK[holds_N]), start=1):
         target_N = target_NK[holds_N, k]
@@ -186,9 +199,33 @@ def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL:
     return losses
 
 
-def _first_column(vocab: Vocabulary, target_N: Tensor) -> dict[str, Tensor]:
+def is_speech(vocab: Vocabulary, ids: Tensor) -> Tensor:
+    """Say which ids stand in column 0 within a segment of speech: codes, and what ends it."""
+    return (ids >= vocab.codes_start) | torch.isin(ids, torch.tensor(vocab.speech_ends, device=ids.device))
+
+
+def _first_nats(model: SpeechLM, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
+    return F.cross_entropy(model.first_logits(hidden_ND).float(), target_N, reduction="none")
+
+
+def _first_nats_of_speech(model: SpeechLM, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
+    """Return the cross-entropies of column 0, with gradients for what is within speech alone."""
+    speech_N = is_speech(model.vocab, target_N)
+    nats_N = torch.zeros(len(target_N), device=target_N.device)
+    logits_NV = model.speech_logits(hidden_ND[speech_N]).float()
+    nats_N[speech_N] = F.cross_entropy(logits_NV, target_N[speech_N] - model.vocab.text_size, reduction="none")
+    with torch.no_grad():
+        nats_N[~speech_N] = _first_nats(model, hidden_ND[~speech_N], target_N[~speech_N])
+    return nats_N
+
+
+def _first_column(vocab: Vocabulary, target_N: Tensor, learn_text: bool) -> dict[str, Tensor]:
     """Say which targets of column 0 are `text`, and which are of the codebooks that stand there (with one column, all)."""
-    bounds = {"text": (0, vocab.codes_start)}
+    found = {"text": target_N < vocab.codes_start}
+    if not learn_text:
+        found["end"] = found["text"] & is_speech(vocab, target_N)
+        found["text"] = found["text"] & ~found["end"]
     for k in range(vocab.num_codebooks if vocab.num_columns == 1 else 1):
-        bounds[f"code{k}"] = vocab.codebook_starts[k], vocab.codebook_starts[k] + vocab.codebook_sizes[k]
-    return {name: (start <= target_N) & (target_N < end) for name, (start, end) in bounds.items()}
+        start, end = vocab.codebook_starts[k], vocab.codebook_starts[k] + vocab.codebook_sizes[k]
+        found[f"code{k}"] = (start <= target_N) & (target_N < end)
+    return found

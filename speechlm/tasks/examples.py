@@ -25,7 +25,9 @@ from speechlm.tokens.sequence import (
     text_segment,
 )
 from speechlm.tokens.text import TextTokenizer
-from speechlm.tokens.vocabulary import SPEECH_START, TEXT_START, Vocabulary
+from speechlm.tokens.vocabulary import SPEECH_END, SPEECH_START, TEXT_START, Vocabulary
+
+Part = tuple[str, str | np.ndarray | None]  # of an example: kind (text, speech, prompt), and the text or codes_TK; no prompt: None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Items(Many[Item]):
     """The items of a task: the utterances that are complete, once for each pair of languages. Only numbers are kept."""
 
     def __init__(self, task: Task, records: Records, pairs: list[tuple[str, str]]):
-        self._task, self._records, self._pairs = task, records, pairs
+        self.task, self._records, self._pairs = task, records, pairs
         self._complete = [records.complete(_needs(task, src, tgt)) for src, tgt in pairs]
         self._ends = list(accumulate(map(len, self._complete)))
 
@@ -59,7 +61,20 @@ class Items(Many[Item]):
             raise IndexError(index)
         which = bisect_right(self._ends, index)
         number = self._complete[which][index - self._ends[which]]  # counted from the end, which is the same place
-        return Item(self._task, self._records[int(number)], *self._pairs[which])
+        return Item(self.task, self._records[int(number)], *self._pairs[which])
+
+    def count_alone(self, records: Records) -> int:
+        """Return of how many items the voice has but one recording in `records`."""
+        total = 0
+        for (src, tgt), complete in zip(self._pairs, self._complete):
+            lang = next(
+                src if side == "src" else tgt for kind, side in (part.split(":") for part in self.task.condition) if kind == "prompt"
+            )
+            known, counts = np.unique(records.voices(lang)[1], return_counts=True)
+            numbers, voice = self._records.voices(lang)
+            alone = numbers[np.isin(voice, known[counts == 1])]
+            total += int(np.isin(alone, np.asarray(complete)).sum())
+        return total
 
 
 def _needs(task: Task, src: str, tgt: str) -> list[tuple[str, str]]:
@@ -79,11 +94,24 @@ def keep_listed(items: Many[Item]) -> Many[Item]:
     return listed or items
 
 
-class PromptIndex:
-    """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed."""
+def keep_prompted(items: Many[Item], prompts: "PromptIndex") -> Many[Item]:
+    """Return the items of a test set whose voice has another recording, to be shown as a prompt; all, if there is none of them.
 
-    def __init__(self, records: Records):
-        self._records = records
+    So a test set whose speakers have one recording each is synthesised without prompts, and no score mixes the two.
+    """
+    kept = [item for item in items if not item.task.prompted or prompts.for_item(item, 0) is not None]
+    return items if len(kept) in (0, len(items)) else kept
+
+
+class PromptIndex:
+    """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed.
+
+    It is never the utterance itself, which would be shown what it is to say: a voice of which there is nothing else has no prompt. (A
+    test set that lists an utterance as its own prompt has it continued: `ExampleBuilder.beginning`.) Training takes no notice of lists.
+    """
+
+    def __init__(self, records: Records, listed: bool = True):
+        self._records, self._listed = records, listed
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -91,23 +119,26 @@ class PromptIndex:
         return {record.id: place for place, record in enumerate(self._records)}
 
     def for_item(self, item: Item, number: int) -> Record | None:
-        """Return the `number`-th prompt for an item, in the language that it speaks; None if its task has no prompt."""
+        """Return the `number`-th prompt for an item, in the language that it speaks; None if it has none."""
         lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
-        if lang and item.record.prompt:
+        if lang and item.record.prompt and self._listed:
             return self._records[self._place[item.record.prompt]]
         return self.find(item.record, lang, number) if lang else None
 
-    def find(self, record: Record, lang: str, number: int) -> Record:
-        """Return the `number`-th utterance (modulo) of the voice in `lang`, never `record` unless it is alone."""
+    def find(self, record: Record, lang: str, number: int) -> Record | None:
+        """Return the `number`-th utterance (modulo) of the voice in `lang`, or the next one that is not `record`; None if there is none."""
         others = self._records.of_voice(record.speaker, lang)
-        start = number % len(others)
-        chosen = others[start]
-        return others[(start + 1) % len(others)] if chosen.id == record.id else chosen
+        turned = (others[(number + i) % len(others)] for i in range(len(others)))
+        return next((other for other in turned if other.id != record.id), None)
+
+    def alone(self, items: Items) -> int:
+        """Return how many items of a task have no prompt, since their voice has no other recording."""
+        return items.count_alone(self._records) if items.task.prompted else 0
 
 
 @dataclass
 class ExampleBuilder:
-    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames."""
+    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames. Without a prompt, the place of the prompt is empty."""
 
     vocab: Vocabulary
     text: TextTokenizer
@@ -120,21 +151,24 @@ class ExampleBuilder:
             return len(self._plain_ids(item))
         return 2 + sum(2 + self._inner_rows(*item.side(part), item.record, prompt) for part in item.task.parts)
 
+    def target_length(self, item: Item) -> int:
+        """Return the frames of speech or the tokens of text of the target."""
+        kind, lang = item.side(item.task.target)
+        return len(self.text.encode(item.record.text[lang])) if kind == "text" else item.record.codes[lang].frames
+
     def sequence(self, item: Item, prompt: Record | None, number: int, condition_weight: float) -> Sequence:
         """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
         if item.task.plain:
             return join([plain_text_segment(self._plain_ids(item), self.vocab)], condition_weight, item.task.name)
-        segments = self._condition(item, prompt, number)
-        kind, lang = item.side(item.task.target)
-        return join(segments + self._segment(kind, lang, item.record, target=True), condition_weight, item.task.name)
+        parts = [self._part(item, part, prompt, number) for part in item.task.condition]
+        segments = condition_segments(item.task, item.tgt, parts, self.vocab, self.text)
+        target = part_segments(self._part(item, item.task.target, prompt, number), self.vocab, self.text, target=True)
+        return join(segments + target, condition_weight, item.task.name)
 
     def prefix(self, item: Item, prompt: Record | None) -> np.ndarray:
         """Build ids_TK up to and including the start token of the target, and its given beginning: what decoding is given."""
-        start = SPEECH_START if item.task.speaks else TEXT_START
-        segments = [*self._condition(item, prompt, number=0), special_segment([start], self.vocab)]
-        if (codes_TK := self.beginning(item)) is not None:
-            segments.append(frames_segment(codes_TK, self.vocab))
-        return join(segments, condition_weight=0).ids_TK
+        parts = [self._part(item, part, prompt, number=0) for part in item.task.condition]
+        return build_prefix(item.task, item.tgt, parts, self.vocab, self.text, self.beginning(item))
 
     def beginning(self, item: Item) -> np.ndarray | None:
         """Return the codes_TK of the beginning that decoding is to continue: of an utterance that is its own prompt."""
@@ -142,20 +176,14 @@ class ExampleBuilder:
             return None
         return self._codes(item.record, item.side(item.task.target)[1])[: self.prompt_frames]
 
-    def _condition(self, item: Item, prompt: Record | None, number: int) -> list[Segment]:
-        segments = [special_segment([f"<{item.task.name}>", f"<{item.tgt}>"], self.vocab)]
-        for part in item.task.condition:
-            kind, lang = item.side(part)
-            if kind == "prompt":
-                segments += speech_segment(self._cut(self._codes(prompt, lang), number), self.vocab)
-            else:
-                segments += self._segment(kind, lang, item.record)
-        return segments
-
-    def _segment(self, kind: str, lang: str, record: Record, target: bool = False) -> list[Segment]:
+    def _part(self, item: Item, part: str, prompt: Record | None, number: int) -> Part:
+        """Return a part's kind and its text or codes_TK; a prompt is cut to its length."""
+        kind, lang = item.side(part)
         if kind == "text":
-            return text_segment(self.text.encode(record.text[lang]), self.vocab, target)
-        return speech_segment(self._codes(record, lang), self.vocab, target)
+            return kind, item.record.text[lang]
+        if kind == "prompt":
+            return kind, None if prompt is None else self._cut(self._codes(prompt, lang), number)
+        return kind, self._codes(item.record, lang)
 
     def _codes(self, record: Record, lang: str) -> np.ndarray:
         """Return the codes_TK of an utterance; ValueError if they are damaged, or of another codec than the model's."""
@@ -176,6 +204,8 @@ class ExampleBuilder:
     def _inner_rows(self, kind: str, lang: str, record: Record, prompt: Record | None) -> int:
         if kind == "text":
             return len(self.text.encode(record.text[lang]))
+        if kind == "prompt" and prompt is None:
+            return 0
         frames = record.codes[lang].frames if kind == "speech" else min(prompt.codes[lang].frames, self.prompt_frames)
         return get_pattern(self.vocab.pattern).rows(frames, self.vocab.num_codebooks)
 
@@ -186,6 +216,30 @@ class ExampleBuilder:
             _, lang = item.side(part)
             ids += [*self.text.encode(item.record.text[lang]), self.text.eos_id]
         return ids
+
+
+def build_prefix(
+    task: Task, lang: str, parts: list[Part], vocab: Vocabulary, text: TextTokenizer, beginning_TK: np.ndarray | None = None
+) -> np.ndarray:
+    """Return ids_TK of what decoding is given: the condition, the start token of the target, and the target's beginning if it has one."""
+    start = SPEECH_START if task.speaks else TEXT_START
+    segments = [*condition_segments(task, lang, parts, vocab, text), special_segment([start], vocab)]
+    if beginning_TK is not None:
+        segments.append(frames_segment(beginning_TK, vocab))
+    return join(segments, condition_weight=0).ids_TK
+
+
+def condition_segments(task: Task, lang: str, parts: list[Part], vocab: Vocabulary, text: TextTokenizer) -> list[Segment]:
+    """Return <task> <language of the target> and the parts of the condition."""
+    return [special_segment([f"<{task.name}>", f"<{lang}>"], vocab), *(s for part in parts for s in part_segments(part, vocab, text))]
+
+
+def part_segments(part: Part, vocab: Vocabulary, text: TextTokenizer, target: bool = False) -> list[Segment]:
+    """Return the segments of a text, or of codes; of a prompt that isn't there, an empty one."""
+    kind, value = part
+    if value is None:
+        return [special_segment([SPEECH_START, SPEECH_END], vocab)]
+    return text_segment(text.encode(value), vocab, target) if kind == "text" else speech_segment(value, vocab, target)
 
 
 def stable_hash(*parts) -> int:

@@ -1,4 +1,6 @@
-"""Decoding as it was before the engine, which is compared with it: a batch from first to last row, with a cache and masks that grow."""
+"""Decoding as it was before the engine, which is compared with it: a batch from first to last row, with a cache and
+masks that grow.
+"""
 
 import numpy as np
 import torch
@@ -61,7 +63,12 @@ def generate_text(model: SpeechLM, prefixes: list[np.ndarray], options: DecodeOp
         keep, keep_tokens, keep_scores = [], [], []
         for b in range(B):
             chosen = _advance_beams(
-                beams[b], finished[b], best[b].tolist(), rows[b].tolist(), tokens[b].tolist(), (W, vocab.text_size, options.length_penalty)
+                beams[b],
+                finished[b],
+                best[b].tolist(),
+                rows[b].tolist(),
+                tokens[b].tolist(),
+                (W, vocab.text_size, options.length_penalty),
             )
             beams[b] = [ids for ids, _, _ in chosen]
             keep += [b * W + row for _, row, _ in chosen]
@@ -107,7 +114,10 @@ def _is_done(finished, best_open: float, length: int, options: DecodeOptions) ->
     """No open beam can beat the finished ones (scores only fall)."""
     if not finished:
         return False
-    return len(finished) >= options.beam or max(score for score, _ in finished) >= best_open / length**options.length_penalty
+    return (
+        len(finished) >= options.beam
+        or max(score for score, _ in finished) >= best_open / length**options.length_penalty
+    )
 
 
 @torch.inference_mode()
@@ -130,7 +140,9 @@ def generate_speech(model: SpeechLM, prefixes: list[np.ndarray], options: Decode
         row_BC = torch.full((B, vocab.num_columns), vocab.pad_id, device=device)
         row_BC[:, 0] = torch.where(length_B > frame, first_B, vocab.pad_id)
         later_BJ = model.generate_codes(state.hidden_BD, row_BC[:, 0], lambda logits, column: logits.argmax(dim=-1))
-        for column, ids_B in enumerate((later_BJ + torch.tensor(vocab.codebook_starts)[1 : 1 + later_BJ.shape[1]]).T, start=1):
+        for column, ids_B in enumerate(
+            (later_BJ + torch.tensor(vocab.codebook_starts)[1 : 1 + later_BJ.shape[1]]).T, start=1
+        ):
             frame, _ = pattern.cell(step, column, K)
             row_BC[:, column] = torch.where((frame >= 0) & (frame < length_B), ids_B, vocab.pad_id)
         rows.append(row_BC)

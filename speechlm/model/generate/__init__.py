@@ -1,8 +1,9 @@
-"""Decoding, the one engine of recipe, API and page: greedy, by sampling, and for text by beam search; whole or as a stream.
+"""Decoding, the one engine of recipe, API and page: greedy, by sampling, and for text by beam search; whole or as a
+stream.
 
-    generate_text, generate_speech     outputs of prefixes, in their order
-    generate                           the same, as they end
-    stream_speech                      frames of one example while they are made
+generate_text, generate_speech     outputs of prefixes, in their order
+generate                           the same, as they end
+stream_speech                      frames of one example while they are made
 """
 
 from collections.abc import Iterator
@@ -10,17 +11,28 @@ from collections.abc import Iterator
 import numpy as np
 
 from speechlm.model.generate.engine import Engine
-from speechlm.model.generate.options import DecodeOptions, Generated
+from speechlm.model.generate.options import DecodeOptions, Generated, read_decode_config
 from speechlm.model.generate.rules import make_rule
 from speechlm.model.speechlm import SpeechLM
 
-__all__ = ["DecodeOptions", "Engine", "Generated", "generate", "generate_speech", "generate_text", "make_rule", "stream_speech"]
+__all__ = [
+    "DecodeOptions",
+    "Engine",
+    "Generated",
+    "generate",
+    "generate_speech",
+    "generate_text",
+    "make_rule",
+    "read_decode_config",
+    "stream_speech",
+]
 
 
 def generate(
     model: SpeechLM, speaks: bool, prefixes: list[np.ndarray], options: DecodeOptions, numbers: list[int] | None = None
 ) -> Iterator[tuple[int, Generated]]:
-    """Yield (place in `prefixes`, what follows it) as they end; a prefix ends with <speech> or <text>, or with frames to go on from.
+    """Yield (place in `prefixes`, what follows it) as they end; a prefix ends with <speech> or <text>, or with frames
+    to go on from.
 
     `numbers` (the places) are what samples depend on: the same number and seed give the same sample in any batch.
     """

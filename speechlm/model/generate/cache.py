@@ -10,18 +10,22 @@ from torch import Tensor
 class SlotCache:
     """What transformers' attention layers call as their cache: `update` writes, and returns what to attend to.
 
-    Column p of a slot holds position p, so the mask of a step follows from the slot's position: what an earlier example left behind lies at
-    positions that are not reached yet. `fill` or `step` says first where the next rows go.
+    Column p of a slot holds position p, so the mask of a step follows from the slot's position: what an earlier
+    example left behind lies at positions that are not reached yet. `fill` or `step` says first where the next rows go.
     """
 
     is_compileable = True
 
     def __init__(self, slots: int, length: int):
         self.slots, self.length = slots, length
-        self.layers: list[tuple[Tensor, Tensor]] = []  # keys_BLHD, values_BLHD of each layer, made when it is first filled
+        self.layers: list[
+            tuple[Tensor, Tensor]
+        ] = []  # keys_BLHD, values_BLHD of each layer, made when it is first filled
 
     def fill(self, slot_B: Tensor) -> "SlotCache":
-        """The next rows are the beginnings of new examples, for these slots (a multiple of the rows' batch: each is repeated)."""
+        """The next rows are the beginnings of new examples, for these slots (a multiple of the rows' batch: each is
+        repeated).
+        """
         self._write, self._read = self._write_prefix, None
         self._slot_B = slot_B
         return self

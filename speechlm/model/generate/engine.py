@@ -34,7 +34,8 @@ class Seat:
 class Engine:
     """Decodes by a rule, `examples` at once, none of which needs more than `length` positions (prefix and output).
 
-    With `fixed` shapes (on GPUs, where each is a CUDA graph) sizes are powers of two, and what is beyond the examples in use is computed for nothing.
+    With `fixed` shapes (on GPUs, where each is a CUDA graph) sizes are powers of two, and what is beyond the examples
+    in use is computed for nothing.
     """
 
     def __init__(self, rule: Rule, examples: int, length: int, fixed: bool | None = None):
@@ -56,15 +57,19 @@ class Engine:
         """Let an example wait for a place; `number` (its key) is what its samples depend on."""
         if len(prefix) + self.rule.rows - 1 > self.length:
             raise ValueError(
-                f"an example of {len(prefix)} rows and up to {self.rule.rows} more does not fit into {self.length} positions. "
-                "Expected a shorter input, or fewer max_rows."
+                f"an example of {len(prefix)} rows and up to {self.rule.rows} more does not fit into {self.length} "
+                "positions. Expected a shorter input, or fewer max_rows."
             )
         self.waiting.append((key, prefix, key if number is None else number))
 
     @torch.inference_mode()
     def run(self, partial: bool = False) -> Iterator[tuple[int, Generated]]:
-        """Yield (key, output) of examples as they end, until none is left; with `partial` also what there is of the others after each look."""
-        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):  # cuDNN's plans each new shape for 50 ms
+        """Yield (key, output) of examples as they end, until none is left; with `partial` also what there is of the
+        others after each look.
+        """
+        with sdpa_kernel(
+            [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+        ):  # cuDNN's plans each new shape for 50 ms
             while self.waiting or self.seats:
                 self._admit()
                 for _ in range(self.every):
@@ -95,7 +100,10 @@ class Engine:
             ids_PC[: len(prefix)] = prefix
         if max(lengths) > 1:
             self._prefill(torch.from_numpy(ids_BPC[:, :-1]).to(device), slot_B)
-        own = {"row": np.stack([prefix[-1] for _, prefix, _ in newcomers]), "number": [number for *_, number in newcomers]}
+        own = {
+            "row": np.stack([prefix[-1] for _, prefix, _ in newcomers]),
+            "number": [number for *_, number in newcomers],
+        }
         own["position"] = np.array(lengths) - 1
         for name, start in self.start.items():
             self.state[name][slot_B] = repeat(start, len(newcomers))
@@ -120,7 +128,9 @@ class Engine:
             seat.steps += 1
 
     def _step(self, slots: int, width: int, first: int) -> None:
-        """Run the next row of the first slots, which see `width` columns, and choose the rows after them; columns before `first` hold prefixes."""
+        """Run the next row of the first slots, which see `width` columns, and choose the rows after them; columns
+        before `first` hold prefixes.
+        """
         used = {name: value[:slots] for name, value in self.state.items()}
         position_B = used["position"]
         age_B11L = (position_B.unsqueeze(1) - self.columns_L[:width])[:, None, None]
@@ -144,7 +154,9 @@ class Engine:
         outputs = []
         for place, i in enumerate(chosen):
             slot, seat = {name: value[place] for name, value in found.items()}, self.seats[i]
-            outputs.append((seat.key, Generated(self.rule.output(slot, seat.steps), done[i] and self.rule.ended(slot), done[i])))
+            outputs.append(
+                (seat.key, Generated(self.rule.output(slot, seat.steps), done[i] and self.rule.ended(slot), done[i]))
+            )
         self._close_up([i for i, ended in enumerate(done) if not ended])
         yield from outputs
 
@@ -155,9 +167,12 @@ class Engine:
         if free:
             beams = torch.arange(self.rule.width)
             source_B, target_B = (
-                (torch.tensor(some).unsqueeze(1) * self.rule.width + beams).flatten().to(self.rule.device) for some in (late, free)
+                (torch.tensor(some).unsqueeze(1) * self.rule.width + beams).flatten().to(self.rule.device)
+                for some in (late, free)
             )
-            self.cache.copy(source_B, target_B, slice(max(self.seats[i].prefix_rows + self.seats[i].steps for i in late)))
+            self.cache.copy(
+                source_B, target_B, slice(max(self.seats[i].prefix_rows + self.seats[i].steps for i in late))
+            )
             for value in self.state.values():
                 value[target_B] = value[source_B]
         places = dict(zip(free, late))
@@ -167,7 +182,8 @@ class Engine:
 class Graphs:
     """A step as a CUDA graph for each of its sizes: one launch instead of hundreds.
 
-    The first call of a size runs as it is, so that libraries set themselves up; the second is captured, and replayed from then on.
+    The first call of a size runs as it is, so that libraries set themselves up; the second is captured, and replayed
+    from then on.
     """
 
     def __init__(self, step: Callable[[int, int, int], None]):

@@ -1,8 +1,9 @@
 """How the next row of each slot follows from its hidden state: speech, text, and text by beam search.
 
-A rule keeps what it needs of each slot in tensors of fixed shape, changed in place: no step waits for the device, and a CUDA graph can replay it.
-Letters in shapes: B slots, C columns of a row, J columns after column 0, K codebooks, N codes of a codebook, V ids of text and its end, S rows of
-the output, T frames, G examples of W beams, M candidates for these beams.
+A rule keeps what it needs of each slot in tensors of fixed shape, changed in place: no step waits for the device, and
+a CUDA graph can replay it. Letters in shapes: B slots, C columns of a row, J columns after column 0, K codebooks, N
+codes of a codebook, V ids of text and its end, S rows of the output, T frames, G examples of W beams, M candidates for
+these beams.
 """
 
 from abc import ABC, abstractmethod
@@ -34,8 +35,8 @@ class Rule(ABC):
     def start(self) -> State:
         """Return what the slots of an example begin with, by name, each of `width` values.
 
-        row (the one that is run next), number (of the example), step (rows made), length (of the output; `max_rows` until its end is chosen), done,
-        out (the rows made, and last a dump).
+        row (the one that is run next), number (of the example), step (rows made), length (of the output; `max_rows`
+        until its end is chosen), done, out (the rows made, and last a dump).
         """
         row_C = torch.full((self.vocab.num_columns,), self.vocab.pad_id)
         zero, length = torch.tensor(0), torch.tensor(self.options.max_rows)
@@ -66,20 +67,26 @@ class Rule(ABC):
 
 
 class SpeechRule(Rule):
-    """Frames by the vocabulary's pattern. Where column 0 ends first (delay), its end is padding, and the other columns then finish."""
+    """Frames by the vocabulary's pattern. Where column 0 ends first (delay), its end is padding, and the other columns
+    then finish.
+    """
 
     def __init__(self, model: SpeechLM, options: DecodeOptions):
         self.pattern, K = get_pattern(model.vocab.pattern), model.vocab.num_codebooks
         super().__init__(model, options, self.pattern.rows(options.max_rows, K))
         [self.codes] = set(self.vocab.codebook_sizes)
         self.end = self.vocab.pad_id if self.pattern.COLUMN_0_ENDS_FIRST else self.vocab.special_id(SPEECH_END)
-        self.rows_T = torch.tensor([self.pattern.rows(frames, K) for frames in range(options.max_rows + 1)], device=self.device)
+        self.rows_T = torch.tensor(
+            [self.pattern.rows(frames, K) for frames in range(options.max_rows + 1)], device=self.device
+        )
         self.starts_K = torch.tensor(self.vocab.codebook_starts, device=self.device)
         self.later_J = torch.arange(1, self.vocab.num_columns, device=self.device)
 
     def next(self, hidden_BD: Tensor, slots: State) -> None:
         first_B = self._first(hidden_BD, slots)
-        codes_BJ = self.model.generate_codes(hidden_BD, first_B, lambda logits, column: self.choose(logits, slots, column))
+        codes_BJ = self.model.generate_codes(
+            hidden_BD, first_B, lambda logits, column: self.choose(logits, slots, column)
+        )
         frame_BJ, _ = self.pattern.cell(slots["step"].unsqueeze(1), self.later_J, self.vocab.num_codebooks)
         exists_BJ = (frame_BJ >= 0) & (frame_BJ < slots["length"].unsqueeze(1))
         later_BJ = torch.where(exists_BJ, codes_BJ + self.starts_K[self.later_J], self.vocab.pad_id)
@@ -94,7 +101,9 @@ class SpeechRule(Rule):
         return self.vocab.num_columns
 
     def _first(self, hidden_BD: Tensor, slots: State) -> Tensor:
-        """Return the ids of column 0: of the codes of its codebook, and at the start of a frame also the end, which sets `length`."""
+        """Return the ids of column 0: of the codes of its codebook, and at the start of a frame also the end, which
+        sets `length`.
+        """
         step_B, length_B = slots["step"], slots["length"]
         frame_B, k = self.pattern.cell(step_B, 0, self.vocab.num_codebooks)
         k_B = k + torch.zeros_like(step_B)
@@ -104,7 +113,9 @@ class SpeechRule(Rule):
         end_B = logits_BV[:, self.end - self.vocab.text_size].where(k_B == 0, -torch.inf)
         choice_B = self.choose(torch.cat([codes_BN, end_B.unsqueeze(1)], dim=1), slots, 0)
         length_B.copy_(torch.where((choice_B == self.codes) & (length_B > frame_B), frame_B, length_B))
-        return torch.where(length_B > frame_B, choice_B.clamp(max=self.codes - 1) + self.starts_K[k_B], self.vocab.pad_id)
+        return torch.where(
+            length_B > frame_B, choice_B.clamp(max=self.codes - 1) + self.starts_K[k_B], self.vocab.pad_id
+        )
 
 
 class TextRule(Rule):
@@ -133,8 +144,9 @@ class TextRule(Rule):
 class BeamRule(TextRule):
     """The text of the highest score: its log-probability (over text and </text>) divided by length ** length_penalty.
 
-    An example ends when W texts have ended, or the best of them beats every open one. In its first slot are kept `best_out`, `best_length` and
-    `best_score` of the texts that have ended, and their `count`; `score` is the open text's.
+    An example ends when W texts have ended, or the best of them beats every open one. In its first slot are kept
+    `best_out`, `best_length` and `best_score` of the texts that have ended, and their `count`; `score` is the open
+    text's.
     """
 
     def __init__(self, model: SpeechLM, options: DecodeOptions):
@@ -145,7 +157,13 @@ class BeamRule(TextRule):
         state, worst_W = super().start(), torch.full((self.width,), -torch.inf)
         score_W = worst_W.clone()
         score_W[0] = 0  # all beams begin alike: only one of them counts
-        return state | {"score": score_W, "best_score": worst_W, "best_out": state["out"], "best_length": state["step"], "count": state["step"]}
+        return state | {
+            "score": score_W,
+            "best_score": worst_W,
+            "best_out": state["out"],
+            "best_length": state["step"],
+            "count": state["step"],
+        }
 
     def next(self, hidden_BD: Tensor, slots: State) -> Tensor:
         W = self.width
@@ -157,8 +175,12 @@ class BeamRule(TextRule):
         self._finish(slots, score_GM, beam_GM, ends_GM)
         order_GM = torch.arange(2 * W, device=self.device) + 2 * W * ends_GM
         open_GW = order_GM.argsort(dim=1)[:, :W]
-        source_B = (beam_GM.gather(1, open_GW) + W * torch.arange(len(order_GM), device=self.device).unsqueeze(1)).flatten()
-        source_B = torch.where(slots["done"], torch.arange(len(source_B), device=self.device), source_B)  # what is done stays as it is
+        source_B = (
+            beam_GM.gather(1, open_GW) + W * torch.arange(len(order_GM), device=self.device).unsqueeze(1)
+        ).flatten()
+        source_B = torch.where(
+            slots["done"], torch.arange(len(source_B), device=self.device), source_B
+        )  # what is done stays as it is
         slots["out"].copy_(slots["out"][source_B])
         self._put(slots, token_GM.gather(1, open_GW).view(-1, 1))
         slots["score"].copy_(score_GM.gather(1, open_GW).flatten())
@@ -180,7 +202,9 @@ class BeamRule(TextRule):
         slots["count"][::W] += ends_GM.sum(dim=1)
 
     def _end(self, slots: State) -> None:
-        """An example is done when no open text can beat those that have ended (scores only fall), or there is no more room."""
+        """An example is done when no open text can beat those that have ended (scores only fall), or there is no more
+        room.
+        """
         W, count_G, made_G = self.width, slots["count"][:: self.width], slots["step"][:: self.width] + 1
         beaten_G = slots["best_score"][::W] >= slots["score"][::W] / made_G**self.options.length_penalty
         done_G = (count_G >= W) | ((count_G > 0) & beaten_G) | (made_G >= self.rows)

@@ -1,7 +1,7 @@
 """Choosing from logits: the best, or a sample that depends on the seed, the example and the place alone.
 
-A generator that all examples draw from would make a sample depend on who is decoded beside it. Here each choice has a random number of its own, a
-hash of where it is made, so that a batch, its order and its size change nothing.
+A generator that all examples draw from would make a sample depend on who is decoded beside it. Here each choice has a
+random number of its own, a hash of where it is made, so that a batch, its order and its size change nothing.
 """
 
 import torch
@@ -19,7 +19,8 @@ class Chooser:
         self.temperature, self.top_k, self.seed = options.temperature, options.top_k, options.seed
 
     def __call__(self, logits: Tensor, slots: dict[str, Tensor], column: int) -> Tensor:
-        """Return the indices_B chosen from logits_BC of a column, or indices_BJ from logits_BJC of it and those after it.
+        """Return the indices_B chosen from logits_BC of a column, or indices_BJ from logits_BJC of it and those after
+        it.
 
         `slots` has the `number` of each example and the `step` it is at.
         """
