@@ -4,6 +4,7 @@ Letters in shapes: T frames, K codebooks, N samples.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from torch import nn
@@ -33,6 +34,7 @@ def stream_audio(codec: Codec, chunks: Iterable[np.ndarray], first_frames: int =
         yield _cut(codec, codes_TK, sent, None, back)
 
 
+@lru_cache(maxsize=8)
 def look_ahead(codec: Codec) -> int:
     """Return how many frames after a frame its samples depend on: 0 of a codec that is causal from its first sample
     on.
@@ -50,6 +52,7 @@ def look_ahead(codec: Codec) -> int:
     return frames
 
 
+@lru_cache(maxsize=8)
 def look_back(codec: Codec) -> int | None:
     """Return how many frames before a frame its samples depend on, rounded up generously; None if on all of them, or
     on its place.
