@@ -17,6 +17,7 @@ import soxr
 
 _SYNCHRONOUS, _RATE, _VOLUME, _UTF8 = 2, 1, 2, 1  # constants of speak_lib.h
 _VOLUME_PERCENT = 70  # head room: louder voices clip
+LANGUAGES = {"en": "en-us", "zh": "cmn"}  # our name of a language -> espeak-ng's, where they differ
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -29,6 +30,12 @@ class Voice:
     pitch_high_hz: int = 118
     formant_percent: int = 100
     rate_wpm: int = 175
+
+    by = "espeak-ng"
+
+    def speak(self, text: str, lang: str, sample_rate_hz: int) -> np.ndarray:
+        """Speak a text of a language (en, es, zh, ...); see `speak`."""
+        return speak(text, LANGUAGES.get(lang, lang), self, sample_rate_hz)
 
     def variant(self) -> str:
         """Return the voice variant file's text."""
