@@ -3,7 +3,7 @@
 set -euo pipefail
 stage=1                     # first stage: 1 data, 2 train, 3 measure
 stop_stage=3                # last stage
-config=conf/codec.yaml      # conf/codec_waveform.yaml trains a waveform EnCodec instead
+config=conf/codec.yaml      # conf/codec_vocos.yaml: the same analysis, with more codebooks and a neural decoder (hours on one core; resumable)
 expdir=exp/codec            # codec folder: give it to any recipe as --codec
 datadir=data                # where the data go
 recordings=downloads/fsdd/recordings    # folder of the digits, if you have them

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import soxr
 
-from speechlm.data.espeak import Voice, trim_silence
+from speechlm.data.espeak import SILENCE, Voice, trim_silence
 
 RATE_HZ = 16000
 ACCENTS_HZ = {  # Pico's voices and the median pitch of each in Hz, measured on 40 sentences by pyworld
@@ -23,6 +23,7 @@ ACCENTS_HZ = {  # Pico's voices and the median pitch of each in Hz, measured on 
     "it-IT": 176.0,
 }
 VOLUME = 0.5  # at 1, a hundredth of the samples is clipped
+_TAGS = str.maketrans("<>&", "   ")  # Pico reads tags
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
 
@@ -35,6 +36,11 @@ class Speaker:
     formant_percent: float = 100.0
     speed: float = 1.0
     english: str = "en-US"
+
+    def __post_init__(self):
+        if self.accent("en") not in ACCENTS_HZ:
+            known = ", ".join(accent for accent in ACCENTS_HZ if accent.startswith("en-"))
+            raise ValueError(f"{self.name}: english is {self.english!r}; expected one of {known}")
 
     @property
     def by(self) -> str:
@@ -84,18 +90,17 @@ def _engine():
 
 
 def speak(text: str, accent: str, pitch: float, speed: float) -> np.ndarray:
-    """Speak `text`; return float32 samples at `RATE_HZ`. `pitch` (0.5 to 2) and `speed` (0.2 to 5) are relative to Pico's own.
+    """Speak `text` by one of Pico's voices; return float32 samples at `RATE_HZ`. `pitch` and `speed` are relative to Pico's own.
 
-    ValueError for a voice that is not Pico's, values out of range (Pico would clip them), and a text without sound.
+    ValueError for values out of range (Pico would clip them), and for a text without sound.
     """
-    if accent not in ACCENTS_HZ:
-        raise ValueError(f"Pico has no voice {accent!r}. Expected one of {', '.join(ACCENTS_HZ)}")
     if not (0.5 <= pitch <= 2 and 0.2 <= speed <= 5):
         raise ValueError(
-            f"Pico's pitch {pitch:.2f} and speed {speed:.2f}: expected 0.5 to 2 and 0.2 to 5. Change the speaker's pitch or formants"
+            f"Pico's pitch {pitch:.2f}, speed {speed:.2f}: expected 0.5 to 2, 0.2 to 5. Change the speaker's pitch or formants"
         )
-    plain = " ".join(text.replace("<", " ").replace(">", " ").replace("&", " ").split())  # it reads tags
+    plain = " ".join(text.translate(_TAGS).split())
     pcm = _engine().speak(plain, voice=accent, pitch=pitch, speed=speed, volume=VOLUME)
-    if not pcm:
+    wav_T = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
+    if not (np.abs(wav_T) > SILENCE).any():
         raise ValueError(f"Pico said nothing for {text!r} ({accent}). Expected a text with letters")
-    return np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
+    return wav_T
