@@ -16,7 +16,6 @@ import numpy as np
 import soxr
 
 _SYNCHRONOUS, _RATE, _VOLUME, _UTF8 = 2, 1, 2, 1  # constants of speak_lib.h
-SILENCE = 0.003  # amplitudes below are silence
 _VOLUME_PERCENT = 70  # head room: louder voices clip
 LANGUAGES = {"en": "en-us", "zh": "cmn"}  # our name of a language -> espeak-ng's, where they differ
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -105,7 +104,7 @@ def speak(text: str, language: str, voice: Voice, sample_rate_hz: int) -> np.nda
     return trim_silence(soxr.resample(wav_T, native_hz, sample_rate_hz), keep=sample_rate_hz // 25)
 
 
-def trim_silence(wav_T: np.ndarray, keep: int, threshold: float = SILENCE) -> np.ndarray:
+def trim_silence(wav_T: np.ndarray, keep: int, threshold: float = 0.003) -> np.ndarray:
     """Cut leading and trailing samples below `threshold`, but for `keep` samples on each side."""
     loud = np.flatnonzero(np.abs(wav_T) > threshold)
     return wav_T[max(0, loud[0] - keep) : loud[-1] + 1 + keep] if len(loud) else wav_T

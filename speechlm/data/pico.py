@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import soxr
 
-from speechlm.data.espeak import SILENCE, Voice, trim_silence
+from speechlm.data.espeak import Voice, trim_silence
 
 RATE_HZ = 16000
 ACCENTS_HZ = {  # Pico's voices and the median pitch of each in Hz, measured on 40 sentences by pyworld
@@ -23,6 +23,7 @@ ACCENTS_HZ = {  # Pico's voices and the median pitch of each in Hz, measured on 
     "it-IT": 176.0,
 }
 VOLUME = 0.5  # at 1, a hundredth of the samples is clipped
+QUIETEST = 0.02  # no word is softer
 _TAGS = str.maketrans("<>&", "   ")  # Pico reads tags
 _M_MMAP_THRESHOLD = -3  # malloc.h
 
@@ -101,6 +102,6 @@ def speak(text: str, accent: str, pitch: float, speed: float) -> np.ndarray:
     plain = " ".join(text.translate(_TAGS).split())
     pcm = _engine().speak(plain, voice=accent, pitch=pitch, speed=speed, volume=VOLUME)
     wav_T = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
-    if not (np.abs(wav_T) > SILENCE).any():
+    if not (np.abs(wav_T) > QUIETEST).any():
         raise ValueError(f"Pico said nothing for {text!r} ({accent}). Expected a text with letters")
     return wav_T
