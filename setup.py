@@ -21,6 +21,7 @@ REQUIREMENTS = [
     "soundfile",
     "soxr",
     "espeakng-loader",
+    "py-nanotts==0.1.1; sys_platform == 'linux' and platform_machine == 'x86_64'",  # SVOX Pico; no wheel elsewhere: espeak-ng speaks
     "safetensors",
     "pyyaml",
     "requests",

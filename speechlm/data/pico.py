@@ -14,7 +14,7 @@ import soxr
 from speechlm.data.espeak import Voice, trim_silence
 
 RATE_HZ = 16000
-ACCENTS_HZ = {  # Pico's voices and the median pitch of each in Hz, measured on 40 sentences by pyworld
+ACCENTS_HZ = {  # Pico's voices and the median pitch of each in Hz, by pyworld's dio on a few sentences
     "en-US": 168.0,
     "en-GB": 173.0,
     "es-ES": 202.0,

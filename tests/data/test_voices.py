@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pyworld
 
 from speechlm.data import pico
 from speechlm.data.espeak import Voice
@@ -30,6 +29,7 @@ def test_a_text_sounds_the_same_whatever_was_spoken_before():
 @needs_pico
 @pytest.mark.parametrize("pitch_hz", [110, 200])
 def test_a_speaker_has_the_pitch_that_it_says(pitch_hz):
+    pyworld = pytest.importorskip("pyworld")
     for lang, formants in (("en", 92), ("es", 108)):
         wav_T = Speaker("x", pitch_hz, formants).speak(SAID[lang], lang, 16000).astype(float)
         f0_T, _ = pyworld.dio(wav_T, 16000, f0_floor=60, f0_ceil=400)
