@@ -7,18 +7,21 @@ from setuptools import find_packages, setup
 VERSION = "0.1.0"
 
 REQUIREMENTS = [
-    "torch==2.11.0",
-    "torchaudio==2.11.0",  # imported by espnet and encodec; must match torch
-    "espnet==202511",
-    "encodec==0.1.1",
+    "torch>=2.11,!=2.12.*,<2.15",  # what espnet 202611 allows
+    "torchaudio>=2.11,<2.12",  # imported by espnet and encodec; its last release, built for torch 2.11
+    "espnet>=202511,<202512 ; python_version < '3.12'",  # the last release for Python 3.11
+    "espnet>=202611,<202612 ; python_version >= '3.12'",
+    "encodec>=0.1.1,<0.2",
     "transformers>=4.57,<5",
-    "sentencepiece==0.2.0",  # the version that espnet asks for
+    "sentencepiece>=0.2",
     "numpy>=2",
     "kaldiio",
+    "editdistance",  # ESPnet 202611 counts errors with it and does not ask for it
     "jiwer",
     "sacrebleu",
     "whisper-normalizer",
     "soundfile",
+    "av",  # FFmpeg's libraries: mp3, WebM, MP4
     "soxr",
     "espeakng-loader",
     "py-nanotts==0.1.1; sys_platform == 'linux' and platform_machine == 'x86_64'",  # SVOX Pico; no wheel elsewhere: espeak-ng speaks
@@ -29,7 +32,7 @@ REQUIREMENTS = [
     "matplotlib",
     "pillow",
     "tensorboard",
-    "setuptools<74",  # espnet's dependencies still import pkg_resources
+    "setuptools<74 ; python_version < '3.12'",  # dependencies of espnet 202511 import pkg_resources
 ]
 QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq and webrtcvad are compiled on installation
     "speechmos",
@@ -39,6 +42,9 @@ QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq 
     "pystoi",
 ]
 LM_EVAL_REQUIREMENTS = ["lm-eval[hf]>=0.4.9"]  # text tasks, for the LLM before and after CPT
+ESPNET_SPEECHLM_REQUIREMENTS = [  # to test the bridges to espnet2.speechlm against the installed release (tests/pythons.sh)
+    f"{name} ; python_version >= '3.12'" for name in ("liger-kernel", "duckdb", "polars", "lhotse")
+]
 TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff"]  # playwright drives a browser that is installed
 
 FOLDERS = ("assets", "metrics/protocols", "report/page")  # files that are no Python
@@ -49,9 +55,15 @@ setup(
     version=VERSION,
     description="Speech language models on neural codec tokens: one model for ASR, TTS, S2TT and S2ST",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=["speechlm", "speechlm.*"]),
     package_data={"speechlm": ASSETS},
     install_requires=REQUIREMENTS,
-    extras_require={"test": TEST_REQUIREMENTS, "parquet": ["pyarrow"], "quality": QUALITY_REQUIREMENTS, "lm_eval": LM_EVAL_REQUIREMENTS},
+    extras_require={
+        "test": TEST_REQUIREMENTS,
+        "parquet": ["pyarrow"],
+        "quality": QUALITY_REQUIREMENTS,
+        "lm_eval": LM_EVAL_REQUIREMENTS,
+        "espnet_speechlm": ESPNET_SPEECHLM_REQUIREMENTS,
+    },
 )

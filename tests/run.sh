@@ -1,8 +1,10 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Runs the tests; on a bare clone installs everything first. Arguments go to pytest: tests/run.sh tests/data -k kaldi
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-tools/install.sh
+cd "$(realpath -m "$0/../..")"
 . egs/TEMPLATE/path.sh
+tools/install.sh
 export OMP_NUM_THREADS=1
 exec "$venv/bin/python" -m pytest -n "${TEST_JOBS:-2}" "$@"
+}

@@ -1,14 +1,16 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Installs everything: a virtual environment with all packages of tools/requirements.lock and this repository.
 #
-#   tools/install.sh                          needs only Python 3.11 with pip, and the network
+#   tools/install.sh                          needs only Python 3.11, 3.12 or 3.13 with pip (or uv), and the network
 #   SPEECHLM_VENV=/big/disk/env tools/install.sh     elsewhere than tools/venv
-#   PYTHON=/opt/python3.11/bin/python tools/install.sh
+#   PYTHON=/opt/python3.12/bin/python tools/install.sh
 #
 # Done once: a finished installation is recognised in milliseconds, a changed setup.py or lock file, or an
 # interrupted installation, is made again. Packages come from the index that pip is configured for.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(realpath -m "$0/../..")"
+unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONINSPECT CDPATH GREP_OPTIONS POSIXLY_CORRECT     # for another Python
 
 venv=${SPEECHLM_VENV:-$PWD/tools/venv}
 record=$venv/.speechlm_installed      # written last: says which files this environment was made from
@@ -20,16 +22,34 @@ is_done() { [ -x "$venv/bin/python" ] && [ "$(cat "$record" 2>/dev/null)" = "$wa
 
 fail() { echo "tools/install.sh: $*" >&2; exit 1; }
 
-find_python() {           # the first Python 3.11 that has pip: the version that the lock file was tested with
-    local name names=${PYTHON:-python3.11 python3 python}
-    for name in $names; do
-        if "$name" -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+fits() {                  # fits PYTHON: is it of a version that the lock file was tested with, and can it make environments?
+    "$1" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+find_python() {           # $PYTHON decides; else the python3 in PATH, another one there, pyenv's, one that uv manages
+    local name names=(python3 python3.13 python3.12 python3.11 "${PYENV_ROOT:-${HOME-}/.pyenv}"/versions/3.1[321]*/bin/python
+        "${UV_PYTHON_INSTALL_DIR:-${HOME-}/.local/share/uv/python}"/cpython-3.1[321]*/bin/python3)
+    if [ -n "${PYTHON:-}" ]; then names=("$PYTHON"); fi
+    for name in "${names[@]}"; do
+        if fits "$name"; then
             command -v "$name"
             return
         fi
     done
-    fail "found no Python 3.11 with pip (looked for: $names)." \
-        "Install one, or name it: PYTHON=/path/to/python3.11 tools/install.sh"
+    fail "found no Python 3.11, 3.12 or 3.13 (looked for: ${PYTHON:-python3, python3.13, python3.12, python3.11, those of pyenv and uv})." \
+        "Install one, or name it: PYTHON=/path/to/python3.12 tools/install.sh"
+}
+
+find_uv() {               # the installer: the one in PATH, else the one that pip of this or any other Python fetches
+    local name
+    if command -v uv; then return; fi
+    for name in "$python" python3 python; do
+        "$name" -c 'import pip' 2>/dev/null || continue
+        "$name" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$venv/uv" 'uv>=0.5' >&2
+        echo "$venv/uv/bin/uv"
+        return
+    done
+    fail "$python has no pip, and there is no uv. Install one of them: $python -m ensurepip --user (Debian: apt install python3-pip)"
 }
 
 use_settings_of_pip() {   # uv does not read pip's configuration: index and certificates
@@ -65,9 +85,9 @@ remove_unfinished() {
 install() {
     mkdir -p "$venv"
     touch "$owner"
-    echo "1/3 uv, the installer (with pip of $python)"
-    "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$venv/uv" 'uv>=0.5'
-    local uv=$venv/uv/bin/uv
+    local uv
+    echo "1/3 uv, the installer, for $python"
+    uv=$(find_uv)
     echo "2/3 $(grep -c '^[a-z]' tools/requirements.lock) packages: about 5 GB on disk, a minute with a fast network"
     "$uv" venv --quiet --allow-existing --python "$python" "$venv"
     list_packages > "$venv/requirements.txt"
@@ -78,11 +98,23 @@ install() {
         fail "a package does not import (see above). Remove $venv and try again; if it fails again, report the lines above."
 }
 
+case $venv in *:*)
+    fail "there is a colon in $venv, which ends a folder's name in PATH. Name another: SPEECHLM_VENV=/path tools/install.sh" ;;
+esac
 if is_done; then exit 0; fi
+[ ! -e "$venv" ] || [ -w "$venv" ] ||
+    fail "$venv was made from other versions of setup.py or the lock file, and you may not write there." \
+        "Let its owner run tools/install.sh, or name a folder of yours: SPEECHLM_VENV=/path tools/install.sh"
 mkdir -p "$(dirname "$venv")"
 if command -v flock >/dev/null; then      # a second installation waits for the first
     exec 9>"$(dirname "$venv")/.$(basename "$venv").lock"
-    flock --nonblock 9 || { echo "Another installation into $venv is running: waiting for it."; flock 9; }
+    status=0
+    flock -n 9 || status=$?
+    case $status in
+        0) ;;
+        1) echo "Another installation into $venv is running: waiting for it."; flock 9 ;;
+        *) echo "No lock can be had in $(dirname "$venv"): start no second installation into $venv meanwhile." >&2 ;;
+    esac
     if is_done; then exit 0; fi
 fi
 python=$(find_python)
@@ -92,3 +124,5 @@ remove_unfinished
 install
 echo "$wanted" > "$record.part" && mv "$record.part" "$record"
 echo "Installed in $SECONDS s: $venv/bin/python"
+exit
+}

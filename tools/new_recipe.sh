@@ -1,10 +1,12 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Starts the recipe of a new corpus: egs/NAME/run.sh (its settings) and egs/NAME/local/data.sh (its data).
 #
 #   tools/new_recipe.sh librispeech --src_lang en
 #   tools/new_recipe.sh cvss_fr --src_lang fr --tgt_lang en      # parallel: speech translation too
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+unset GREP_OPTIONS POSIXLY_CORRECT
+root=$(realpath -m "$0/../..")
 
 name=${1-}
 if [[ $name == -h || $name == --help ]]; then set -- --help; elif [ $# -gt 0 ]; then shift; fi
@@ -15,7 +17,8 @@ tgt_lang=             # in a parallel corpus, the language translated into
 fail() { echo "new_recipe.sh: $*" >&2; exit 2; }
 egs=$root/egs
 [[ $name =~ ^[a-z0-9][a-z0-9_]*$ ]] || fail "found the name '$name', expected lower-case letters, digits and _: tools/new_recipe.sh my_corpus"
-[[ $src_lang =~ ^[a-z]{2,3}$ && $tgt_lang =~ ^([a-z]{2,3})?$ ]] || fail "languages are codes of two or three letters, found '$src_lang' '$tgt_lang'."
+tag="[a-z]{2,3}(-[A-Za-z0-9]{2,8})*"      # en, zh-CN
+[[ $src_lang =~ ^$tag$ && $tgt_lang =~ ^($tag)?$ ]] || fail "languages are codes of two or three letters, found '$src_lang' '$tgt_lang'."
 [ ! -e "$egs/$name" ] || fail "$egs/$name exists already. Choose another name, or remove it."
 
 if [ -n "$tgt_lang" ]; then
@@ -34,7 +37,7 @@ for file in run.sh local/data.sh; do
         -e "s/@TASKS@/$tasks/" -e "s/@HEADER@/$header/" "$root/egs/TEMPLATE/recipe/$file" > "$draft/$file"
     chmod +x "$draft/$file"
 done
-chmod 755 "$draft"
+chmod +rwx "$draft"               # as the umask says
 mv "$draft" "$egs/$name"
 cat <<END
 Made $egs/$name:
@@ -43,3 +46,5 @@ Made $egs/$name:
   conf/           empty: settings of egs/TEMPLATE/conf hold until a file of the same name stands here
 Next: cd $egs/$name && ./run.sh --stop_stage 2 --local_data_opts "--corpus /path/to/$name"
 END
+exit
+}

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A folder that one run at a time may write to. Source it, then
 #
 #     lock exp || exit 2         # refused at once, with who has it
@@ -5,7 +6,8 @@
 #     unlock dump
 #
 # The lock is a flock on <folder>/.lock. Children inherit it, and the kernel gives it back when the last of them has
-# ended: a run that was killed but left a child writing keeps it, and one that died leaves nothing to clean up.
+# ended: a run that was killed but left a child writing keeps it, and one that died leaves nothing to clean up. Where the file system
+# has no locks (some network ones), work goes on after a line that says so.
 
 declare -A lock_fds
 
@@ -40,19 +42,31 @@ lock_holder() {       # lock_holder FOLDER: one line about the run that has it
     fi
 }
 
-lock() {              # lock FOLDER: take it, or say who has it and return 2
+lock_try() {          # lock_try FOLDER: open it; false if somebody has it
+    local status=0 why
     lock_open "$1"
-    if ! flock --nonblock "${lock_fds[$1]}"; then
+    why=$(flock -n "${lock_fds[$1]}" 2>&1) || status=$?
+    if [ "$status" -gt 1 ]; then
+        echo "${0##*/}: $1: no lock can be had here (${why:-flock: status $status}): start no second run there." >&2
+    fi
+    [ "$status" -ne 1 ]
+}
+
+lock() {              # lock FOLDER: take it, or say who has it and return 2
+    if ! lock_try "$1"; then
         echo "${0##*/}: another run is working in $1: $(lock_holder "$1")" >&2
         return 2
     fi
     lock_note "$1"
 }
 
-wait_for_lock() {     # wait_for_lock FOLDER: take it, after the run that has it
+wait_for_lock() {     # wait_for_lock FOLDER: take it, after the run that has it; not where this user may only read
     if lock_is_mine "$1"; then return; fi
-    lock_open "$1"
-    if ! flock --nonblock "${lock_fds[$1]}"; then
+    if [ -d "$1" ] && ! : 2>/dev/null >> "$1/.lock"; then
+        echo "$1: may only be read; what is complete there is used as it is."
+        return
+    fi
+    if ! lock_try "$1"; then
         echo "Waiting for another run that is writing to $1: $(lock_holder "$1")"
         run flock "${lock_fds[$1]}"
     fi

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Command-line options for a script, made from the variables that it declares. Source it after them:
 #
 #     # Trains a model. (The first comment block is printed by --help.)
@@ -9,7 +10,10 @@
 # Every line `name=value   # help` above the sourcing line declares an option; a variable without a help
 # comment is private. `--name value`, `--name=value` and `--na-me value` are the same. An option that is not
 # declared is refused with the nearest ones; a true/false or whole-number option takes only such a value.
-# What follows the options stays in "$@".
+# Words that belong to no option are refused; where they mean something, set po_words=1 before sourcing: they stay in "$@".
+#
+# A value of several words is made an array by `lists NAME`: blanks separate, quotes and backslashes keep them together, as in a
+# shell ("one '/data/Two Words'"), and nothing else happens: no variable, command or pattern is expanded.
 
 po_script=${BASH_SOURCE[1]}
 po_last_line=${BASH_LINENO[0]}
@@ -78,7 +82,7 @@ po_check_name() {
     po_fail "there is no option --$1.${near:+ Nearest: $near.} --help lists all options."
 }
 
-po_check_value() {
+po_check_value() {     # po_check_value NAME VALUE
     local default=${po_defaults[$1]}
     if [[ $default =~ ^(true|false)$ && ! $2 =~ ^(true|false)$ ]]; then
         po_fail "--$1 takes true or false, found '$2'."
@@ -94,6 +98,22 @@ po_is_option() {      # true if $1 is one of our options, hence not a value
     [ -n "$name" ] && [ -n "${po_defaults[${name//-/_}]+set}" ]
 }
 
+words_of() {          # words_of NAME VALUE: sets the array `words`
+    if [[ $2 != *[\'\"\\]* ]]; then read -rd '' -a words < <(printf '%s' "$2") || true; return; fi
+    printf '%s\n' "$2" | xargs true 2>/dev/null || po_fail "--$1: found a quote that does not end in: $2"
+    mapfile -d '' -t words < <(printf '%s\n' "$2" | xargs -r printf '%s\0')
+}
+
+lists() {             # lists NAME...: each of these variables becomes the array of its words
+    local po_list words
+    for po_list in "$@"; do
+        local -n po_array=$po_list
+        words_of "$po_list" "$po_array"
+        po_array=("${words[@]}")
+        unset -n po_array
+    done
+}
+
 po_declare
 while [[ $# -gt 0 && $1 == -* ]]; do
     case $1 in
@@ -107,9 +127,12 @@ while [[ $# -gt 0 && $1 == -* ]]; do
     [[ $po_name =~ ^[a-zA-Z0-9_]+$ ]] || po_fail "'$1' is no option: options are --name value. --help lists them."
     po_check_name "$po_name"
     if [ "$po_shift" -eq 2 ] && { [ $# -lt 2 ] || po_is_option "$2"; }; then
-        po_fail "--$po_name needs a value: --$po_name VALUE (${po_helps[$po_name]})."
+        po_fail "--$po_name needs a value: --$po_name VALUE (${po_helps[$po_name]}). One that begins with --: --$po_name=--VALUE."
     fi
     po_check_value "$po_name" "$po_value"
+    if [[ ${po_defaults[$po_name]} =~ ^[0-9]+$ ]]; then po_value=$((10#$po_value)); fi      # 08 is no octal number
     printf -v "$po_name" '%s' "$po_value"
     shift "$po_shift"
 done
+[ $# -eq 0 ] || [ -n "${po_words-}" ] ||
+    po_fail "'$1' is no option: options are --name value, and a value with blanks stands in quotes. --help lists them."

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Stages of a script: source it after the options `stage` and `stop_stage`, then
 #
 #     if want 1 "data"; then run some_command; fi
@@ -31,13 +32,14 @@ end_stage() {
 # in_parallel N FUNCTION ITEM...: runs `FUNCTION ITEM` for every item (its words become arguments), N at a time.
 # Lines of output are marked with the item's last word. Fails if one failed, after the others have ended.
 in_parallel() {
-    local most=$1 function=$2 item pids=() names=() failed=() i
+    local most=$(($1 > 0 ? $1 : 1)) function=$2 item words name pids=() names=() failed=() i
     shift 2
     for item in "$@"; do
         while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n || true; done
-        # shellcheck disable=SC2086  # an item may have several words
-        { $function $item 2>&1 | (trap '' INT TERM HUP; exec sed -u "s|^|${item##* }: |"); } &
-        pids+=($!) names+=("${item##* }")
+        read -ra words <<< "$item"
+        name=${words[-1]//[^[:alnum:]_.@+-]/_}
+        { "$function" "${words[@]}" 2>&1 | (trap '' INT TERM HUP; exec sed -u "s|^|$name: |"); } &
+        pids+=($!) names+=("$name")
     done
     for i in "${!pids[@]}"; do wait "${pids[$i]}" || failed+=("${names[$i]}"); done
     [ ${#failed[@]} -eq 0 ] || { say "failed: ${failed[*]}" >&2; return 1; }
@@ -125,7 +127,7 @@ on_exit() {
             say "$stage_name: stopped after $((SECONDS - stage_began)) s. The same command goes on from here." >&2
         else
             say "$stage_name: failed after $((SECONDS - stage_began)) s. The error stands above." \
-                "When it is mended, go on with --stage $stage_number" >&2
+                "When it is fixed, go on with --stage $stage_number" >&2
         fi
     fi
 }

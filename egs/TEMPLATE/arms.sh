@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # The paper's comparison: arms that differ in one thing, each with each seed, all through ./run.sh of a recipe. Called in its folder.
 #
 #   base      data, codes, text tokenizer, LLM and its text scores  data/, dump/, exp/arms/base/
@@ -7,6 +7,7 @@
 #   tables    over all pieces that there are                        exp/arms/RESULTS.md, figures.json, *.png, tensorboard/
 #
 # What is finished is kept, what was interrupted goes on: the same command may be given again at any time, in parts if you like.
+{                           # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 
 ## What
@@ -33,38 +34,33 @@ llm=                        # textual LLM that all arms start from (default: pre
 test_sets=test              # test sets
 opts=                       # further options of run.sh, for all arms
 
-driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+driver=$(realpath -m "$0/..")
 . "$driver/../../utils/parse_options.sh"
-[ $# -eq 0 ] || { echo "arms.sh: '$1' is no option: options are --name value. --help lists them." >&2; exit 2; }
 . "$driver/../../utils/stages.sh"
-nj=$arms_nj
-if [ -n "$python" ]; then
-    python=$(command -v "$python") || { echo "arms.sh: --python: found no such program. Name a Python that has the packages." >&2; exit 2; }
-    SPEECHLM_BIN=$(dirname "$python") && export SPEECHLM_BIN
-fi
-. "$driver/path.sh"
-if [ -z "$python" ]; then
-    run "$root/tools/install.sh"
-    python=$venv/bin/python
-fi
+. "$driver/../../utils/place.sh"
+if [ "$stage" -le 2 ]; then need_gpus "$ngpu"; fi
+install_python
 
-datadir=${datadir:-data${preset:+/$preset}}
-dumpdir=${dumpdir:-dump${preset:+/$preset}}
-expdir=${expdir:-exp${preset:+/$preset}/arms}
-dump=$dumpdir/$(basename "${codec//:/_}")
+lists arms seeds tasks probe overlay opts
+datadir=$(as_folder "${datadir:-data${preset:+/$preset}}")
+dumpdir=$(as_folder "${dumpdir:-dump${preset:+/$preset}}")
+expdir=$(as_folder "${expdir:-exp${preset:+/$preset}/arms}")
+dump=$dumpdir/$(basename -- "${codec//:/_}")
 base_llm=${llm:-$expdir/base/llm/llm}
-recipe=(./run.sh --python "$python" --preset "$preset" --datadir "$datadir" --dumpdir "$dumpdir" --codec "$codec" --ngpu "$ngpu" $opts)
+recipe=(./run.sh --python "$python" --preset "$preset" --datadir "$datadir" --dumpdir "$dumpdir" --codec "$codec"
+    --ngpu "$ngpu" "${opts[@]}")
 overlays=()
-for name in $overlay; do
+for name in "${overlay[@]}"; do
     if [ -d "conf/$name" ]; then overlays+=("conf/$name"); else overlays+=("$driver/conf/$name"); fi
 done
 
 piece() {           # piece SEED ARM
-    local out=$expdir/seed$1/$2 options
-    options=$("$python" -m speechlm.bin.arms prepare --arm "$2" --seed "$1" --exp "$expdir" --options "--protocol $protocol $opts" \
+    local out=$expdir/seed$1/$2 options inputs=("$dump"/*/manifest.jsonl)
+    if [ -f "$base_llm/model.safetensors" ]; then inputs+=("$base_llm/model.safetensors"); fi
+    options=$("$python" -m speechlm.bin.arms prepare --arm "$2" --seed "$1" --exp "$expdir" \
+        --options="--protocol $protocol ${opts[*]}" \
         --conf ${preset:+"conf/$preset"} conf "$driver/conf" --overlay "${overlays[@]}" \
-        --inputs "$dump"/*/manifest.jsonl $(ls "$base_llm/model.safetensors" 2>/dev/null) \
-        --tasks $tasks --probe_task "$probe_task" --probe $probe)
+        --inputs "${inputs[@]}" --tasks "${tasks[@]}" --probe_task "$probe_task" --probe "${probe[@]}")
     if [ -z "$options" ]; then echo "finished: $out"; return; fi
     mapfile -t options <<< "$options"
     "${recipe[@]}" "${options[@]}" --stage 6 --stop_stage 9 --seed "$1" --expdir "$out" --llm "$base_llm" --protocol "$protocol" \
@@ -73,14 +69,15 @@ piece() {           # piece SEED ARM
 }
 
 if want 1 "base"; then
-    run "${recipe[@]}" --stage 1 --stop_stage $([ -n "$llm" ] && echo 3 || echo 4) --expdir "$expdir/base" ${llm:+--llm "$llm"}
+    last=$([ -n "$llm" ] && echo 3 || echo 4)
+    run "${recipe[@]}" --stage 1 --stop_stage "$last" --expdir "$expdir/base" ${llm:+--llm "$llm"}
     run "${recipe[@]}" --stage 9 --stop_stage 9 --expdir "$expdir/base" ${llm:+--llm "$llm"} --tasks "" --zero_shot_tasks "" --text_models llm
 fi
 
 if want 2 "pieces"; then
     pieces=()
-    for seed in $seeds; do
-        for arm in $arms; do pieces+=("$seed $arm"); done
+    for seed in "${seeds[@]}"; do
+        for arm in "${arms[@]}"; do pieces+=("$seed $arm"); done
     done
     cores=$(nproc)
     export OMP_NUM_THREADS=$((cores > arms_nj ? cores / arms_nj : 1))
@@ -89,6 +86,8 @@ if want 2 "pieces"; then
 fi
 
 if want 3 "tables"; then
-    run "$python" -m speechlm.bin.arms tables --exp "$expdir" --arms $arms --seeds $seeds
+    run "$python" -m speechlm.bin.arms tables --exp "$expdir" --arms "${arms[@]}" --seeds "${seeds[@]}"
 fi
 end_stage
+exit
+}

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # The whole recipe, from corpus to results. Called by egs/<corpus>/run.sh, in its folder.
 #
 #   1 data        local/data.sh writes Kaldi directories            data/<set>/
@@ -13,6 +13,7 @@
 #  10 results     one table; a page to look at and listen to        exp/results.json, exp/RESULTS.md, exp/report/index.html
 #
 # Every stage can be run again: what is finished is skipped, what was interrupted is resumed.
+{                           # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 
 ## Stages and machine
@@ -24,7 +25,7 @@ nj=2                        # number of parallel jobs of data and codes
 codes_jobs=1                # jobs that code recordings, each with nj processes (cmd.sh says where)
 task_nj=                    # tasks fine-tuned, decoded and scored at the same time (default: 2 on the CPU, 1 on GPUs)
 seed=1                      # seed of every training and of decoding
-python=                     # Python to use (default: the one that tools/install.sh installs)
+python=                     # Python to use, with its own packages alone (default: the one that tools/install.sh installs)
 dry_run=false               # true: only say what the trainings would take: parameters, memory, tokens, hours, disk
 gpu=                        # GPU that --dry_run estimates the hours for: A100, H100, ... or its bf16 FLOP/s
 ## Folders (relative to the recipe)
@@ -47,6 +48,7 @@ lm_eval_tasks=              # text tasks of lm-evaluation-harness for the LLM: h
 lm_eval_opts=               # further options of speechlm.bin.lm_eval: --task_files FOLDER, --num_fewshot 5
 text_models="llm cpt"       # whose text ability is scored: llm (before CPT), cpt
 skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
+keep_published=             # faults that recordings of test sets may have, as they were published: truncated silence (listed in warnings.tsv)
 ## Models
 codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8, OWNER/NAME:8 (README, Codecs)
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
@@ -62,7 +64,7 @@ cpt_config=                 # continual pre-training (default: cpt.yaml)
 sft_config=                 # fine-tuning, for all tasks (default: sft_<task>.yaml)
 decode_config=              # default: decode.yaml
 ## Tasks and scores
-tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt s2st
+tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt t2st s2st
 zero_shot_tasks=            # tasks that the CPT model itself is also scored on, as it is
 probe_task=                 # task whose fine-tuning is scored while it goes on,
 probe_steps=                # after these steps
@@ -72,52 +74,49 @@ protocol=mini               # how to score: names of speechlm/metrics/protocols,
 judge=                      # recogniser of generated speech instead of the protocol's: KIND:MODEL, judge_en or a folder
 
 printf -v lock_command '%q ' "$0" "$@"
-driver=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+driver=$(realpath -m "$0/..")
 . "$driver/../../utils/parse_options.sh"
-[ $# -eq 0 ] || { echo "speechlm.sh: '$1' is no option: options are --name value. --help lists them." >&2; exit 2; }
 . "$driver/../../utils/stages.sh"
 . "$driver/../../utils/lock.sh"
-if [ -n "$python" ]; then
-    python=$(command -v "$python") || { echo "speechlm.sh: --python: found no such program. Name a Python that has the packages." >&2; exit 2; }
-    SPEECHLM_BIN=$(dirname "$python") && export SPEECHLM_BIN
-fi
-. "$driver/path.sh"
+. "$driver/../../utils/place.sh"
 . "$driver/cmd.sh"
+fail() { echo "speechlm.sh: $*" >&2; exit 2; }
+if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 4 ]; then need_gpus "$ngpu"; fi
 
-datadir=${datadir:-data${preset:+/$preset}}
-dumpdir=${dumpdir:-dump${preset:+/$preset}}
-expdir=${expdir:-exp${preset:+/$preset}}
-dump=$dumpdir/$(basename "${codec//:/_}")
+all_langs=$langs            # langs itself may be exported, for local/data.sh
+lists all_langs train_sets text_train_set dev_set test_sets text_test_set tasks zero_shot_tasks probe_steps \
+    lm_eval_tasks lm_eval_opts local_data_opts keep_published text_models overlay protocol
+[ ${#dev_set[@]} -gt 0 ] || $dry_run ||
+    fail "--dev_set is empty. Name a set, or the dump/<codec>/<set> of another recipe (--dry_run true needs none)."
+datadir=$(as_folder "${datadir:-data${preset:+/$preset}}")
+dumpdir=$(as_folder "${dumpdir:-dump${preset:+/$preset}}")
+expdir=$(as_folder "${expdir:-exp${preset:+/$preset}}")
+dump=$dumpdir/$(basename -- "${codec//:/_}")
 cpt_model=${cpt_exp:-$expdir/cpt${tag:+_$tag}}
 sft_name=sft${tag:+_$tag}
-asr_langs=${asr_langs:-$langs}
-tts_langs=${tts_langs:-$tgt_lang}
-if [ -z "$task_nj" ]; then task_nj=$((ngpu > 0 ? 1 : 2)); fi
+task_nj=${task_nj:-$((ngpu > 0 ? 1 : 2))}
+[[ $task_nj =~ ^[0-9]+$ ]] || fail "--task_nj takes a whole number, found '$task_nj'."
 
-if [ -z "$python" ]; then
-    run "$root/tools/install.sh"
-    python=$venv/bin/python
-fi
-[ -n "$dev_set" ] || { echo "speechlm.sh: --dev_set is empty. Name a set, or the dump/<codec>/<set> of another recipe." >&2; exit 2; }
 overlay_folders=()
-for name in $overlay; do
+for name in "${overlay[@]}"; do
     folder=conf/$name
     if [ ! -d "$folder" ]; then folder=$driver/conf/$name; fi
     if [ ! -d "$folder" ]; then folder=$name; fi
-    if [ ! -d "$folder" ]; then echo "speechlm.sh: --overlay $name: no folder conf/$name, nor in $driver/conf, nor $name." >&2; exit 2; fi
+    [ -d "$folder" ] || fail "--overlay $name: no folder conf/$name, nor in $driver/conf, nor $name."
     overlay_folders+=("$folder")
     if [ -f "$folder/decode.yaml" ]; then decode_config=${decode_config:-$folder/decode.yaml}; fi
     if [ -f "$folder/llm_model.yaml" ]; then llm_model_config=${llm_model_config:-$folder/llm_model.yaml}; fi
 done
+install_python
 
 if ! $dry_run; then
     lock "$expdir" || exit 2
     exec > >(trap '' INT TERM HUP; unlock "$expdir"; exec tee -a "$expdir/run.log") 2>&1    # lasts as long as somebody writes to it
 fi
 
-on_cpu() { run $cpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
-on_gpu() { run $gpu_cmd "$python" -m "speechlm.bin.$1" "${@:2}"; }
-train() { run $train_cmd "$python" -m speechlm.bin.train "$@"; }
+on_cpu() { run "${cpu_cmd[@]}" "$python" -m "speechlm.bin.$1" "${@:2}"; }
+on_gpu() { run "${gpu_cmd[@]}" "$python" -m "speechlm.bin.$1" "${@:2}"; }
+train() { run "${train_cmd[@]}" "$python" -m speechlm.bin.train "$@"; }
 
 conf() {            # conf NAME: the first NAME.yaml of the preset, the recipe and the template
     local folder
@@ -146,28 +145,30 @@ own() {             # own SET...: the sets that this recipe prepares: all but th
     done
 }
 
-absolute() {        # absolute SET...: sets of other recipes by their full path
-    local set
-    for set in "$@"; do
-        case $set in */*) realpath -m -- "$set" ;; *) echo "$set" ;; esac
+mapfile -t own_train_sets < <(own "${train_sets[@]}")
+mapfile -t own_text_train_sets < <(own "${text_train_set[@]}")
+mapfile -t own_test_sets < <(own "${dev_set[@]}" "${test_sets[@]}" "${text_test_set[@]}")
+absolute() {        # absolute NAME: in this array, sets of other recipes by their full path
+    local -n sets=$1
+    local i
+    for i in "${!sets[@]}"; do
+        case ${sets[i]} in */*) sets[i]=$(realpath -m -- "${sets[i]}") ;; esac
     done
 }
+absolute train_sets
+absolute dev_set
+all_train_sets=("${train_sets[@]}" "${text_train_set[@]}")
 
-# shellcheck disable=SC2086  # lists of sets
-train_sets=$(absolute $train_sets | paste -sd' ') dev_set=$(absolute $dev_set | paste -sd' ')
+# How the tasks are tested, as speechlm/tasks says: lines TASK speech|text SRC TGT SUFFIX LANG...
+tests=$("$python" -m speechlm.bin.tasks --tasks "${tasks[@]}" "${zero_shot_tasks[@]}" ${probe_task:+"$probe_task"} \
+    --langs "${all_langs[@]}" --src_lang "$src_lang" --tgt_lang "$tgt_lang" --only "asr=${asr_langs// /+}" "tts=${tts_langs// /+}") || exit 2
+mapfile -t tests <<< "$tests"
 
-langs_of() {        # langs_of TASK: the languages to test it in (a translation is named by its source)
-    case $1 in
-        asr) echo "$asr_langs" ;;
-        tts) echo "$tts_langs" ;;
-        *) echo "$src_lang" ;;
-    esac
-}
-
-lm_options=(--dump "$dump" --dev_set $dev_set --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang"
-    --langs $langs --ngpu "$ngpu" --seed "$seed" --resume true)
+lm_options=(--dump "$dump" --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang" --langs "${all_langs[@]}"
+    --ngpu "$ngpu" --seed "$seed" --resume true)
+if [ ${#dev_set[@]} -gt 0 ]; then lm_options+=(--dev_set "${dev_set[@]}"); fi
 if [ "$nodes" -gt 1 ]; then lm_options+=(--nodes "$nodes"); fi
-scoring=(--protocol $protocol ${judge:+--judge "$judge"} --codec "$codec" --ngpu "$ngpu")
+scoring=(--protocol "${protocol[@]}" ${judge:+--judge "$judge"} --codec "$codec" --ngpu "$ngpu")
 
 llm_start=(--llm "$expdir/llm/llm")                         # what CPT starts from: the textual LLM
 if [ -n "$llm" ]; then llm_start=(--llm "$llm"); fi
@@ -188,38 +189,53 @@ train_task() {      # train_task TASK
     local config keep=()
     config=${sft_config:-$(conf "sft_$1")}
     overlays sft "sft_$1"
-    if [ "$1" = "$probe_task" ]; then keep=(--keep_steps $probe_steps); fi
-    train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets $train_sets \
-        "${lm_options[@]}" "${keep[@]}"
+    if [ "$1" = "$probe_task" ]; then keep=(--keep_steps "${probe_steps[@]}"); fi
+    train --config "$config" "${over[@]}" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" \
+        --train_sets "${train_sets[@]}" "${lm_options[@]}" "${keep[@]}"
 }
 
-decode_task() {     # decode_task EXP NAME TASK
-    local set lang
-    for set in $test_sets; do
-        for lang in $(langs_of "$3"); do
-            on_gpu decode --exp "$1" --task "$3" --manifest "$dump/$set/manifest.jsonl" --lang "$lang" --tgt_lang "$tgt_lang" \
-                --codec "$codec" --config "$decode_config" --out "$1/decode_$3_${set}_$lang" --ngpu "$ngpu" --seed "$seed"
+# model_of sft|zero_shot|STEP TASK: sets `model` (fine-tuned, that of CPT, or a step of the fine-tuning), its `name`, and `out`
+model_of() {
+    case $1 in
+        sft) model=$expdir/${sft_name}_$2 name=$sft_name ;;
+        zero_shot) model=$cpt_model name=$(basename -- "$cpt_model") ;;
+        *) model=$expdir/${sft_name}_$2/steps/$1 name=$sft_name@$1 ;;
+    esac
+    out=$model
+    if [ "$1" = zero_shot ] && [ -n "$cpt_exp" ]; then out=$expdir/zero_shot; fi    # it may be a colleague's
+}
+
+decode_task() {     # decode_task WHICH TASK
+    local model name out set lang line words
+    model_of "$1" "$2"
+    for set in "${test_sets[@]}"; do
+        for line in "${tests[@]}"; do
+            read -ra words <<< "$line"
+            [ "${words[0]-}" = "$2" ] || continue
+            for lang in "${words[@]:5}"; do
+                on_gpu decode --exp "$model" --task "$2" --manifest "$dump/$set/manifest.jsonl" --out "$out/decode_$2_${set}_$lang" \
+                    --lang "$lang" --tgt_lang "$tgt_lang" --codec "$codec" --config "$decode_config" --ngpu "$ngpu" --seed "$seed"
+            done
         done
     done
 }
 
 ceiling() {         # ceiling SET
-    on_gpu ceiling --data "$datadir/$1" --lang "$tgt_lang" --tasks $tasks $zero_shot_tasks "${scoring[@]}" \
-        --out "$expdir/ceiling/$1" --cache "$dump/$1"
+    on_gpu ceiling --data "$datadir/$1" --lang "$tgt_lang" --out "$expdir/ceiling/$1" --cache "$dump/$1" \
+        --tasks "${tasks[@]}" "${zero_shot_tasks[@]}" "${scoring[@]}"
 }
 
-score_task() {      # score_task EXP NAME TASK: asr in all its languages at once (es+en), other tasks one by one
-    local set group groups lang hyps target name
-    groups=$(langs_of "$3")
-    if [ "$3" = asr ]; then groups=${groups// /+}; fi
-    for set in $test_sets; do
-        for group in $groups; do
-            hyps=() target=$group name=$set
-            for lang in ${group//+/ }; do hyps+=("$1/decode_$3_${set}_$lang"); done
-            case $3 in s2tt | s2st) target=$tgt_lang ;; esac
-            if [ "$3" = tts ] && [ "$group" != "$tgt_lang" ]; then name=$set.$group; fi
-            on_gpu score --task "$3" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
-                --model "$2" --test_set "$name" "${scoring[@]}" --out "$1/score_$3_${set}_$group/score.json"
+score_task() {      # score_task WHICH TASK: asr in all its languages at once (es+en), other tasks one by one
+    local model name out set lang line words hyps
+    model_of "$1" "$2"
+    for set in "${test_sets[@]}"; do
+        for line in "${tests[@]}"; do
+            read -ra words <<< "$line"
+            [ "${words[0]-}" = "$2" ] || continue
+            hyps=()
+            for lang in "${words[@]:5}"; do hyps+=("$out/decode_$2_${set}_$lang"); done
+            on_gpu score --task "$2" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "${words[2]}" --tgt_lang "${words[3]}" \
+                --model "$name" --test_set "$set${words[4]#-}" "${scoring[@]}" --out "$out/score_$2_${set}_${words[2]}/score.json"
         done
     done
 }
@@ -227,7 +243,7 @@ score_task() {      # score_task EXP NAME TASK: asr in all its languages at once
 plan() {            # plan NAME CONFIG: what a training would take
     echo "$1:"
     on_cpu train --dry_run true --config "$2" "${over[@]}" --output_dir "$expdir/$1" --llm "${llm:-$small_llm}" \
-        --train_sets $train_sets "${lm_options[@]}" ${gpu:+--gpu "$gpu"}
+        --train_sets "${train_sets[@]}" "${lm_options[@]}" ${gpu:+--gpu "$gpu"}
 }
 
 if $dry_run; then
@@ -240,7 +256,7 @@ if $dry_run; then
         overlays cpt
         plan "cpt${tag:+_$tag}" "$cpt_config"
     fi
-    for task in $tasks; do
+    for task in "${tasks[@]}"; do
         overlays sft "sft_$task"
         task_config=${sft_config:-$(conf "sft_$task")}
         plan "${sft_name}_$task" "$task_config"
@@ -254,18 +270,17 @@ if [ "$stage" -le 3 ]; then shared+=("$dumpdir"); fi
 for folder in "${shared[@]}"; do wait_for_lock "$folder"; done
 
 if want 1 "data"; then
-    if [ -z "$local_data_opts" ] && [ -n "$preset" ] && [ -f "conf/$preset/data_opts" ]; then
-        local_data_opts=$(cat "conf/$preset/data_opts")
+    if [ ${#local_data_opts[@]} -eq 0 ] && [ -n "$preset" ] && [ -f "conf/$preset/data_opts" ]; then
+        words_of local_data_opts "$(cat "conf/$preset/data_opts")"
+        local_data_opts=("${words[@]}")
     fi
-    # shellcheck disable=SC2086  # several words
     export src_lang tgt_lang        # what local/data.sh takes if it has such options
-    run local/data.sh --datadir "$datadir" --nj "$nj" $local_data_opts
+    run local/data.sh --datadir "$datadir" --nj "$nj" "${local_data_opts[@]}"
 fi
 
 code_sets() {       # code_sets [--shard I/N]
-    # shellcheck disable=SC2086  # lists of sets
-    on_cpu extract_codes --data "$datadir" --train_sets $(own $train_sets $text_train_set) \
-        --test_sets $(own $dev_set $test_sets $text_test_set) \
+    on_cpu extract_codes --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
+        --test_sets "${own_test_sets[@]}" --keep_published "${keep_published[@]}" \
         --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" "$@"
 }
 
@@ -276,10 +291,10 @@ fi
 
 if want 3 "text"; then
     manifests=()
-    for set in $(own $train_sets $text_train_set $dev_set $test_sets $text_test_set); do
+    for set in "${own_train_sets[@]}" "${own_text_train_sets[@]}" "${own_test_sets[@]}"; do
         on_cpu manifest --data "$datadir/$set" --codes "$dump/$set" --lang "$src_lang"
     done
-    for set in $train_sets $text_train_set; do
+    for set in "${all_train_sets[@]}"; do
         case $set in */*) manifests+=("$set/manifest.jsonl") ;; *) manifests+=("$dump/$set/manifest.jsonl") ;; esac
     done
     if [ -z "$llm" ]; then
@@ -297,15 +312,22 @@ if want 4 "llm"; then
         llm_config=${llm_config:-$(conf llm)}
         overlays llm
         train --config "$llm_config" "${over[@]}" --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true \
-            --train_sets $train_sets $text_train_set "${lm_options[@]}"
+            --train_sets "${all_train_sets[@]}" "${lm_options[@]}"
     fi
 fi
 
 if want 5 "preflight"; then
+    trainings=()                # those that follow: their rows must be long enough
+    for task in "${tasks[@]}"; do
+        task_config=${sft_config:-$(conf "sft_$task")}
+        overlays sft "sft_$task"
+        trainings+=(--training "$task_config" "${over[@]:1}")
+    done
     cpt_config=${cpt_config:-$(conf cpt)}
     overlays cpt
+    if ! $skip_cpt && [ -z "$cpt_exp" ]; then trainings+=(--training "$cpt_config" "${over[@]:1}"); fi
     on_gpu preflight --config "$cpt_config" "${over[@]}" --output_dir "$expdir/preflight${tag:+_$tag}" "${llm_start[@]}" \
-        --train_sets $train_sets $text_train_set "${lm_options[@]}"
+        --train_sets "${all_train_sets[@]}" "${lm_options[@]}" "${trainings[@]}"
 fi
 
 if want 6 "cpt"; then
@@ -315,21 +337,21 @@ if want 6 "cpt"; then
         cpt_config=${cpt_config:-$(conf cpt)}
         overlays cpt
         train --config "$cpt_config" "${over[@]}" --output_dir "$cpt_model" "${llm_start[@]}" \
-            --train_sets $train_sets $text_train_set "${lm_options[@]}"
+            --train_sets "${all_train_sets[@]}" "${lm_options[@]}"
     fi
 fi
 
 if want 7 "sft"; then
-    for_tasks train_task $tasks
+    for_tasks train_task "${tasks[@]}"
 fi
 
-sft_models=() zero_shot_models=()       # EXP NAME TASK
-for task in $tasks; do sft_models+=("$expdir/${sft_name}_$task $sft_name $task"); done
-for task in $zero_shot_tasks; do zero_shot_models+=("$cpt_model $(basename "$cpt_model") $task"); done
-for step in $probe_steps; do sft_models+=("$expdir/${sft_name}_$probe_task/steps/$step $sft_name@$step $probe_task"); done
+models=()           # of model_of
+for task in "${tasks[@]}"; do models+=("sft $task"); done
+for step in "${probe_steps[@]}"; do models+=("$step $probe_task"); done
+for task in "${zero_shot_tasks[@]}"; do models+=("zero_shot $task"); done
 
 if want 8 "decode"; then
-    for_tasks decode_task "${sft_models[@]}" "${zero_shot_models[@]}"
+    for_tasks decode_task "${models[@]}"
 fi
 
 text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before and after CPT
@@ -337,26 +359,29 @@ text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before an
     case $1 in
         llm) if $random_init; then return; fi ;;
         cpt) if $skip_cpt; then return; fi; model=$cpt_model folder=$cpt_model/llm ;;
-        *) echo "speechlm.sh: --text_models $1: expected llm or cpt" >&2; exit 2 ;;
+        *) fail "--text_models $1: expected llm or cpt" ;;
     esac
-    local manifest=${text_test_set:+$dump/$text_test_set/manifest.jsonl}
+    local manifest=${text_test_set[*]:+$dump/${text_test_set[*]}/manifest.jsonl}
     if [ -n "$manifest" ] && { [ "$1" = cpt ] || [ -z "$llm" ]; }; then       # an LLM from elsewhere is no model of ours
-        on_cpu perplexity --exp "$model" --manifest "$manifest" --final_word "$final_word" --out "$expdir/perplexity/$(basename "$model")/score.json"
+        on_cpu perplexity --exp "$model" --manifest "$manifest" --final_word "$final_word" \
+            --out "$expdir/perplexity/$(basename -- "$model")/score.json"
     fi
-    if [ -n "$lm_eval_tasks" ]; then
-        on_gpu lm_eval --llm "$folder" --tasks $lm_eval_tasks ${manifest:+--manifest "$manifest"} $lm_eval_opts \
-            --out "$expdir/lm_eval/$(basename "$model")/score.json"
+    if [ ${#lm_eval_tasks[@]} -gt 0 ]; then
+        on_gpu lm_eval --llm "$folder" --tasks "${lm_eval_tasks[@]}" ${manifest:+--manifest "$manifest"} \
+            "${lm_eval_opts[@]}" --out "$expdir/lm_eval/$(basename -- "$model")/score.json"
     fi
 }
 
 if want 9 "score"; then
-    case " $tasks $zero_shot_tasks " in *" tts "* | *" s2st "*) for_tasks ceiling $test_sets ;; esac       # nothing else is spoken
-    for_tasks score_task "${sft_models[@]}" "${zero_shot_models[@]}"
-    for name in $text_models; do text_ability "$name"; done
+    if [[ " ${tests[*]} " = *" speech "* ]]; then for_tasks ceiling "${test_sets[@]}"; fi
+    for_tasks score_task "${models[@]}"
+    for name in "${text_models[@]}"; do text_ability "$name"; done
 fi
 
 if want 10 "results"; then
     on_cpu results "$expdir" --out "$expdir"
-    on_cpu report "$expdir" --data "$datadir" --src_lang "$src_lang" --train_sets $(own $train_sets)
+    on_cpu report "$expdir" --data "$datadir" --src_lang "$src_lang" --train_sets "${own_train_sets[@]}"
 fi
 end_stage
+exit
+}

@@ -1,9 +1,10 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # aishell: AISHELL-1 (open) or AISHELL-2 (by application), recognition of read Mandarin.
 # 1 or 2 may stand first (1 by default), any option of egs/TEMPLATE/speechlm.sh may follow:
 #     ./run.sh 2 --local_data_opts "--aishell2 /corpora/AISHELL-2"
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(realpath -m "$0/..")"
 
 export version=1
 if [[ ${1-} =~ ^[12]$ ]]; then version=$1; shift; fi
@@ -17,3 +18,4 @@ exec ../TEMPLATE/speechlm.sh \
     --codec encodec_24khz:6 --llm Qwen/Qwen1.5-0.5B --overlay "paper gpu8" --ngpu 8 \
     --tasks asr --protocol aishell_cer \
     "$@"
+}

@@ -1,9 +1,10 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # covost2: CoVoST 2, speech-to-text translation of Common Voice: 21 languages to English, English to 15.
 # The pair may stand first (en_zh by default), any option of egs/TEMPLATE/speechlm.sh may follow:
 #     ./run.sh zh_en --local_data_opts "--common_voice /corpora/cv-corpus-4-2019-12-10"
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(realpath -m "$0/..")"
 
 pair=en_zh
 if [[ ${1-} =~ ^[a-z]{2}_[a-z]{2}$ ]]; then pair=$1; shift; fi
@@ -14,3 +15,4 @@ exec ../TEMPLATE/speechlm.sh \
     --codec encodec_24khz:6 --llm Qwen/Qwen1.5-0.5B --overlay "paper gpu8" --ngpu 8 \
     --tasks "asr s2tt" \
     "$@"
+}

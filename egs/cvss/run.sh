@@ -1,9 +1,10 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # cvss: CVSS-C or CVSS-T, speech-to-speech translation of Common Voice: 21 languages to English.
 # The source language may stand first (es by default), any option of egs/TEMPLATE/speechlm.sh may follow:
 #     ./run.sh fr --local_data_opts "--version t --common_voice /corpora/cv-corpus-4-2019-12-10"
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(realpath -m "$0/..")"
 
 lang=es
 if [[ ${1-} =~ ^[a-z]{2}$ ]]; then lang=$1; shift; fi
@@ -14,3 +15,4 @@ exec ../TEMPLATE/speechlm.sh \
     --codec encodec_24khz:6 --llm Qwen/Qwen1.5-0.5B --overlay "paper gpu8" --ngpu 8 \
     --tasks "asr s2tt s2st" --zero_shot_tasks s2st \
     "$@"
+}

@@ -1,5 +1,6 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # mini_codec: trains the shipped codec (codec_16k) and measures it. About five minutes on two cores.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 stage=1                     # first stage: 1 data, 2 train, 3 measure
 stop_stage=3                # last stage
@@ -8,9 +9,10 @@ expdir=exp/codec            # codec folder: give it to any recipe as --codec
 datadir=data                # where the data go
 recordings=downloads/fsdd/recordings    # folder of the digits, if you have them
 pairs=2400                  # sentences of the synthetic voices
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(realpath -m "$0/../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
+"$root/tools/install.sh"
 cd "$root/egs/mini_codec"
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
@@ -24,3 +26,5 @@ fi
 if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
     python -m speechlm.bin.codec_report --codec "$expdir" --data "$datadir/many/dev" --json "$expdir/report.json"
 fi
+exit
+}

@@ -1,8 +1,9 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # mini_cvss: Spanish to English, both sides spoken by the same synthetic speaker; made on this machine, no download.
 # Every option of egs/TEMPLATE/speechlm.sh may follow: ./run.sh --help, ./run.sh --stage 6 --stop_stage 7
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(realpath -m "$0/..")"
 
 exec ../TEMPLATE/speechlm.sh \
     --langs "es en" --src_lang es --tgt_lang en \
@@ -10,3 +11,4 @@ exec ../TEMPLATE/speechlm.sh \
     --test_sets "test test_unheard" --text_test_set text_test \
     --tasks "asr tts s2tt s2st" --zero_shot_tasks s2st --lm_eval_tasks held_out_final_word \
     "$@"
+}

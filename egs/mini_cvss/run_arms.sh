@@ -1,7 +1,9 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # The paper's four arms, and one without text replay, on mini_cvss: ends with exp/arms/RESULTS.md.
 # Every option of egs/TEMPLATE/arms.sh may follow: ./run_arms.sh --arms "joint no_cpt" --seeds 1
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(realpath -m "$0/..")"
 
 exec ../TEMPLATE/arms.sh --overlay budget "$@"
+}

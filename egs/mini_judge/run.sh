@@ -1,5 +1,6 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # mini_judge: trains the shipped judge (judge_en) and measures it. About an hour on one core.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 stage=1                     # first stage: 1 data, 2 train, 3 adapt, 4 measure
 stop_stage=4                # last stage
@@ -8,9 +9,10 @@ datadir=data                # where the data go
 fsdd=                       # folder of the Free Spoken Digit Dataset, if you have it
 codec=codec_16k             # codec whose reconstructions are measured
 nj=2                        # number of parallel jobs of the data
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(realpath -m "$0/../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
+"$root/tools/install.sh"
 cd "$root/egs/mini_judge"
 
 digits=$datadir/fsdd
@@ -34,3 +36,5 @@ if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
     done
     python -m speechlm.bin.results "$expdir/ceiling" --out "$expdir"
 fi
+exit
+}

@@ -9,9 +9,11 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from speechlm.arms.figures import load_layout
 from speechlm.data.settings import fill, read_yaml
+from speechlm.tasks import SCORED, TASKS, check_tasks
 
-TASKS = ("asr", "tts", "s2tt", "s2st")
+COMPARED = tuple(task for task in SCORED if task in {wanted["task"] for wanted in load_layout()["metrics"].values()})
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,14 @@ class Arm:
     sft: dict = field(default_factory=dict)
     skip_cpt: bool = False
     random_init: bool = False
-    tasks: tuple[str] = TASKS
+    tasks: tuple[str] = COMPARED
     share_of: tuple[str] = ()
     among: tuple[str] = ()
     number: int | None = None
 
     def __post_init__(self) -> None:
-        if unknown := [task for task in self.tasks if task not in TASKS]:
-            raise ValueError(f"tasks: unknown {', '.join(unknown)}; expected some of {', '.join(TASKS)}")
+        check_tasks(self.tasks, SCORED, "tasks")
+        check_tasks([*self.share_of, *self.among], TASKS, "share_of, among")
         if self.number is not None and not 0 <= self.number <= 100:
             raise ValueError(f"number is {self.number}; expected a percentage")
         if self.skip_cpt and (self.cpt or self.share_of):

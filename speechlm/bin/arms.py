@@ -9,13 +9,14 @@ line, or nothing if the piece is finished (`piece.json`) and nothing that it dep
 
 import argparse
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 from speechlm.arms.config import as_yaml, load_arm, make_plan
 from speechlm.arms.figures import find_pieces
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, file_digest
+from speechlm.data.files import FORMAT, atomic_write, differences, digests_of
 from speechlm.data.settings import read_json
 
 
@@ -49,8 +50,8 @@ def prepare(args: argparse.Namespace) -> None:
         arm = arm.only(args.tasks)
     plan = make_plan(arm, args.conf, args.overlay, (args.probe_task, args.probe))
     out = args.exp / f"seed{args.seed}" / args.arm
-    digests = {str(path): file_digest(path) for path in [*plan.files, *args.inputs]}
-    piece = {"arm": args.arm, "told": arm.told, "seed": args.seed, "tasks": list(arm.tasks), "settings": plan.overlay}
+    digests = digests_of([*plan.files, *args.inputs])
+    piece = {"format": FORMAT, "arm": args.arm, "told": arm.told, "seed": args.seed, "tasks": list(arm.tasks), "settings": plan.overlay}
     piece |= {"options": [*plan.options, args.options], "inputs": digests}
     if is_finished(out, piece):
         return
@@ -62,13 +63,20 @@ def prepare(args: argparse.Namespace) -> None:
     (out / "conf").mkdir(parents=True, exist_ok=True)
     with atomic_write(out / "piece.todo.json") as stream:
         json.dump(piece, stream, indent=1)
-    print("\n".join([*plan.options, "--overlay", " ".join(map(str, [*args.overlay, out / "conf"]))]))
+    print("\n".join([*plan.options, "--overlay", shlex.join(map(str, [*args.overlay, out / "conf"]))]))
 
 
 def is_finished(out: Path, piece: dict) -> bool:
     """Was this very piece run to its end, and are its scores still there?"""
     path = out / "piece.json"
-    return path.is_file() and read_json(path) == piece and all(any(out.glob(f"sft_{task}/score_*/score.json")) for task in piece["tasks"])
+    return path.is_file() and is_same(read_json(path), piece) and all(any(out.glob(f"sft_{task}/score_*/score.json")) for task in piece["tasks"])
+
+
+def is_same(old: dict, new: dict) -> bool:
+    """Is this the same piece, of the same files wherever they lie?"""
+    files = ({"format": piece.get("format"), "settings": {}, "inputs": piece["inputs"]} for piece in (old, new))
+    apart = ("format", "inputs")
+    return {k: v for k, v in old.items() if k not in apart} == {k: v for k, v in new.items() if k not in apart} and not differences(*files)
 
 
 def tables(args: argparse.Namespace) -> None:

@@ -2,14 +2,16 @@
 
 `python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test --cache dump/test`
 
-Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tts and, if the set is parallel, for s2st
-too. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all experiments.
+Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tasks that speak: tts and, if the set is
+parallel, translations. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all
+experiments; in `<out>` if the cache may only be read.
 """
 
 import argparse
 import fcntl
+import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterator
@@ -17,14 +19,16 @@ from typing import Iterator
 from speechlm.bin.command import run_main
 from speechlm.bin.score import add_protocol_options, read_references, show
 from speechlm.codecs import load_codec
-from speechlm.data.audio import load_span, save_wav
+from speechlm.data.audio import KEEPABLE, AudioError, load_span, load_wav, save_wav
 from speechlm.data.files import settings_digest, stage
 from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, require_valid, side_path, write_table
+from speechlm.data.machine import device_for
 from speechlm.data.parts import in_parts
-from speechlm.metrics.protocol import SPOKEN, Rules, rules_for
+from speechlm.metrics.protocol import Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
 from speechlm.metrics.scoring import Output
 from speechlm.metrics.speech import BATCH, digest_of, other_recordings, score_speech
+from speechlm.tasks import SCORED, TASKS, check_tasks
 
 MODELS = {"originals": "originals", "reconstruction": "codec reconstruction"}  # folder -> name in the table
 
@@ -36,10 +40,11 @@ def main() -> None:
     parser.add_argument("--codec", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--cache", type=Path, help="where recordings and transcripts are kept (default: --out)")
-    parser.add_argument("--tasks", nargs="*", default=list(SPOKEN), help="tasks to score it for; those that do not speak are passed over")
+    parser.add_argument("--tasks", nargs="*", default=list(SCORED), help="tasks to score it for; those that do not speak are passed over")
     parser.add_argument("--test_set", help="name in the table (default: the directory's name)")
     add_protocol_options(parser)
     args = parser.parse_args()
+    device_for(args.ngpu)
     tasks = tasks_of(args)
     if not tasks:
         print(f"{args.data}: none of {' '.join(args.tasks)} speaks, so there is no ceiling")
@@ -47,12 +52,12 @@ def main() -> None:
     if not side_path(args.data, "wav.scp", args.lang).is_file():
         print(f"{args.data}: no recordings in {args.lang}, so no ceiling for speech in it")
         return
-    require_valid(args.data, args.lang)
+    require_valid(args.data, args.lang, open_audio=False)  # what the recordings are like was decided when they were coded
     spans, codec = read_audio(args.data, args.lang), load_codec(args.codec)
     (args.out / "score.json").unlink(missing_ok=True)  # where all rows lay before there were protocols
     wanted = {key for task in tasks for key in read_references(args.data, task, args.lang)}
     needed = {key: span for key, span in spans.items() if key in wanted}
-    folder = (args.cache or args.out) / "ceiling" / settings_digest({"codec": codec.fingerprint, "audio": digest_of(needed)})
+    folder = own_folder(args, settings_digest({"codec": codec.fingerprint, "audio": digest_of(needed)}))
     with alone(folder):
         wavs = {"originals": copy_originals(needed, folder / "originals"), "reconstruction": reconstruct(needed, codec, folder)}
         for kind, paths in wavs.items():
@@ -61,10 +66,25 @@ def main() -> None:
                 show(score_source(args, rules, output_of(args, task, spans, paths), folder / kind, made_by))
 
 
+def own_folder(args: argparse.Namespace, name: str) -> Path:
+    """Make and return the folder `name` in the cache; in --out if we may only read the cache."""
+    folders = [Path(place) / "ceiling" / name for place in (args.cache, args.out) if place]
+    with suppress(OSError):
+        folders[0].mkdir(parents=True, exist_ok=True)
+        if os.access(folders[0], os.W_OK):
+            return folders[0]
+    told = f"{folders[0]}: cannot be written to; recordings and transcripts of the ceiling go to {folders[-1]}"
+    print(told, flush=True)
+    folders[-1].mkdir(parents=True, exist_ok=True)
+    return folders[-1]
+
+
 def tasks_of(args: argparse.Namespace) -> dict[str, Rules]:
-    """Return {task: rules} of the spoken ones among --tasks; s2st only for a parallel set."""
+    """Return {task: rules} of the spoken ones among --tasks; translations only for a parallel set."""
+    check_tasks(args.tasks, SCORED, "--tasks")
     parallel = len(list_sides(args.data, args.lang)) > 1
-    return {task: rules_for(args.protocol, task, args.judge) for task in SPOKEN if task in args.tasks and (parallel or task != "s2st")}
+    spoken = [task for task in SCORED if task in args.tasks and TASKS[task].speaks and (parallel or TASKS[task].languages == "same")]
+    return {task: rules_for(args.protocol, task, args.judge) for task in spoken}
 
 
 def output_of(args: argparse.Namespace, task: str, spans: dict[str, Span], wavs: dict[str, str]) -> Output:
@@ -79,7 +99,7 @@ def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder:
     if made_by:
         rules = replace(rules, quality=(*rules.quality, *rules.codec_quality))
     folder_of_task = folder / settings_digest({"recogniser": rules.recogniser, "beam": rules.beam})
-    scores, lines = score_speech(rules, output, folder_of_task, "cuda" if args.ngpu else "cpu")
+    scores, lines = score_speech(rules, output, folder_of_task, device_for(args.ngpu))
     test_set, out = args.test_set or args.data.name, args.out / f"{output.task}_{folder.name}"
     rows = [score.to_row(rules, MODELS[folder.name], output.task, test_set, made_by) for score in scores]
     write_lines(out / UTTERANCES, lines)
@@ -88,15 +108,23 @@ def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder:
 
 
 def copy_originals(spans: dict[str, Span], folder: Path) -> dict[str, str]:
-    """Return {id: path}; stretches of longer recordings are cut out to files, whole files are used where they are."""
+    """Return {id: path}: whole files where they are; what is a stretch, an entry of an archive or cut, in a file made of it."""
     paths = {}
     for key, span in spans.items():
         paths[key] = span.path
-        if span.end_sec is not None:
+        if not _is_whole(span):
             paths[key] = str(folder / "wav" / f"{key}.wav")
             if not Path(paths[key]).exists():
-                save_wav(paths[key], load_span(span, 16000), 16000)
+                save_wav(paths[key], load_span(span, 16000, keep=KEEPABLE), 16000)
     return paths
+
+
+def _is_whole(span: Span) -> bool:
+    """Tell whether a recogniser can be given the file itself."""
+    try:
+        return span.end_sec is None and Path(span.path).is_file() and bool(load_wav(span.path))
+    except AudioError:
+        return False
 
 
 def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
@@ -110,7 +138,7 @@ def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
     def make(keys: list[str]) -> list[str]:
         for key in keys:
             if not (parts / f"{key}.wav").exists():
-                wav_T = codec.decode(codec.encode(load_span(spans[key], codec.sample_rate_hz)))
+                wav_T = codec.decode(codec.encode(load_span(spans[key], codec.sample_rate_hz, keep=KEEPABLE)))
                 save_wav(parts / f"{key}.wav", wav_T, codec.sample_rate_hz)
         return [paths[key] for key in keys]
 
@@ -130,9 +158,12 @@ def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a folder's lock: experiments that share a codec and a set wait for the first to make its ceiling."""
-    folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems have no locks
+            told = f"{folder}: no lock can be had here ({error.strerror}): let no second run score this set meanwhile"
+            print(told, flush=True)
         yield
 
 

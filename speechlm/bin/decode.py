@@ -7,6 +7,8 @@ import argparse
 import json
 import shutil
 import time
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +19,39 @@ from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
 from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codes
-from speechlm.data.files import atomic_write, settings_digest, stage
-from speechlm.data.machine import code_version, describe_machine
+from speechlm.data.files import atomic_write, digests_of, settings_digest, stage
+from speechlm.data.items import LEFT_OUT, BadItem, write_items
+from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
 from speechlm.data.settings import read_yaml
-from speechlm.model.folder import TrainedModel, load_model
+from speechlm.model.folder import TrainedModel, load_model, longest_target, trained_with
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task, get_task
-from speechlm.tasks.examples import ExampleBuilder, PromptIndex, keep_listed, list_items
+from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, keep_prompted, list_items
 
 
-def prepare(
-    trained: TrainedModel, task: Task, args: argparse.Namespace, prompt_frames: int
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return {utterance id: prefix ids_TK}, and {id: codes_TK} of the beginnings that are given, not decoded.
+@dataclass(frozen=True)
+class TestItems:
+    """What is decoded of a test set, and the ids that are not, because there is nothing else of their voice."""
 
-    It is the whole test set, or what the set lists to be synthesised. ValueError if an utterance lacks a part.
+    items: Many[Item]
+    prompts: PromptIndex
+    left_out: list[str]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Return how voices without another recording are treated, if there are such."""
+        if self.left_out:
+            return {"without_voice_prompt": f"{len(self.left_out)} left out"}
+        unprompted = self.items[0].task.prompted and self.prompts.for_item(self.items[0], 0) is None
+        return {"voice_prompt": "none"} if unprompted else {}
+
+
+def list_test(task: Task, args: argparse.Namespace) -> TestItems:
+    """Return the whole test set, or what it lists to be synthesised, as far as there are voice prompts.
+
+    ValueError if an utterance lacks a part.
     """
     records = load_manifest(args.manifest)
     items = list_items(task, records, [(args.lang, args.tgt_lang if task.languages == "pair" else args.lang)])
@@ -43,10 +61,47 @@ def prepare(
             f"{args.manifest}: {len(lacking)} of {len(records)} utterances lack a part of {task.name} ({args.lang}): {', '.join(lacking[:5])}. "
             "A test set never shrinks silently: complete the data, or name another --lang."
         )
-    prompts, builder = PromptIndex(records), ExampleBuilder(trained.vocab, trained.text, prompt_frames)
-    items = keep_listed(items)
-    beginnings = {item.record.id: codes_TK for item in items if (codes_TK := builder.beginning(item)) is not None}
-    return {item.record.id: builder.prefix(item, prompts.for_item(item, 0)) for item in items}, beginnings
+    prompts, listed = PromptIndex(records), keep_listed(items)
+    kept = keep_prompted(listed, prompts)
+    left_out = [] if kept is listed else sorted({item.record.id for item in listed} - {item.record.id for item in kept})
+    return TestItems(kept, prompts, left_out)
+
+
+def prepare(trained: TrainedModel, test: TestItems, prompt_frames: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return {utterance id: prefix ids_TK}, and {id: codes_TK} of the beginnings that are given, not decoded."""
+    builder = ExampleBuilder(trained.vocab, trained.text, prompt_frames)
+    beginnings = {item.record.id: codes_TK for item in test.items if (codes_TK := builder.beginning(item)) is not None}
+    return {item.record.id: builder.prefix(item, test.prompts.for_item(item, 0)) for item in test.items}, beginnings
+
+
+def require_prompt_frames(exp: Path, given: int | None, config: Path) -> int:
+    """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another, or nothing says it."""
+    trained = trained_with(exp, "prompt_frames")
+    if given is None and trained is None:
+        raise ValueError(f"{config}: no prompt_frames, and {exp} does not say with what it was trained. Write prompt_frames: N there.")
+    if None not in (given, trained) and given != trained:
+        raise ValueError(
+            f"{config}: prompt_frames is {given}, {exp} was trained with {trained}. Leave prompt_frames out of the file: then it is the model's."
+        )
+    return trained if given is None else given
+
+
+def usual_limit(exp: Path, task: str) -> int:
+    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training."""
+    longest = longest_target(exp, task)
+    return DecodeOptions.max_rows if longest is None else longest * 3 // 2 + 8
+
+
+def say_unprompted(test: TestItems, args: argparse.Namespace) -> None:
+    """Print and list (`left_out.tsv`) what is not decoded, or say that voices are free."""
+    why = "no other recording of their speaker, to be shown as a voice prompt"
+    left_out, listed = test.left_out, args.out / LEFT_OUT
+    write_items(listed, [BadItem(key, "no voice prompt", str(args.manifest), why) for key in left_out])
+    if left_out:
+        whole = len(test.items) + len(left_out)
+        print(f"{args.task}: {len(left_out)} of {whole} utterances left out: {why}; listed in {listed}", flush=True)
+    elif test.settings:
+        print(f"{args.task}: all {len(test.items)} utterances are synthesised without a voice prompt: {why}", flush=True)
 
 
 def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path) -> dict:
@@ -82,6 +137,9 @@ def write_speech(out: Path, codec: Codec, found: dict[str, list]) -> None:
     for key, codes_TK in codes.items():
         wav = codec.decode(codes_TK) if len(codes_TK) else np.zeros(codec.sample_rate_hz // 10, dtype=np.float32)
         save_wav(out / "wav" / f"{key}.wav", wav, codec.sample_rate_hz)
+    for path in (out / "wav").glob("*.wav"):
+        if path.stem not in codes:  # of another test set
+            path.unlink()
     with atomic_write(out / "wav.scp") as stream:
         stream.writelines(f"{key} {out}/wav/{key}.wav\n" for key in codes)
 
@@ -99,30 +157,35 @@ def main() -> None:
     parser.add_argument("--ngpu", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    device_for(args.ngpu)
 
     task = get_task(args.task)
     config = read_yaml(args.config)
     kind = "speech" if task.speaks else "text"
-    options = DecodeOptions.from_dict({"seed": args.seed} | config[kind], f"{args.config}: {kind}")
+    bound = {"max_rows": usual_limit(args.exp, args.task)}
+    options = DecodeOptions.from_dict({"seed": args.seed} | bound | config[kind], f"{args.config}: {kind}")
+    prompt_frames = require_prompt_frames(args.exp, config.get("prompt_frames"), args.config)
+    test = list_test(task, args)
     settings = {
         "task": args.task,
         "lang": args.lang,
         "tgt_lang": args.tgt_lang,
         "codec": args.codec,
         kind: vars(options),
-        "prompt_frames": config["prompt_frames"],
-    }
+        "prompt_frames": prompt_frames,
+    } | test.settings
     outputs = ["codes.ark", "codes.scp", "wav.scp", "wav/*.wav"] if task.speaks else ["text"]
-    with stage(args.out, "decode", settings, [args.manifest, args.exp / "model.safetensors"], [*outputs, "decode.json"]) as todo:
+    inputs = {"manifest.jsonl": args.manifest} | {name: args.exp / name for name in ("model.safetensors", "vocab.json")}
+    with stage(args.out, "decode", settings, inputs, [*outputs, "decode.json"]) as todo:
         if not todo:
             return
         codec = load_codec(args.codec)
         trained = load_model(args.exp, codec.fingerprint)
-        trained.model.to("cuda" if args.ngpu else "cpu")
+        trained.model.to(device_for(args.ngpu))
         torch.manual_seed(options.seed)
-        prefixes, beginnings = prepare(trained, task, args, config["prompt_frames"])
-        weights = (args.exp / "model.safetensors").stat()
-        parts = args.out / f".parts.{settings_digest(settings | {'weights': [weights.st_mtime_ns, weights.st_size]})}"
+        prefixes, beginnings = prepare(trained, test, prompt_frames)
+        say_unprompted(test, args)
+        parts = args.out / f".parts.{settings_digest(settings | digests_of(inputs))}"
         began = time.monotonic()
         found = decode(trained, task, prefixes, options, parts)
         write_cost(args.out, began, prefixes, found)

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, file_digest, settings_digest, stage
+from speechlm.data.files import atomic_write, digests_of, settings_digest, stage
 from speechlm.metrics.rows import Row, write_rows
 from speechlm.tokens.text import LLM_FILES, find_llm
 
@@ -49,7 +49,7 @@ def main() -> None:
     inputs = [*files, *([args.manifest] if args.manifest else []), *task_files(args.task_files)]
     with stage(args.out.parent, args.out.stem, settings, inputs, [args.out.name, REPORT]) as todo:
         if todo:
-            these = settings_digest(settings | {str(path): file_digest(path) for path in inputs})
+            these = settings_digest(settings | digests_of(inputs))
             report = evaluate(args, folder, args.out.parent / f".answers_{these}")
             write_rows(args.out, rows_of(report, name, f"dtype:{args.dtype}" + (f"|limit:{args.limit}" if args.limit else "")))
             with atomic_write(args.out.with_name(REPORT)) as stream:

@@ -1,13 +1,18 @@
 """Before a long run: is the initial loss near ln V, can the model learn one batch by heart, and say it again exactly?
 
-Takes the options of bin/train. A model that fails here would waste the training: a missing projection, a label shift
-or a decoding that differs from training shows up in seconds.
+Takes the options of bin/train, and --training CONFIG [OVERLAY...] for each training that will follow with the same
+options: what is longer than its rows is said before anything is trained, and refused above its max_left_out. A model
+that fails here would waste the training: a missing projection, a label shift or a decoding that differs from training
+shows up in seconds.
 """
 
+import argparse
 import json
 import logging
 import math
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,11 +20,13 @@ from espnet2.torch_utils.device_funcs import to_device
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 
 from speechlm.bin.command import run_main
-from speechlm.bin.train import input_files
 from speechlm.data.files import atomic_write, settings_digest, stage
+from speechlm.data.machine import device_for
 from speechlm.espnet.iterator import Corpus, pack
+from speechlm.espnet.lengths import check_lengths
 from speechlm.espnet.mixture import Draw
 from speechlm.espnet.options import parse_options
+from speechlm.espnet.record import input_files, result_settings
 from speechlm.espnet.task import SpeechLMTask, load_corpus
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import get_task
@@ -58,9 +65,9 @@ def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     with torch.no_grad():
         _, stats, _ = model.eval()(**batch)
     vocab = model.speechlm.vocab
-    columns = vocab.num_columns
-    sizes = [model.speechlm.first_size] * vocab.num_codebooks if columns == 1 else [model.speechlm.first_size, *vocab.codebook_sizes[1:]]
-    found = {f"code{k}": (float(stats[f"code{k}"]), math.log(size)) for k, size in enumerate(sizes)}
+    columns, first = vocab.num_columns, model.first_choices
+    sizes = [first] * vocab.num_codebooks if columns == 1 else [first, *vocab.codebook_sizes[1:]]
+    found = {f"code{k}": (float(stats[f"code{k}"][0] / stats[f"code{k}"][1]), math.log(size)) for k, size in enumerate(sizes)}
     # An LLM prefers its text tokens: what stands in the first column may start above ln V, so only later ones are bound on both sides.
     off = [
         k
@@ -110,14 +117,45 @@ def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
     return ids == target_TK[:, 0].tolist()
 
 
-def check(args) -> dict:
+def learned_tasks(mixture: Iterable[str], learn_text: bool) -> list[str]:
+    """Return the tasks whose target must be said again: those with our tokens, and with a text_weight of 0 those that speak."""
+    tasks = [name for name in mixture if not get_task(name).plain and (learn_text or get_task(name).speaks)]
+    if not tasks:
+        raise ValueError(
+            f"preflight: mixture {', '.join(mixture)} with text_weight 0: no task that speaks, so nothing is learned "
+            "that could be said again. Give text a weight, or add a task such as tts."
+        )
+    return tasks
+
+
+def parse_trainings(argv: list[str]) -> tuple[argparse.Namespace, list[argparse.Namespace]]:
+    """Return the options of the model that is checked, and those of each --training, whose files stand in place of --config and --overlay."""
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--training", nargs="+", action="append", default=[])
+    named, argv = own.parse_known_args(argv)
+    own.add_argument("--config"), own.add_argument("--overlay", nargs="*")
+    _, common = own.parse_known_args(argv)
+    trainings = [["--config", config, "--overlay", *overlays, *common] for config, *overlays in named.training]
+    args, *others = (parse_options(SpeechLMTask.get_parser(), words) for words in [argv, *trainings])
+    return args, others
+
+
+def check_rows(args, vocab) -> None:
+    """Check the lengths of a training whose model is still to be made."""
+    pattern = vocab.pattern if args.pattern == "parallel" else args.pattern  # not said: that of the model it starts from
+    check_lengths(load_corpus(args, replace(vocab, pattern=pattern), args.train_sets), args)
+
+
+def check(args, trainings: list) -> dict:
     """Run the checks for parsed options; return what was found."""
     set_all_random_seed(args.seed)
-    device = "cuda" if args.ngpu else "cpu"
+    device = device_for(args.ngpu)
     model = SpeechLMTask.build_model(args).to(device)
+    for training in trainings:
+        check_rows(training, model.speechlm.vocab)
     args.condition_weight = 0.0
     corpus = load_corpus(args, model.speechlm.vocab, args.dev_set, training=False)
-    tasks = [name for name in args.mixture if not get_task(name).plain]
+    tasks = learned_tasks(args.mixture, model.learn_text)
     draws, batch = one_batch(corpus, tasks, model.speechlm.vocab, device)
     check_text_logits(model.speechlm)
     initial = check_initial_loss(model, batch)
@@ -130,15 +168,16 @@ def check(args) -> dict:
 
 def main() -> None:
     logging.basicConfig(level="WARNING")
-    args = parse_options(SpeechLMTask.get_parser(), sys.argv[1:])
+    args, trainings = parse_trainings(sys.argv[1:])
+    device_for(args.ngpu)
     settings = {
-        "options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}),
-        "arguments": sys.argv[1:],
+        "options": settings_digest(result_settings(args, 1)),
+        "trainings": settings_digest([result_settings(training, 1) for training in trainings]),
     }
     out = Path(args.output_dir)
-    with stage(out, "preflight", settings, input_files(args), ["preflight.json"]) as todo:
+    with stage(out, "preflight", settings, input_files(args, dev=True), ["preflight.json"]) as todo:
         if todo:
-            found = check(args)
+            found = check(args, trainings)
             with atomic_write(out / "preflight.json") as stream:
                 json.dump(found, stream, indent=1)
 

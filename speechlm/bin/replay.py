@@ -12,6 +12,7 @@ import torch
 from espnet2.torch_utils.device_funcs import to_device
 
 from speechlm.bin.command import run_main
+from speechlm.data.machine import device_for
 from speechlm.data.settings import read_json, read_yaml
 from speechlm.espnet.checkpoint import load_checkpoint
 from speechlm.espnet.iterator import Corpus, PlannedBatches
@@ -64,10 +65,11 @@ def main() -> None:
     parser.add_argument("--exp", type=Path, required=True, help="folder of the training")
     parser.add_argument("--ngpu", type=int, default=0, help="1: on the GPU")
     options = parser.parse_args()
+    device = device_for(options.ngpu)
     bad = read_bad_batch(options.exp)
     args = argparse.Namespace(**read_yaml(options.exp / "config.yaml"))
     args.output_dir = str(options.exp)
-    model, corpus = load_state(options.exp, args, "cuda" if options.ngpu else "cpu")
+    model, corpus = load_state(options.exp, args, device)
     print(
         f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['grad_norm']}. Each example alone: loss in nats per row, gradient norm, name"
     )

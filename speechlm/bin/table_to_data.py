@@ -15,9 +15,10 @@ import re
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.kaldi import write_data_dir
+from speechlm.data.kaldi import SIDE_PATTERN, write_data_dir
+from speechlm.data.plaintext import read_lines
 
-COLUMN = re.compile(r"(wav|text)(\.[a-z]{2,3})?")
+COLUMN = re.compile(rf"(wav|text)({SIDE_PATTERN.pattern})?")
 FILE_NAMES = {"wav": "wav.scp", "text": "text"}
 
 
@@ -35,20 +36,20 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of a table as {column: value}; raise ValueError for a bad header, row or repeated id."""
     if not path.is_file():
         raise ValueError(f"{path}: no such table. Write one line per utterance under a header line `id speaker wav text` (tabs).")
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        columns = list(reader.fieldnames or [])
-        _check_header(path, columns)
-        rows = list(reader)
+    reader = csv.DictReader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
+    columns = list(reader.fieldnames or [])
+    _check_header(path, columns)
+    rows = list(reader)
     if not rows:
         raise ValueError(f"{path}: found a header line only. Write one line per utterance under it.")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise ValueError(f"{path}:{number}: expected {len(columns)} tab-separated fields ({' '.join(columns)}), found another number")
-    ids = [row["id"] for row in rows]
-    if len(set(ids)) < len(ids):
-        twice = next(key for key in ids if ids.count(key) > 1)
-        raise ValueError(f"{path}: the id {twice} occurs twice. Give every utterance an id of its own.")
+    lines: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        if (first := lines.setdefault(row["id"], number)) != number:
+            found = f"the id {row['id']} occurs twice, first in line {first}"
+            raise ValueError(f"{path}:{number}: {found}. Give every utterance an id of its own.")
     return rows
 
 
@@ -57,7 +58,10 @@ def _check_header(path: Path, columns: list[str]) -> None:
     if unknown or "id" not in columns or not any(COLUMN.fullmatch(c) for c in columns):
         raise ValueError(f"{path}: found the columns {columns}; expected id, speaker, wav[.<lang>], text[.<lang>], separated by tabs")
     if "speaker" not in columns and any(c.startswith("wav") for c in columns):
-        raise ValueError(f"{path}: found audio without a speaker column. Add one (the id itself if speakers are unknown).")
+        raise ValueError(
+            f"{path}: found audio without a speaker column. Add one. If speakers are unknown, give each utterance its id: "
+            "nothing else is then known of its voice, and synthesis is trained and tested without voice prompts."
+        )
 
 
 def rows_to_tables(rows: list[dict[str, str]], table: Path) -> dict[str, dict[str, str]]:

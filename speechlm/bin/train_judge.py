@@ -20,6 +20,7 @@ from speechlm.bin.command import run_main
 from speechlm.data.audio import load_span, save_wav
 from speechlm.data.files import stage
 from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, side_path, write_table
+from speechlm.data.machine import device_for
 from speechlm.data.settings import read_yaml
 from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, token_list
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--max_lr", type=float, help="in place of the configuration's highest learning rate")
     parser.add_argument("--ngpu", type=int, default=0)
     args = parser.parse_args()
+    device_for(args.ngpu)
     settings = {"lang": args.lang, "data": args.data, "dev": args.dev, "copies": args.copies}
     inputs = [side_path(folder, stem, args.lang) for folder in args.data + args.dev for stem in ("wav.scp", "text")]
     with stage(args.out / "dump", "judge_dump", settings, inputs, ["*/text", "*/wav.scp", "*/speech_shape", "*/wav/*.wav"]) as todo:

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 
-from speechlm.data.audio import load_wav
-from speechlm.data.kaldi import Span, list_sides, read_audio, side_path
+from speechlm.data.audio import KEEPABLE, Span, duration_sec, load_wav
+from speechlm.data.kaldi import list_sides, read_audio, side_path
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,7 @@ def _draw_clip(spans: list[Span], settings: ClipSettings, rng: np.random.Generat
 
 def _draw_piece(span: Span, samples: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """Return a random stretch of at most `samples` samples; reads no more of the file than that."""
-    info = soundfile.info(span.path)
-    end_sec = min(span.end_sec or info.duration, info.duration)
-    length_sec = samples / rate_hz
-    start_sec = span.start_sec + rng.uniform(0, max(0.0, end_sec - span.start_sec - length_sec))
-    wav_N, _ = load_wav(span.path, rate_hz, start_sec, min(end_sec, start_sec + length_sec))
+    there_sec, length_sec = duration_sec(span), samples / rate_hz
+    start_sec = span.start_sec + rng.uniform(0, max(0.0, there_sec - length_sec))
+    wav_N, _ = load_wav(span.path, rate_hz, start_sec, min(span.start_sec + there_sec, start_sec + length_sec), KEEPABLE)
     return wav_N[:samples]

@@ -21,7 +21,7 @@ from speechlm.codecs.base import Shape
 from speechlm.codecs.network import ResidualCodec
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
 from speechlm.codecs.vocos import VocosConfig, build_vocos
-from speechlm.data.files import atomic_write, storage_errors
+from speechlm.data.files import atomic_write, share, storage_errors
 from speechlm.data.settings import fill, read_json
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -107,6 +107,7 @@ def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig | Spect
     temporary = folder / f".{WEIGHTS_NAME}.tmp"
     with storage_errors(folder / WEIGHTS_NAME):
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
+        share(temporary)
         os.replace(temporary, folder / WEIGHTS_NAME)
     with atomic_write(folder / CONFIG_NAME) as stream:
         stream.write(json.dumps(asdict(config), indent=1) + "\n")

@@ -25,11 +25,13 @@ import torch
 
 from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
-from speechlm.data.audio import CLIPPED_SHARE, MAX_SEC, AudioError, Span, clipped_share, load_span
+from speechlm.data.audio import MAX_SEC, AudioError, Span, inspect_span
 from speechlm.data.codes import write_archive, write_codec
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest
 from speechlm.data.items import BAD_ITEMS, LEFT_OUT, WARNING_KINDS, WARNINGS, BadItem, count_kinds, group, ids_of, write_items
 from speechlm.data.kaldi import DataDir, scan_data_dir, side_path
+from speechlm.data.recording import split_place
+from speechlm.data.settings import read_json
 
 SHARD_UTTERANCES = 500
 
@@ -38,6 +40,7 @@ SHARD_UTTERANCES = 500
 class Options:
     """`nj` processes; at most `skip_bad` items are left out of all training sets together; none is longer than `max_sec`.
 
+    `keep`: faults (of `KEEPABLE`) that recordings of test sets may have, since they were published so.
     `part` (i, n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows after all of them.
     """
 
@@ -46,6 +49,7 @@ class Options:
     max_sec: float = MAX_SEC
     lang: str | None = None
     part: tuple[int, int] = (1, 1)
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class CodedSet:
         contents = [[key, side, asdict(span), stat(span.path)] for key in spans for side, span in spans[key].items()]
         digest = settings_digest(self.same | {"utterances": contents, "unused": sorted(unused)})
         files = {side: str(side_path(self.data.path, "wav.scp", side)) for side in audio}
-        return Shard(number, self.out_dir, spans, unused, files, self.same["max_sec"], digest)
+        return Shard(number, self.out_dir, spans, unused, files, self.same["max_sec"], digest, tuple(self.same.get("keep", ())))
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class Shard:
     files: dict[str, str]
     max_sec: float
     digest: str
+    keep: tuple[str, ...] = ()
 
     @property
     def record(self) -> Path:
@@ -111,7 +116,8 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
         raise ValueError("\n".join(problems))
     fingerprint = load_codec(codec).fingerprint if any(scan.audio for scan in scans) else ""
     same = {"codec": fingerprint, "max_sec": options.max_sec}
-    sets = [code_set(data, dump / data.path.name, data.path not in test_dirs, same) for data in scans]
+    kept = same | ({"keep": sorted(options.keep)} if options.keep else {})
+    sets = [code_set(data, dump / data.path.name, data.path not in test_dirs, kept if data.path in test_dirs else same) for data in scans]
     before = [0, *accumulate(map(len, sets))]
     i, n = options.part
     todo = [(coded, number) for coded, first in zip(sets, before) for number in list_todo(coded, range((i - 1 - first) % n, len(coded), n))]
@@ -135,8 +141,8 @@ def code_set(data: DataDir, out_dir: Path, may_shrink: bool, same: dict) -> Code
 
 def _stat(path: str) -> list[int]:
     try:
-        stat = Path(path).stat()
-    except OSError:
+        stat = Path(split_place(path)[0]).stat()
+    except (OSError, ValueError):
         return []
     return [stat.st_size, stat.st_mtime_ns]
 
@@ -198,7 +204,7 @@ def code_shard(shard: Shard) -> list[BadItem]:
     for key, spans in shard.spans.items():
         coded = {}
         for side, span in spans.items():
-            coded[side], found = _code(span, shard.max_sec)
+            coded[side], found = _code(span, shard)
             findings += [BadItem(key, kind, shard.files[side], detail) for kind, detail in found]
         if key not in shard.unused and all(codes_TK is not None for codes_TK in coded.values()):
             codes[key] = coded
@@ -206,12 +212,10 @@ def code_shard(shard: Shard) -> list[BadItem]:
     return [item for item in findings if item.kind not in WARNING_KINDS]
 
 
-def _code(span: Span, max_sec: float) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
+def _code(span: Span, shard: Shard) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
     """Return the codes_TK of one recording, None if it is bad, and what was found: kinds and details."""
     try:
-        wav_T = load_span(span, _codec.sample_rate_hz, max_sec)
-        share = clipped_share(wav_T)
-        found = [("clipping", f"{span.path}: {share:.1%} of the samples at full scale")] if share > CLIPPED_SHARE else []
+        wav_T, found = inspect_span(span, _codec.sample_rate_hz, shard.max_sec, shard.keep)
         return _codec.encode(wav_T), found
     except AudioError as error:
         return None, [(error.kind, str(error))]
@@ -254,7 +258,7 @@ def settle(sets: list[CodedSet], skip_bad: int) -> None:
 def read_records(coded: CodedSet) -> Iterator[dict]:
     """Give what was noted of each shard; one at a time, since together they name every utterance."""
     for number in range(len(coded)):
-        yield json.loads(record_path(coded.out_dir, number).read_text(encoding="utf-8"))
+        yield read_json(record_path(coded.out_dir, number))
 
 
 def _say(what: str, items: list[BadItem], listed: Path) -> None:

@@ -21,7 +21,7 @@ from speechlm.codecs.losses import MelLoss, STFTLoss, discriminator_loss, genera
 from speechlm.codecs.progress import Log
 from speechlm.codecs.train_spectral import SpectralTrainConfig, fit
 from speechlm.codecs.vocos import VocosConfig, build_vocos
-from speechlm.data.files import storage_errors
+from speechlm.data.files import machine_error, storage_errors
 from speechlm.data.kaldi import Span
 
 CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "train.log"
@@ -138,6 +138,10 @@ class Trainer:
         try:
             state = torch.load(path, weights_only=True)
         except Exception as error:  # torch raises many types for a damaged file
+            if reason := machine_error(error):
+                raise ValueError(
+                    f"{path}: cannot be read: {reason}. The file may be whole: give the command again when that is put right."
+                ) from None
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: cannot be read ({reason}). Delete it to start this training again.") from None
         mine, theirs = asdict(self.config), state["config"]

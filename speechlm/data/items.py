@@ -5,22 +5,25 @@ A report has one line per finding, sorted: id, kind, file, detail, separated by 
 `warnings.tsv` holds what is suspicious but used.
 """
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Iterable
 
 from speechlm.data.files import atomic_write
+from speechlm.data.plaintext import conversion
 
 BAD_ITEMS, LEFT_OUT, WARNINGS = "bad_items.tsv", "left_out.tsv", "warnings.tsv"
-WARNING_KINDS = {"clipping"}  # suspicious, but used
+WARNING_KINDS = {"clipping", "ends early", "kept: truncated", "kept: silence"}  # suspicious, but used
 SHOWN = 5  # examples named in a message about many utterances
 
 ADVICE = {  # kind -> (what is expected, how to mend it)
-    "not UTF-8": ("UTF-8 text", "iconv -f LATIN1 -t UTF-8 {file} > {file}.utf8 && mv {file}.utf8 {file} (name the true encoding)"),
+    "not UTF-8": ("UTF-8 text", "{convert}"),
+    "byte order mark": ("plain UTF-8", "sed -i 's/^\\xef\\xbb\\xbf//' {file}"),
     "Windows line end": ("lines that end in \\n", "sed -i 's/\\r$//' {file}"),
     "bad id": (
-        "ids of at most 200 characters without / \\ : | or blanks, that do not start with . or -",
+        "ids of at most 200 bytes, of which names of files are made, without / \\ : | or blanks, that do not start with . or -",
         "change the id in every file of the directory, in local/data.sh",
     ),
     "duplicate id": ("each id once", "remove equal lines: sort -u -o {file} {file} ; give different utterances different ids"),
@@ -32,14 +35,30 @@ ADVICE = {  # kind -> (what is expected, how to mend it)
     "control character": ("printable text with single blanks, no tabs", "replace them by blanks, in local/data.sh"),
     "too many words": ("the words of one utterance", "cut it into utterances, in local/data.sh"),
     "bad segment": ("`id recording start_sec end_sec`, 0 <= start < end, a recording of wav.scp", "correct it, in local/data.sh"),
-    "a command": ("paths of audio files", "run the commands once, and write the path of the resulting wav files"),
+    "a command": (
+        "paths of audio files; nothing that a corpus says is run",
+        "where a command only decodes a file, write that file's path instead (flac, mp3, ogg, m4a, sph without compression are "
+        "read as they are, and `segments` cut stretches); else run each command once (sox a.wav -t wav - > wav/ID.wav), and "
+        "write the path of what it made",
+    ),
     "missing file": ("files that exist", "paths are relative to {here}; run local/data.sh there again"),
     "empty file": ("wav or flac files with samples", "fetch or make the files again, and run local/data.sh"),
-    "not audio": ("a format that libsndfile reads", "convert them to wav or flac"),
+    "not audio": ("a format that libsndfile or FFmpeg reads", "convert them to wav or flac"),
+    "not fetched": (
+        "the recordings themselves",
+        "fetch them: git lfs pull, in the repository that holds them; then run local/data.sh again",
+    ),
+    "joined": ("one recording in a file", "cut them apart, or join them with sox or ffmpeg, which write one header"),
     "no samples": ("wav or flac files with samples", "fetch or make the files again"),
-    "truncated": ("as many samples as the header says", "fetch or make the files again"),
+    "truncated": (
+        "as many samples as the header says",
+        "fetch or make the files again; in a test set that was published so, keep them: --keep_published truncated",
+    ),
     "NaN or infinite": ("samples in [-1, 1]", "make the files again"),
-    "silence": ("a sound", "fetch the files again, or remove the utterances"),
+    "silence": (
+        "a sound",
+        "fetch the files again, or remove the utterances; in a test set that was published so, keep them: --keep_published silence",
+    ),
     "too long": ("one utterance", "cut the recordings with a `segments` file, or raise --max_sec"),
     "outside the recording": ("segments inside their recording", "correct the times of `segments`, in local/data.sh"),
     "cannot be coded": ("what the codec takes", "see the report for each file's reason"),
@@ -77,14 +96,18 @@ def ids_of(items: Iterable[BadItem]) -> set[str]:
 
 def group(items: Iterable[BadItem]) -> list[Problem]:
     """Return one problem per file and kind, for the console."""
-    found = defaultdict(set)
+    found, lines = defaultdict(set), defaultdict(list)
     for item in items:
         found[item.file, item.kind].add(item.id)
+        if match := re.match(r"line (\d+): ", item.detail):
+            lines[item.file, item.kind].append(int(match[1]))
     problems = []
     for (file, kind), ids in sorted(found.items()):
         expected, mend = ADVICE[kind]
-        mend = mend.format(file=file, dir=Path(file).parent, here=Path.cwd())
-        problems.append(Problem(file, f"{len(ids)} x {kind} ({shorten(sorted(ids))})", expected, mend))
+        convert = conversion(file) if "{convert}" in mend else ""
+        mend = mend.format(file=file, dir=Path(file).parent, here=Path.cwd(), convert=convert)
+        where = f"; first in line {min(lines[file, kind])}" if lines[file, kind] else ""
+        problems.append(Problem(file, f"{len(ids)} x {kind} ({shorten(sorted(ids))}{where})", expected, mend))
     return problems
 
 

@@ -26,10 +26,14 @@ from speechlm.data.audio import AudioError, Span, check_header
 from speechlm.data.entries import Data, Entries, line_at, line_numbers, lines_of, open_data, sort_entries
 from speechlm.data.files import atomic_write
 from speechlm.data.items import BadItem, Problem, group, ids_of, printable, shorten
+from speechlm.data.plaintext import BOM, HEAD_BYTES, head_fault
 
-ID_PATTERN = re.compile(r"[^\s/\\.:|\x00-\x1f\ufeff-][^\s/\\:|\x00-\x1f]{0,199}")
-SIDE_PATTERN = re.compile(r"\.([a-z]{2,3})")
+ID_PATTERN = re.compile(r"[^\s/\\.:|\x00-\x1f\ufeff-][^\s/\\:|\x00-\x1f]*")
+ID_BYTES = 200  # names of files are made of ids; a file system takes 255 bytes, and temporary names are longer
+SIDE_PATTERN = re.compile(r"\.([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)")
+NO_LANGUAGES = set("bak bck bk csv gz log new old org raw sav swp tmp tsv txt xz zip".split())  # but backups, archives
 CONTROL_PATTERN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # the last two are line ends to many programs
+BLANKS = " \t\r\n"
 MAX_WORDS = 900  # the longest recording (five minutes) at three words a second, faster than any reader
 MAX_CHARACTERS = 6000  # the same for languages that do not set words apart, at twenty a second
 LONGEST_SEC = 1e7  # of a recording: four months; keeps sample numbers exact
@@ -76,6 +80,9 @@ def scan_table(path: str | Path, may_be_empty: bool = False) -> Table:
         table.problems.append(Problem(str(path), "no such file", "one line `id value` per utterance", mend))
         return table
     data, starts, bad, previous = open_data(path), array("q"), [], b""
+    if fault := head_fault(path, data[:HEAD_BYTES]):
+        table.problems.append(Problem(f"{path}:1", fault[0], "UTF-8 text", fault[1]))
+        return table
     in_order = True
     for offset, raw in lines_of(data):
         if raw:
@@ -114,7 +121,7 @@ def _note_bad_lines(table: Table, data: Data, bad: list[tuple[int, str, str]], t
         bad += [(offset, key, "duplicate id") for offset in group_of_id if offset != first]
     bad.sort()
     for (offset, key, kind), number in zip(bad, line_numbers(data, [offset for offset, _, _ in bad])):
-        name = key if ID_PATTERN.fullmatch(key) else printable(key) or f"line {number}"
+        name = key if is_id(key) else printable(key) or f"line {number}"
         text = line_at(data, offset).decode("utf-8", "backslashreplace")
         table.bad.append(BadItem(name, kind, path, f"line {number}: {printable(text)}"))
 
@@ -126,9 +133,16 @@ def _line_fault(raw: bytes, key: str, value: str, may_be_empty: bool) -> str:
         return "not UTF-8"
     if raw.endswith(b"\r"):
         return "Windows line end"
-    if not ID_PATTERN.fullmatch(key):
+    if raw.startswith(BOM):
+        return "byte order mark"
+    if not is_id(key):
         return "bad id"
     return "" if may_be_empty or value.strip() else "empty"
+
+
+def is_id(key: str) -> bool:
+    """Tell whether files can be named by an id."""
+    return ID_PATTERN.fullmatch(key) is not None and len(key.encode("utf-8", "surrogatepass")) <= ID_BYTES
 
 
 def read_table(path: str | Path, may_be_empty: bool = False) -> Mapping[str, str]:
@@ -140,13 +154,21 @@ def read_table(path: str | Path, may_be_empty: bool = False) -> Mapping[str, str
 
 
 def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
-    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; raise ValueError for a bad id."""
-    bad = [key for key in entries if not ID_PATTERN.fullmatch(key)]
+    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values stay as they are, but for blanks around them.
+
+    Raises ValueError for what a line can't hold: a bad id, a value of several lines, a path that a blank begins or ends.
+    """
+    bad = [key for key in entries if not is_id(key)]
     if bad:
-        raise ValueError(f"{path}: {len(bad)} ids cannot name a file ({shorten(map(repr, bad))}). Use letters, digits, - and _.")
+        found = f"{len(bad)} ids cannot name a file ({shorten(map(repr, bad))})"
+        raise ValueError(f"{path}: {found}. Use letters, digits, - and _, at most {ID_BYTES} bytes.")
+    is_audio = Path(path).name.startswith("wav.scp")
+    lines = {key: value.strip(BLANKS) for key, value in entries.items()}
+    if odd := [key for key, value in lines.items() if "\n" in value or (is_audio and value != entries[key])]:
+        found = f"{len(odd)} values have several lines, or blanks around a path ({shorten(odd)})"
+        raise ValueError(f"{path}: {found}, which a line can't hold. Rename the files.")
     with atomic_write(path) as stream:
-        for key in sorted(entries):
-            stream.write(f"{key} {' '.join(entries[key].split())}\n")
+        stream.writelines(f"{key} {lines[key]}\n" for key in sorted(lines))
 
 
 # ---------------------------------------------------------------- one directory
@@ -158,7 +180,7 @@ def list_sides(data_dir: str | Path, lang: str | None = None) -> list[str]:
     if not data_dir.is_dir():
         raise ValueError(f"{data_dir}: no such folder. Run the data stage: ./run.sh --stage 1")
     for stem in ("text", "wav.scp"):
-        sides |= {m.group(1) for p in data_dir.glob(f"{stem}.*") if (m := SIDE_PATTERN.fullmatch(p.name[len(stem) :]))}
+        sides |= {side for path in data_dir.glob(f"{stem}.*") if (side := _side_of(path, stem))}
         if (data_dir / stem).is_file():
             if lang is None:
                 raise ValueError(f"{data_dir / stem}: its language is not known. Say which: --lang en")
@@ -166,6 +188,21 @@ def list_sides(data_dir: str | Path, lang: str | None = None) -> list[str]:
     if not sides:
         raise ValueError(f"{data_dir}: found neither text nor wav.scp. Run the data stage: ./run.sh --stage 1")
     return sorted(sides)
+
+
+def _side_of(path: Path, stem: str) -> str | None:
+    match = SIDE_PATTERN.fullmatch(path.name[len(stem) :])
+    return match[1] if match and match[1] not in NO_LANGUAGES else None
+
+
+def list_unread(data_dir: str | Path) -> list[str]:
+    """Return the names that look like tables of a directory and are not: text.old, wav.scp.bak, text~."""
+    found = [(path, "wav.scp" if path.name.startswith("wav.scp") else "text") for path in Path(data_dir).glob("*")]
+    return sorted(
+        path.name
+        for path, stem in found
+        if path.name[len(stem) :][:1] in (".", "~") and path.name.startswith(stem) and not _side_of(path, stem)
+    )
 
 
 def side_path(data_dir: str | Path, stem: str, side: str) -> Path:
@@ -262,6 +299,10 @@ def scan_data_dir(data_dir: str | Path, lang: str | None = None) -> DataDir:
     """Read all tables of a directory, opening no recording; raise ValueError if it is no data directory."""
     data_dir = Path(data_dir)
     sides = list_sides(data_dir, lang)
+    if unread := list_unread(data_dir):
+        print(
+            f"{data_dir}: {', '.join(unread)} not read: backups? The suffix of a table is a language tag, such as en or zh-CN", flush=True
+        )
     tables = {path: scan_table(path) for path in _files_of(data_dir, sides)}
     for path, table in tables.items():
         _drop_bad_values(path, table)
@@ -334,7 +375,7 @@ def _value_fault(name: str, value: str) -> str:
         return "a command"
     if name.startswith("text") and (len(value.split()) > MAX_WORDS or len(value) > MAX_CHARACTERS):
         return "too many words"
-    return "bad id" if name == "utt2spk" and not ID_PATTERN.fullmatch(value) else ""
+    return "bad id" if name == "utt2spk" and not is_id(value) else ""
 
 
 def _scan_audio(tables: dict[Path, Table], wav_scp: Path, segments: Path) -> tuple[Spans, list[BadItem]]:

@@ -15,6 +15,21 @@ def describe_machine(gpus: list[str] = ()) -> str:
     return ", ".join(parts + [f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus)])
 
 
+def device_for(ngpu: int) -> str:
+    """Return "cuda" or "cpu", as --ngpu says; ValueError if this machine has not so many GPUs."""
+    if not ngpu:
+        return "cpu"
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found < ngpu:
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+        where = "" if shown is None else f" (with CUDA_VISIBLE_DEVICES={shown})"
+        fix = f"give --ngpu {found}{'' if found else ', the CPU'}"
+        raise ValueError(f"--ngpu {ngpu}: found {found} GPUs here{where}. Expected as many: {fix}")
+    return "cuda"
+
+
 def code_version() -> str:
     """Return the commit of this package's repository (12 hex digits, with +changes if files differ from it), or "no commit"."""
     commit = _git("rev-parse", "--short=12", "HEAD")

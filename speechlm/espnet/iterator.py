@@ -3,19 +3,18 @@
 Letters in shapes: B rows, L positions of a row, K columns (the codebooks; with the pattern flatten, one).
 """
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
-from speechlm.espnet.mixture import Draw, Mixture, Packer, Plan
-from speechlm.espnet.signals import ignore_in_worker
+from speechlm.espnet.loader import Batch, Workers
+from speechlm.espnet.mixture import Draw, LeftOut, Mixture, Packer, Plan
 from speechlm.tasks import TASK_NUMBERS
 from speechlm.tasks.examples import ExampleBuilder, Item, Items, PromptIndex
 from speechlm.tokens.sequence import Sequence
-
-Batch = dict[str, torch.Tensor]
 
 
 class Corpus:
@@ -27,9 +26,23 @@ class Corpus:
     def sizes(self) -> dict[str, int]:
         return {task: len(items) for task, items in self._items.items()}
 
+    def unprompted(self) -> dict[str, int]:
+        """Return how many examples of each task have no voice prompt although the task has one: nothing else of the voice is there."""
+        return {task: count for task, items in self._items.items() if (count := self._prompts.alone(items))}
+
     def length(self, draw: Draw) -> int:
         item = self._items[draw.task][draw.index]
         return self._builder.length(item, self._prompt(item, draw.number))
+
+    def frames(self, draw: Draw) -> int:
+        """Return how many frames of the utterance's own speech the example has; prompts are other utterances'."""
+        item = self._items[draw.task][draw.index]
+        return sum(item.record.codes[lang].frames for kind, lang in map(item.side, item.task.parts) if kind == "speech")
+
+    def target(self, draw: Draw) -> int:
+        """Return the length of what is to be said or written: frames of speech, tokens of text."""
+        item = self._items[draw.task][draw.index]
+        return self._builder.target_length(item)
 
     def sequence(self, draw: Draw) -> Sequence:
         item = self._items[draw.task][draw.index]
@@ -72,15 +85,11 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-class PlannedBatches(Dataset):
-    """A map-style dataset whose index is a plan: the sampler decides, the workers only build."""
+class PlannedBatches:
+    """Builds the batch of a plan."""
 
     def __init__(self, corpus: Corpus, row_length: int, pad_id: int, num_columns: int):
         self._corpus, self._layout = corpus, (row_length, pad_id, num_columns)
-
-    def __getitem__(self, planned: tuple[Plan, dict]) -> tuple[Plan, Batch, dict]:
-        plan, state = planned
-        return plan, self.build(plan), state
 
     def build(self, plan: Plan) -> Batch:
         return pack([[self._corpus.sequence(draw) for draw in row] for row in plan], *self._layout)
@@ -101,29 +110,35 @@ class TrainingIterator:
         self._packer.restore(state)
         self.state = state
 
-    def __iter__(self) -> Iterator[tuple[Plan, Batch]]:
-        # Forked workers start at once and need no copy of the corpus, also in a process that was not forked itself.
-        workers = {"multiprocessing_context": "fork", "worker_init_fn": ignore_in_worker} if self._num_workers else {}
-        loader = DataLoader(self._batches, batch_size=None, sampler=self._plans(), num_workers=self._num_workers, **workers)
-        for plan, batch, state in loader:
-            self.state = state
-            yield plan, batch
+    def left_out(self) -> str:
+        """Say which examples were longer than a row until here; "" if none."""
+        return LeftOut.of(self.state).told(self.state["drawn"], self._packer.row_length)
 
-    def _plans(self) -> Iterator[tuple[Plan, dict]]:
+    def __iter__(self) -> Iterator[tuple[Plan, Batch]]:
+        states: deque[dict] = deque()
+        with closing(Workers(self._batches.build, self._num_workers).batches(self._plans(states))) as batches:
+            for plan, batch in batches:
+                self.state = states.popleft()
+                yield plan, batch
+
+    def _plans(self, states: deque[dict]) -> Iterator[Plan]:
+        """Yield this process's plans; append the position after each to `states`."""
         while True:
             plans = [self._packer.next_plan() for _ in range(self._world)]
-            yield plans[self._rank], self._packer.state()
+            states.append(self._packer.state())
+            yield plans[self._rank]
 
 
-def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> list[Plan]:
-    """Return plans over the first `per_task` examples of every task: the same validation batches every time."""
+def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> tuple[list[Plan], LeftOut]:
+    """Return plans over the first `per_task` examples of every task, the same validation batches every time; and those longer than a row."""
     draws = [Draw(task, i, i) for task, size in sorted(corpus.sizes().items()) for i in range(min(size, per_task))]
     plans: list[Plan] = []
     rows_now: Plan = [[]]
-    room = row_length
+    room, left_out = row_length, LeftOut()
     for draw in draws:
         length = corpus.length(draw)
         if length > row_length:
+            left_out.add(draw.task, length)
             continue
         if length > room:
             rows_now.append([])
@@ -132,7 +147,7 @@ def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> 
         room -= length
     for start in range(0, len(rows_now), rows):
         plans.append(rows_now[start : start + rows])
-    return plans
+    return plans, left_out
 
 
 def make_training_iterator(

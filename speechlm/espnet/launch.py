@@ -5,7 +5,6 @@ all of them, with its rank named, so that the same command can go on from the la
 """
 
 import argparse
-import ctypes
 import faulthandler
 import os
 import signal
@@ -20,10 +19,9 @@ import torch
 
 from speechlm.espnet import nodes as group
 from speechlm.espnet.nodes import AGAIN, GRACE_SEC, STARTED, End, Nodes, Row, ending
-from speechlm.espnet.signals import STOPPING, exit_at_once
+from speechlm.espnet.signals import STOPPING, end_with_parent, exit_at_once
 
 INTERRUPTED = [128 + number for number in STOPPING]
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 SHOW_STACK = signal.SIGUSR2  # makes a rank print where it is
 
 _board = None  # shared by all ranks and the launcher: progress of each rank, moment by which each is due again, and its limit in seconds
@@ -55,9 +53,10 @@ def launch(work: Callable[[argparse.Namespace], None], args: argparse.Namespace,
     board = context.Array("d", 3 * nodes.processes, lock=False)
     for rank in range(nodes.processes):
         _note(board, rank, STARTED, args.start_sec)
-    messages = context.SimpleQueue()
+    pipes = [context.Pipe(duplex=False) for _ in range(nodes.processes)]  # a queue's lock would need room in /dev/shm
+    messages = [ours for ours, _ in pipes]
     leave = None if args.ngpu else nodes.close  # what a forked process inherits, a spawned one does not
-    parts = [(work, _rank_args(args, rank, nodes), rank, board, messages, leave) for rank in range(nodes.processes)]
+    parts = [(work, _rank_args(args, rank, nodes), rank, board, theirs, leave) for rank, (_, theirs) in enumerate(pipes)]
     ranks = [context.Process(target=_run_rank, args=part) for part in parts]
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a signal waits until everybody can deal with it
     try:
@@ -95,10 +94,10 @@ def _rank_args(args: argparse.Namespace, rank: int, nodes: Nodes) -> argparse.Na
     return argparse.Namespace(**vars(args) | distributed)
 
 
-def _run_rank(work, args: argparse.Namespace, rank: int, board, messages, leave) -> None:  # noqa: PLR0913
+def _run_rank(work, args: argparse.Namespace, rank: int, board, pipe, leave) -> None:  # noqa: PLR0913
     global _board, _rank
     _board, _rank = board, rank
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a killed launcher leaves no process behind
+    end_with_parent()  # a killed launcher leaves no process behind
     exit_at_once()
     if leave:
         leave()
@@ -109,7 +108,7 @@ def _run_rank(work, args: argparse.Namespace, rank: int, board, messages, leave)
     try:
         work(args)
     except ValueError as error:
-        messages.put(str(error))
+        pipe.send(str(error))
         sys.exit(1)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -154,8 +153,8 @@ def _end_of(ranks: list, messages, nodes: Nodes) -> End:
     first = min(ended, key=lambda process: (process.exitcode >= 0, process.exitcode not in INTERRUPTED))
     if first.exitcode in INTERRUPTED:
         return End(group.INTERRUPTED, "interrupted", first.exitcode)
-    if first.exitcode > 0 and not messages.empty():
-        return End(group.TOLD, messages.get())
+    if first.exitcode > 0 and (told := next((pipe for pipe in messages if pipe.poll()), None)):
+        return End(group.TOLD, told.recv())
     order = group.LOST if first.exitcode < 0 else group.UNKNOWN
     return End(order, f"rank {nodes.first_rank + ranks.index(first)} of {nodes.world} {ending(first.exitcode)}. {AGAIN}")
 

@@ -9,6 +9,7 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import str2bool, str_or_none
 
 from speechlm.data.settings import read_yaml
+from speechlm.tasks import TASKS
 
 
 @dataclass
@@ -42,7 +43,7 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
         parser.set_defaults(**settings)
     args = parser.parse_args(rest)
     args.config, args.overlay = named.config, named.overlay
-    args.train_sets = " ".join(args.train_sets).split()
+    args.train_sets = [name for name in args.train_sets if name]
     return args
 
 
@@ -66,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--prompt_frames", type=int, default=16, help="length of a voice prompt, in codec frames")
     data.add_argument("--rows", type=int, default=8, help="rows of a packed batch")
     data.add_argument("--row_length", type=int, default=256, help="positions of a row")
+    data.add_argument(
+        "--max_left_out", type=float, default=0.05, help="largest share of a task that may be longer than a row, and so is left out"
+    )
     data.add_argument("--eval_examples", type=int, default=50, help="validation examples per task")
 
     model = parser.add_argument_group("Model")
@@ -82,7 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start code embeddings from the codec's codebooks (false: random, as in the paper)",
     )
     model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel, delay, flatten or depth")
-    model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
+    model.add_argument(
+        "--tasks", nargs="+", default=[name for name, task in TASKS.items() if not task.plain], help="tasks that get a token"
+    )
     model.add_argument(
         "--stream_weights",
         type=float,

@@ -3,9 +3,11 @@
 The exit status is the shell's for that signal, 128 + its number: 143, 130, 138.
 """
 
+import ctypes
 import os
 import signal
 
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -21,8 +23,13 @@ def _exit(number: int, _frame) -> None:
     os._exit(128 + number)
 
 
-def ignore_in_worker(_worker: int) -> None:
-    """A data loader's worker leaves signals to its trainer: a cluster sends them to every process of a job."""
+def end_with_parent() -> None:
+    """From now on this process is killed when the one that started it ends, however that happens."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def ignore_stopping() -> None:
+    """A loader's worker leaves signals to its trainer: a cluster sends them to every process of a job."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,6 +1,7 @@
 """The ESPnet task: builds model, optimizers and iterators from the options."""
 
 import argparse
+import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,9 +11,11 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.collate_fn import CommonCollateFn
 
 from speechlm.codecs import load_codec
+from speechlm.data.files import atomic_write
 from speechlm.data.manifest import Records, load_manifest
 from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
 from speechlm.espnet.launch import beat
+from speechlm.espnet.lengths import Lengths, check_lengths
 from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
 from speechlm.espnet.options import add_arguments
@@ -89,12 +92,29 @@ class SpeechLMTask(AbsTask):
         corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else args.dev_set, mode == "train")
         layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_columns": vocab.num_columns}
         logging.info(f"{mode} examples: {corpus.sizes()}")
+        lengths = check_lengths(corpus, args) if mode == "train" else []
+        if is_first_process():
+            note_examples(corpus, Path(args.output_dir), mode, lengths)
         beat(DATA_READY, args.start_sec)
         if mode == "train":
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
         batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns)
-        plans = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
+        plans, left_out = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
+        if said := left_out.told({task: min(size, args.eval_examples) for task, size in corpus.sizes().items()}, args.row_length):
+            logging.warning(f"valid: {said}")
         return [batches.build(plan) for plan in plans]
+
+
+def note_examples(corpus: Corpus, folder: Path, mode: str, lengths: Iterable[Lengths] = ()) -> None:
+    """Write `examples_<mode>.json`: how many examples each task has, how many of them without the voice prompt that it has (and say it), and
+    the longest target of those looked at, in frames or tokens: what decoding is bounded by.
+    """
+    sizes, unprompted = corpus.sizes(), corpus.unprompted()
+    for task, count in unprompted.items():
+        print(f"{mode}: {count} of {sizes[task]} examples of {task} have no voice prompt: no other recording of their speaker", flush=True)
+    with atomic_write(folder / f"examples_{mode}.json") as stream:
+        longest = {each.task: int(each.targets_N.max()) for each in lengths}
+        json.dump({"examples": sizes, "without_voice_prompt": unprompted, "longest_target": longest}, stream, indent=1)
 
 
 def is_first_process() -> bool:
@@ -159,13 +179,14 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
         used = sets_of_task(args, name, sets) if training else sets
         items[name] = list_items(task, records if used == sets else load(used), pairs)
     text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
-    return Corpus(items, PromptIndex(records), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
+    return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
 
 
 def directions(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Return the translation pairs (source, target) of --directions, by default the recipe's own."""
-    pairs = [tuple(direction.split("-")) for direction in args.directions] or [(args.src_lang, args.tgt_lang)]
     langs = args.langs or [args.src_lang, args.tgt_lang]
+    named = {f"{src}-{tgt}": (src, tgt) for src in langs for tgt in langs}  # a language may have a hyphen too: zh-CN
+    pairs = [named.get(direction, (direction,)) for direction in args.directions] or [(args.src_lang, args.tgt_lang)]
     for direction, pair in zip(args.directions, pairs):
         if len(pair) != 2 or not set(pair) <= set(langs):
             raise ValueError(f"directions: found {direction!r}; expected SOURCE-TARGET of the languages {', '.join(langs)}, such as en-zh")

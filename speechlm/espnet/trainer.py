@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import time
-from collections import defaultdict
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,31 +26,12 @@ from speechlm.espnet.cost import Cost
 from speechlm.espnet.guard import LossGuard
 from speechlm.espnet.iterator import Corpus
 from speechlm.espnet.launch import beat
+from speechlm.espnet.meter import Meter
 from speechlm.espnet.mixture import Plan
 from speechlm.espnet.options import SpeechLMTrainerOptions
 from speechlm.espnet.signals import STOPPING, StopRequest
 from speechlm.model.folder import copy_llm_files, save_weights
 from speechlm.tasks.examples import stable_hash
-
-
-class Meter:
-    """Weighted means of named values: `sums` holds (weighted sum, sum of weights) by name."""
-
-    def __init__(self, sums: dict[str, tuple[float, float]] | None = None):
-        self.sums = defaultdict(lambda: (0.0, 0.0), sums or {})
-
-    def add(self, stats: dict[str, Tensor | None], weight: float) -> None:
-        """Count values; one that is None gets its name but no weight."""
-        for name, value in stats.items():
-            total, weights = self.sums[name]
-            self.sums[name] = (total, weights) if value is None else (total + float(value) * weight, weights + weight)
-
-    def merge(self, other: "Meter") -> None:
-        for name, (total, weight) in other.sums.items():
-            self.sums[name] = self.sums[name][0] + total, self.sums[name][1] + weight
-
-    def means(self) -> dict[str, float]:
-        return {name: total / weight for name, (total, weight) in self.sums.items() if weight}
 
 
 class SpeechLMTrainer(Trainer):
@@ -109,6 +90,8 @@ class Run:
         if self.log:
             save_weights(self.folder / "model.safetensors", self.model.speechlm)
             self.write_cost()
+            if said := self.data.left_out():
+                logging.warning(f"train: {said}")
 
     def steps(self, parallel: torch.nn.Module, batches) -> None:
         """Train to the last step, or until a signal: then everything is saved as after any other step."""
@@ -118,8 +101,7 @@ class Run:
             self.step += 1
             if self.is_due(self.options.log_interval or 50):
                 if self.log:
-                    self.log.write("train", self.step, self.meter.means())
-                    self.write_cost()
+                    self.report()
                 self.meter = Meter()
             if self.log and self.is_due(self.options.eval_interval):
                 self.validate()
@@ -131,12 +113,19 @@ class Run:
             if signal_number:
                 self.exit_interrupted(signal_number)
 
+    def report(self) -> None:
+        with self.long_work():
+            left_out = {f"left_out.{task}": count for task, count in self.data.state["too_long"].items()}
+            self.log.write("train", self.step, self.meter.means() | left_out)
+            self.write_cost()
+
     def keep(self) -> None:
         """Write the weights of this step to `steps/<step>/`, a model folder as the last one will be."""
         folder, speechlm = self.folder / "steps" / str(self.step), self.model.speechlm
-        copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
-        speechlm.vocab.save(folder / "vocab.json")
-        save_weights(folder / "model.safetensors", speechlm)
+        with self.long_work():
+            copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
+            speechlm.vocab.save(folder / "vocab.json")
+            save_weights(folder / "model.safetensors", speechlm)
 
     def write_cost(self) -> None:
         self.cost.write(self.step, sum(p.numel() for p in self.model.parameters()))
@@ -173,6 +162,13 @@ class Run:
         usual = self.options.hang_sec * (1 if self.progress else 10)
         beat(self.progress, usual if limit_sec is None else limit_sec)
 
+    @contextmanager
+    def long_work(self) -> Iterator[None]:
+        """Tell the launcher to wait longer for what one process does within, while the others wait for it: a disk may be slow."""
+        self.beat(limit_sec=20 * self.options.hang_sec)
+        yield
+        self.beat()
+
     def wrap(self) -> torch.nn.Module:
         if self.world == 1:
             return self.model
@@ -196,7 +192,7 @@ class Run:
         A step of `skip_steps` only takes its batches. One that must not be learned from changes nothing: ValueError.
         """
         position = self.data.state
-        micro_batches = [next(batches) for _ in range(self.options.accum_grad)]
+        micro_batches = [self.next_batch(batches) for _ in range(self.options.accum_grad)]
         if self.step in self.options.skip_steps:
             return
         totals, norm = self.gradients(parallel, [batch for _, batch in micro_batches])
@@ -209,8 +205,11 @@ class Run:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.guard.add(loss)
-        self.meter.merge(totals)
-        self.meter.add({"grad_norm": norm}, 1.0)
+        self.meter.add(totals.sums | {"grad_norm": (norm, 1.0)})
+
+    def next_batch(self, batches: Iterator) -> tuple:
+        self.beat()
+        return next(batches)
 
     def gradients(self, parallel: torch.nn.Module, micro_batches: list) -> tuple[Meter, float]:
         """Compute the clipped gradients of a step; return its sums over all processes, and the norm before clipping."""
@@ -231,12 +230,12 @@ class Run:
                 # DistributedDataParallel averages over processes: multiply by their number.
                 (loss * weight.sum() / rows * self.world).sum().backward()
             self.progress += 1
-            totals.add(stats | {"positions": (batch["segment_BL"] >= 0).sum()}, float(weight.sum()))
+            totals.add(stats | {"positions": (int((batch["segment_BL"] >= 0).sum()), 1.0)})
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip)
         names = list(totals.sums)  # in the same order in every process
         sums = torch.tensor([totals.sums[name] for name in names], dtype=torch.float64, device=self.device)
         self.sum_over_processes(sums)
-        return Meter(dict(zip(names, map(tuple, sums.tolist()), strict=True))), float(norm)
+        return Meter(dict(zip(names, sums.tolist(), strict=True))), float(norm)
 
     def refuse(self, complaint: str, plans: list[Plan], found: dict[str, float]) -> None:
         """Keep the state before this step and the batch, for bin/replay; raise ValueError, in all processes the same."""
@@ -247,6 +246,7 @@ class Run:
             torch.distributed.all_gather_object(parts, plans)
         batches = [part[i] for i in range(len(plans)) for part in parts]  # in the order of the stream
         if self.log:
+            self.beat(limit_sec=20 * self.options.hang_sec)
             write_bad_batch(self.folder, {"step": self.step} | found, batches, self.data.corpus)
         self.wait_for_all()
         skip = " ".join(str(step) for step in [*self.options.skip_steps, self.step])
@@ -270,15 +270,14 @@ class Run:
                 return
             self.beat()
             with self.autocast():
-                _, stats, weight = self.model(**to_device(batch, self.device))
-            meter.add(stats, float(weight.sum()))
-        self.log.write("valid", self.step, meter.means())
+                _, stats, _ = self.model(**to_device(batch, self.device))
+            meter.add(stats)
+        with self.long_work():
+            self.log.write("valid", self.step, meter.means())
 
     def save(self) -> None:
         if self.rank:
             return
-        self.write_cost()
-        self.beat(limit_sec=20 * self.options.hang_sec)  # a disk may be slow
         state = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -289,7 +288,9 @@ class Run:
             "guard": self.guard.state(),
             "vocab": self.model.speechlm.vocab.fingerprint,
         }
-        save_checkpoint(self.folder, state)
+        with self.long_work():
+            self.write_cost()
+            save_checkpoint(self.folder, state)
 
     def restore(self) -> None:
         state = load_checkpoint(self.folder, self.device)
@@ -350,7 +351,9 @@ class Log:
             stream.flush()
             os.fsync(stream.fileno())  # a checkpoint of this step must not outlive it
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "positions" and "." not in name)
-        logging.info(f"{kind} {step}/{self.max_steps}: {shown}{self._pace(step, means)}")
+        left_out = sum(value for name, value in means.items() if name.startswith("left_out."))
+        too_long = f" | left out so far, too long: {left_out}" if left_out else ""
+        logging.info(f"{kind} {step}/{self.max_steps}: {shown}{self._pace(step, means)}{too_long}")
         if self.writer:
             for name, value in means.items():
                 self.writer.add_scalar(f"{kind}/{name}", value, step)

@@ -7,10 +7,12 @@ from typing import Mapping
 
 import numpy as np
 
-from speechlm.data.audio import load_wav
+from speechlm.data.audio import KEEPABLE, load_wav
 from speechlm.data.files import file_digest, settings_digest, stage
+from speechlm.data.items import shorten
 from speechlm.data.kaldi import Span, read_table, write_table
 from speechlm.data.parts import in_parts
+from speechlm.data.recording import split_place
 from speechlm.metrics.protocol import Rules
 from speechlm.metrics.quality import Measure, load_measure
 from speechlm.metrics.quality.base import measure_one
@@ -39,8 +41,8 @@ def score_speech(rules: Rules, output: Output, folder: Path, device: str = "cpu"
         values = measure_all(measure, output, folder / f"quality_{spec.split(':')[0]}.jsonl")
         for name in measure.names:
             mean = Mean(name, measure.signature)
-            scores.append(Score(name, mean, mean.counts([values[key][name] for key in output.refs]), measure.signature))
-        for line in lines:
+            scores.append(Score(name, mean, mean.counts([values[key][name] for key in output.refs if key in values]), measure.signature))
+        for line in (line for line in lines if line["id"] in values):
             line |= {name: values[line["id"]][name] for name in measure.names}
     return scores, lines
 
@@ -50,7 +52,8 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
 
     Done once for the same recordings (by content) and recogniser. Raises ValueError if it does not understand the language.
     """
-    if recogniser.languages and lang not in recogniser.languages:
+    spoken = lang if lang in recogniser.languages else lang.partition("-")[0]  # recognisers know languages, not their regions
+    if recogniser.languages and spoken not in recogniser.languages:
         understood = ", ".join(map(repr, recogniser.languages))
         raise ValueError(f"the speech is in {lang!r}, the judge understands {understood}. Give --judge for {lang}, or train one.")
     keep = Path(keep)
@@ -58,7 +61,7 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
     with stage(keep.parent, keep.name, settings, outputs=[keep.name]) as todo:
         if todo:
             parts = _parts(keep, settings)
-            work = lambda keys: recogniser.transcribe([str(wavs[key]) for key in keys], lang)  # noqa: E731
+            work = lambda keys: [" ".join(text.split()) for text in recogniser.transcribe([str(wavs[key]) for key in keys], spoken)]  # noqa: E731
             write_table(keep, in_parts(batches_by_length(wavs), work, parts, f"{keep}: transcribed"))
             shutil.rmtree(parts, ignore_errors=True)
     heard = read_table(keep, may_be_empty=True)
@@ -66,19 +69,27 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
 
 
 def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[str, float]]:
-    """Return {utterance id: {name: value}}, also written to `keep`; done once for the same recordings and measure."""
+    """Return {utterance id: {name: value}}, also written to `keep`; done once for the same recordings and measure.
+
+    What is compared with the speaker's other recordings lacks the utterances that have none; ValueError if that is all.
+    """
     others = {"": {}, "speaker": output.voices, "original": output.originals}[measure.against]
-    if lacking := [key for key in output.refs if measure.against and key not in others]:
+    lacking = [key for key in output.refs if measure.against and key not in others]
+    if lacking and (measure.against == "original" or len(lacking) == len(output.refs)):
         found = f"{len(lacking)} utterances have none in {output.lang}: {', '.join(lacking[:5])}"
         raise ValueError(
             f"{', '.join(measure.names)} compares with the {measure.against}'s recordings, and {found}. Leave it out of the protocol."
         )
-    settings = {"measure": measure.signature, "wavs": digest_of(output.wavs), "against": digest_of(others)}
+    if lacking:
+        over = f"over {len(output.refs) - len(lacking)} of {len(output.refs)} utterances"
+        print(f"{', '.join(measure.names)}: {over}; {len(lacking)} speakers have no other recording ({shorten(lacking)})", flush=True)
+    wavs = {key: path for key, path in output.wavs.items() if key not in set(lacking)}
+    settings = {"measure": measure.signature, "wavs": digest_of(wavs), "against": digest_of(others)}
     with stage(keep.parent, keep.stem, settings, outputs=[keep.name]) as todo:
         if todo:
             parts = _parts(keep, settings)
-            work = lambda keys: [_measure_file(measure, output.wavs[key], others.get(key)) for key in keys]  # noqa: E731
-            found = in_parts(batches_by_length(output.wavs), work, parts, f"{keep}: measured")
+            work = lambda keys: [_measure_file(measure, wavs[key], others.get(key)) for key in keys]  # noqa: E731
+            found = in_parts(batches_by_length(wavs), work, parts, f"{keep}: measured")
             write_lines(keep, [{"id": key, "lang": output.lang} | values for key, values in found.items()])
             shutil.rmtree(parts, ignore_errors=True)
     return {line["id"]: line for line in read_lines(keep)}
@@ -86,7 +97,7 @@ def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[
 
 def _measure_file(measure: Measure, path: str, other: Span | None) -> dict[str, float]:
     rate_hz = measure.rate_hz or load_wav(path)[1]
-    other_T = load_wav(other.path, rate_hz, other.start_sec, other.end_sec)[0] if other else np.zeros(0, np.float32)
+    other_T = load_wav(other.path, rate_hz, other.start_sec, other.end_sec, KEEPABLE)[0] if other else np.zeros(0, np.float32)
     return measure_one(measure, hear(path, rate_hz), other_T, rate_hz)
 
 
@@ -103,13 +114,14 @@ def batches_by_length(wavs: Mapping[str, str | Path]) -> list[list[str]]:
 def digest_of(recordings: Mapping[str, str | Path | Span]) -> str:
     """Return a short digest of the ids and contents of recordings."""
     spans = {key: value if isinstance(value, Span) else Span(str(value)) for key, value in recordings.items()}
-    files = {path: file_digest(path) for path in {span.path for span in spans.values()}}
+    places = {path: split_place(path) for path in {span.path for span in spans.values()}}
+    files = {path: file_digest(file) + ("" if offset is None else f":{offset}") for path, (file, offset) in places.items()}
     return settings_digest({key: [files[span.path], span.start_sec, span.end_sec] for key, span in spans.items()})
 
 
 def other_recordings(recordings: Mapping[str, Span], speakers: Mapping[str, str]) -> dict[str, Span]:
-    """Return {utterance: the next recording of its speaker, by id}; of a speaker with one, that one."""
+    """Return {utterance: the next recording of its speaker, by id}; without those of speakers who have no other."""
     by_speaker: dict[str, list[str]] = {}
     for key in sorted(recordings):
         by_speaker.setdefault(speakers.get(key, key), []).append(key)
-    return {key: recordings[keys[(i + 1) % len(keys)]] for keys in by_speaker.values() for i, key in enumerate(keys)}
+    return {key: recordings[keys[(i + 1) % len(keys)]] for keys in by_speaker.values() if len(keys) > 1 for i, key in enumerate(keys)}

@@ -11,6 +11,10 @@ from speechlm.metrics.scoring import Mean, Perplexity
 from speechlm.metrics.text import METRICS, TextMetric, make_metric
 
 CEILINGS = ("originals", "codec reconstruction")
+LOWER_IS_BETTER = frozenset(
+    {"WER", "CER", "ppl", "ppl_unmasked", "mel_distance", "mstft_distance"}
+    | {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score"}  # of lm-evaluation-harness
+)
 LOCK = ".lock"  # every run of a recipe leaves it in its folder of results
 Key = tuple[str, str]  # id and language of an utterance
 
@@ -80,9 +84,13 @@ def _order(row: Row) -> tuple:
 
 
 def keys_of(row: Row, lines: dict[Key, dict]) -> list[Key]:
-    """Return the utterances of a row: all, or those of the languages at the end of its test set's name (test.es, test.es+en)."""
+    """Return the utterances of a row: all, or those of the languages at the end of its test set's name (test.es, test.es+en).
+
+    A measure that is not of all utterances (similarity, of speakers with another recording) has those that have its value.
+    """
     langs = set(row.test_set.rpartition(".")[2].split("+"))
-    return [key for key in lines if key[1] in langs] if langs <= {lang for _, lang in lines} else list(lines)
+    keys = [key for key in lines if key[1] in langs] if langs <= {lang for _, lang in lines} else list(lines)
+    return [key for key in keys if row.metric in lines[key]] if any(row.metric in lines[key] for key in keys) else keys
 
 
 def metric_of(row: Row) -> TextMetric | Mean | Perplexity:
@@ -90,7 +98,7 @@ def metric_of(row: Row) -> TextMetric | Mean | Perplexity:
     name = row.metric.removeprefix("ASR-")
     if name in ("ppl", "ppl_unmasked"):
         return Perplexity(name, row.protocol)
-    tokeniser = re.search(r"\btok:([^|]+)", row.protocol)
+    tokeniser = re.search(r"\btok:(ja-mecab|[^|]+)", row.protocol)  # a signature has MeCab's version too
     return make_metric(name, "", tokeniser[1] if tokeniser else "13a") if name in METRICS else Mean(name, row.protocol)
 
 

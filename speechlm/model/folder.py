@@ -12,8 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from speechlm.data.files import storage_errors
+from speechlm.data.files import machine_error, share, storage_errors
+from speechlm.data.settings import read_json
 from speechlm.model.speechlm import SpeechLM
+from speechlm.tasks import get_task
 from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
 
@@ -97,6 +99,7 @@ def save_weights(path: Path, model: SpeechLM) -> None:
     temporary = path.with_name(f".{path.name}.part")
     with storage_errors(path):
         save_file(unique, temporary, metadata={"vocabulary": model.vocab.fingerprint})
+        share(temporary)
         temporary.rename(path)
 
 
@@ -106,7 +109,11 @@ def load_weights(model: SpeechLM, path: Path) -> None:
         state = load_file(path)
         with safe_open(path, "pt") as stream:
             vocabulary = (stream.metadata() or {}).get("vocabulary")
-    except Exception as error:  # safetensors raises its own type for a truncated file, OSError for a missing one
+    except Exception as error:  # safetensors raises its own type for a truncated file
+        if path.exists() and (reason := machine_error(error)):
+            raise ValueError(
+                f"{path}: cannot be read: {reason}. The file may be whole: put that right and give the command again."
+            ) from None
         raise ValueError(
             f"{path}: missing, cut short or damaged ({error}). Expected a trained model's weights. Delete {path.parent}/.done.train.json and "
             "run the training stage again: it goes on from the last checkpoint."
@@ -146,6 +153,26 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
     return TrainedModel(model.eval(), vocab, text, folder)
 
 
+def trained_with(folder: Path, setting: str):
+    """Return a setting of the training that made a model (or whose step `steps/<n>` it is); None if the folder does not say."""
+    for place in (folder, folder.parent.parent):
+        if (place / "settings.json").is_file():
+            return read_json(place / "settings.json").get("settings", {}).get(setting)
+    return None
+
+
+def longest_target(folder: Path, task: str) -> int | None:
+    """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not, of any; None if unknown."""
+    for place in (folder, folder.parent.parent):
+        if (place / "examples_train.json").is_file():
+            found = read_json(place / "examples_train.json").get("longest_target") or {}
+            same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
+            return found.get(task, max(same_kind, default=None))
+    return None
+
+
 def export_llm(trained: TrainedModel) -> None:
     """Complete `llm/` to a Hugging Face folder of the text-only LLM, to be used without this package."""
     trained.model.llm.save_pretrained(trained.folder / "llm")
+    for path in (trained.folder / "llm").glob("*.safetensors"):
+        share(path)

@@ -90,8 +90,18 @@ class SpeechLM(nn.Module):
 
     def first_logits(self, hidden_ND: Tensor) -> Tensor:
         """Return logits over text, special tokens and the codes of column 0 (codebook 0, or with one column all of them)."""
-        new = F.linear(hidden_ND, self.new_head.weight[: self.first_size - self.vocab.text_size])
-        logits = torch.cat([self.llm.get_output_embeddings()(hidden_ND), new], dim=-1)
+        return self._bounded(torch.cat([self.llm.get_output_embeddings()(hidden_ND), self._new_logits(hidden_ND)], dim=-1))
+
+    def speech_logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return the logits of `first_logits` from `text_size` on, -inf for what can't stand within speech: text takes no part."""
+        logits = self._bounded(self._new_logits(hidden_ND))
+        ids = torch.arange(self.vocab.text_size, self.first_size, device=logits.device)
+        return logits.masked_fill(~is_speech(self.vocab, ids), -torch.inf)
+
+    def _new_logits(self, hidden_ND: Tensor) -> Tensor:
+        return F.linear(hidden_ND, self.new_head.weight[: self.first_size - self.vocab.text_size])
+
+    def _bounded(self, logits: Tensor) -> Tensor:
         cap = getattr(self.llm.config, "final_logit_softcapping", None)  # Gemma 2
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -139,20 +149,22 @@ def layer_masks(mask_B1LL: Tensor, config) -> Tensor | dict[str, Tensor]:
     return masks if len(masks) > 1 else masks["full_attention"]
 
 
-def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+def stream_losses(
+    model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor, learn_text: bool = True
+) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """Return (cross-entropies in nats, weights, numbers of their rows among those that count): row t is predicted from row t - 1.
 
     Keys: `text` (text and special tokens), and `code<k>` over the codes of codebook k. `loss_BL` is the weight of each row; rows of
-    weight 0 are left out.
+    weight 0 are left out. Unless `learn_text`, no gradient comes from text or goes to the text head: what is within speech is
+    predicted among what can be there, the ends of speech have a key `end` of their own, and `text` is only measured.
     """
     counts_BL = loss_BL[:, 1:] > 0
     weight_N = loss_BL[:, 1:][counts_BL]
     hidden_ND, target_NK = hidden_BLD[:, :-1][counts_BL], ids_BLK[:, 1:][counts_BL]
-    first_N = F.cross_entropy(model.first_logits(hidden_ND).float(), target_NK[:, 0], reduction="none")
+    kinds, first = _first_column(model.vocab, target_NK[:, 0], learn_text), _first_nats if learn_text else _first_nats_of_speech
+    first_N = first(model, hidden_ND, target_NK[:, 0])
     row_N = torch.arange(len(weight_N), device=weight_N.device)
-    losses = {
-        name: (first_N[here_N], weight_N[here_N], row_N[here_N]) for name, here_N in _first_column(model.vocab, target_NK[:, 0]).items()
-    }
+    losses = {name: (first_N[here_N], weight_N[here_N], row_N[here_N]) for name, here_N in kinds.items()}
     holds_N = (target_NK[:, 1:] != model.vocab.pad_id).any(dim=1)  # rows that hold a code in a later column
     for k, logits_NC in enumerate(model.code_logits(hidden_ND[holds_N], target_NK[holds_N]), start=1):
         target_N = target_NK[holds_N, k]
@@ -162,9 +174,33 @@ def stream_losses(model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL:
     return losses
 
 
-def _first_column(vocab: Vocabulary, target_N: Tensor) -> dict[str, Tensor]:
+def is_speech(vocab: Vocabulary, ids: Tensor) -> Tensor:
+    """Say which ids stand in column 0 within a segment of speech: codes, and what ends it."""
+    return (ids >= vocab.codes_start) | torch.isin(ids, torch.tensor(vocab.speech_ends, device=ids.device))
+
+
+def _first_nats(model: SpeechLM, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
+    return F.cross_entropy(model.first_logits(hidden_ND).float(), target_N, reduction="none")
+
+
+def _first_nats_of_speech(model: SpeechLM, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
+    """Return the cross-entropies of column 0, with gradients for what is within speech alone."""
+    speech_N = is_speech(model.vocab, target_N)
+    nats_N = torch.zeros(len(target_N), device=target_N.device)
+    logits_NV = model.speech_logits(hidden_ND[speech_N]).float()
+    nats_N[speech_N] = F.cross_entropy(logits_NV, target_N[speech_N] - model.vocab.text_size, reduction="none")
+    with torch.no_grad():
+        nats_N[~speech_N] = _first_nats(model, hidden_ND[~speech_N], target_N[~speech_N])
+    return nats_N
+
+
+def _first_column(vocab: Vocabulary, target_N: Tensor, learn_text: bool) -> dict[str, Tensor]:
     """Say which targets of column 0 are `text`, and which are of the codebooks that stand there (with one column, all)."""
-    bounds = {"text": (0, vocab.codes_start)}
+    found = {"text": target_N < vocab.codes_start}
+    if not learn_text:
+        found["end"] = found["text"] & is_speech(vocab, target_N)
+        found["text"] = found["text"] & ~found["end"]
     for k in range(vocab.num_codebooks if vocab.num_columns == 1 else 1):
-        bounds[f"code{k}"] = vocab.codebook_starts[k], vocab.codebook_starts[k] + vocab.codebook_sizes[k]
-    return {name: (start <= target_N) & (target_N < end) for name, (start, end) in bounds.items()}
+        start, end = vocab.codebook_starts[k], vocab.codebook_starts[k] + vocab.codebook_sizes[k]
+        found[f"code{k}"] = (start <= target_N) & (target_N < end)
+    return found

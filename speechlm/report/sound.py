@@ -11,8 +11,9 @@ import torch
 import torchaudio
 from PIL import Image
 
-from speechlm.data.audio import Span, load_wav
+from speechlm.data.audio import KEEPABLE, Span, load_wav
 from speechlm.data.files import atomic_write, file_digest, settings_digest
+from speechlm.data.recording import split_place
 
 MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.8}  # about 40 kbit/s of speech
 RATE_HZ = 16000
@@ -32,8 +33,10 @@ class Clip:
 
 def make_clip(span: Span, folder: Path) -> Clip:
     """Write a recording's mp3 and spectrogram, unless they are there; raise AudioError if it can't be read."""
-    name = settings_digest({"of": file_digest(span.path), "from": [span.start_sec, span.end_sec], "as": SETTINGS})
-    wav_T, _ = load_wav(span.path, RATE_HZ, span.start_sec, span.end_sec)
+    file, offset = split_place(span.path)
+    of = file_digest(file) if offset is None else [file_digest(file), offset]
+    name = settings_digest({"of": of, "from": [span.start_sec, span.end_sec], "as": SETTINGS})
+    wav_T, _ = load_wav(span.path, RATE_HZ, span.start_sec, span.end_sec, KEEPABLE)
     files = {folder / f"{name}.mp3": encode, folder / f"{name}.webp": picture}
     for path, make in files.items():
         if not path.exists():

@@ -25,7 +25,7 @@ from speechlm.tokens.sequence import (
     text_segment,
 )
 from speechlm.tokens.text import TextTokenizer
-from speechlm.tokens.vocabulary import SPEECH_START, TEXT_START, Vocabulary
+from speechlm.tokens.vocabulary import SPEECH_END, SPEECH_START, TEXT_START, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Items(Many[Item]):
     """The items of a task: the utterances that are complete, once for each pair of languages. Only numbers are kept."""
 
     def __init__(self, task: Task, records: Records, pairs: list[tuple[str, str]]):
-        self._task, self._records, self._pairs = task, records, pairs
+        self.task, self._records, self._pairs = task, records, pairs
         self._complete = [records.complete(_needs(task, src, tgt)) for src, tgt in pairs]
         self._ends = list(accumulate(map(len, self._complete)))
 
@@ -59,7 +59,20 @@ class Items(Many[Item]):
             raise IndexError(index)
         which = bisect_right(self._ends, index)
         number = self._complete[which][index - self._ends[which]]  # counted from the end, which is the same place
-        return Item(self._task, self._records[int(number)], *self._pairs[which])
+        return Item(self.task, self._records[int(number)], *self._pairs[which])
+
+    def count_alone(self, records: Records) -> int:
+        """Return of how many items the voice has but one recording in `records`."""
+        total = 0
+        for (src, tgt), complete in zip(self._pairs, self._complete):
+            lang = next(
+                src if side == "src" else tgt for kind, side in (part.split(":") for part in self.task.condition) if kind == "prompt"
+            )
+            known, counts = np.unique(records.voices(lang)[1], return_counts=True)
+            numbers, voice = self._records.voices(lang)
+            alone = numbers[np.isin(voice, known[counts == 1])]
+            total += int(np.isin(alone, np.asarray(complete)).sum())
+        return total
 
 
 def _needs(task: Task, src: str, tgt: str) -> list[tuple[str, str]]:
@@ -79,11 +92,24 @@ def keep_listed(items: Many[Item]) -> Many[Item]:
     return listed or items
 
 
-class PromptIndex:
-    """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed."""
+def keep_prompted(items: Many[Item], prompts: "PromptIndex") -> Many[Item]:
+    """Return the items of a test set whose voice has another recording, to be shown as a prompt; all, if there is none of them.
 
-    def __init__(self, records: Records):
-        self._records = records
+    So a test set whose speakers have one recording each is synthesised without prompts, and no score mixes the two.
+    """
+    kept = [item for item in items if not item.task.prompted or prompts.for_item(item, 0) is not None]
+    return items if len(kept) in (0, len(items)) else kept
+
+
+class PromptIndex:
+    """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed.
+
+    It is never the utterance itself, which would be shown what it is to say: a voice of which there is nothing else has no prompt. (A
+    test set that lists an utterance as its own prompt has it continued: `ExampleBuilder.beginning`.) Training takes no notice of lists.
+    """
+
+    def __init__(self, records: Records, listed: bool = True):
+        self._records, self._listed = records, listed
 
     @cached_property
     def _place(self) -> dict[str, int]:
@@ -91,23 +117,26 @@ class PromptIndex:
         return {record.id: place for place, record in enumerate(self._records)}
 
     def for_item(self, item: Item, number: int) -> Record | None:
-        """Return the `number`-th prompt for an item, in the language that it speaks; None if its task has no prompt."""
+        """Return the `number`-th prompt for an item, in the language that it speaks; None if it has none."""
         lang = next((item.side(part)[1] for part in item.task.condition if part.startswith("prompt")), None)
-        if lang and item.record.prompt:
+        if lang and item.record.prompt and self._listed:
             return self._records[self._place[item.record.prompt]]
         return self.find(item.record, lang, number) if lang else None
 
-    def find(self, record: Record, lang: str, number: int) -> Record:
-        """Return the `number`-th utterance (modulo) of the voice in `lang`, never `record` unless it is alone."""
+    def find(self, record: Record, lang: str, number: int) -> Record | None:
+        """Return the `number`-th utterance (modulo) of the voice in `lang`, or the next one that is not `record`; None if there is none."""
         others = self._records.of_voice(record.speaker, lang)
-        start = number % len(others)
-        chosen = others[start]
-        return others[(start + 1) % len(others)] if chosen.id == record.id else chosen
+        turned = (others[(number + i) % len(others)] for i in range(len(others)))
+        return next((other for other in turned if other.id != record.id), None)
+
+    def alone(self, items: Items) -> int:
+        """Return how many items of a task have no prompt, since their voice has no other recording."""
+        return items.count_alone(self._records) if items.task.prompted else 0
 
 
 @dataclass
 class ExampleBuilder:
-    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames."""
+    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames. Without a prompt, the place of the prompt is empty."""
 
     vocab: Vocabulary
     text: TextTokenizer
@@ -119,6 +148,11 @@ class ExampleBuilder:
         if item.task.plain:
             return len(self._plain_ids(item))
         return 2 + sum(2 + self._inner_rows(*item.side(part), item.record, prompt) for part in item.task.parts)
+
+    def target_length(self, item: Item) -> int:
+        """Return the frames of speech or the tokens of text of the target."""
+        kind, lang = item.side(item.task.target)
+        return len(self.text.encode(item.record.text[lang])) if kind == "text" else item.record.codes[lang].frames
 
     def sequence(self, item: Item, prompt: Record | None, number: int, condition_weight: float) -> Sequence:
         """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
@@ -147,10 +181,15 @@ class ExampleBuilder:
         for part in item.task.condition:
             kind, lang = item.side(part)
             if kind == "prompt":
-                segments += speech_segment(self._cut(self._codes(prompt, lang), number), self.vocab)
+                segments += self._prompt(prompt, lang, number)
             else:
                 segments += self._segment(kind, lang, item.record)
         return segments
+
+    def _prompt(self, prompt: Record | None, lang: str, number: int) -> list[Segment]:
+        if prompt is None:
+            return [special_segment([SPEECH_START, SPEECH_END], self.vocab)]
+        return speech_segment(self._cut(self._codes(prompt, lang), number), self.vocab)
 
     def _segment(self, kind: str, lang: str, record: Record, target: bool = False) -> list[Segment]:
         if kind == "text":
@@ -176,6 +215,8 @@ class ExampleBuilder:
     def _inner_rows(self, kind: str, lang: str, record: Record, prompt: Record | None) -> int:
         if kind == "text":
             return len(self.text.encode(record.text[lang]))
+        if kind == "prompt" and prompt is None:
+            return 0
         frames = record.codes[lang].frames if kind == "speech" else min(prompt.codes[lang].frames, self.prompt_frames)
         return get_pattern(self.vocab.pattern).rows(frames, self.vocab.num_codebooks)
 

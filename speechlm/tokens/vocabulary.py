@@ -60,6 +60,12 @@ class Vocabulary:
         return self.special_ids[PAD]
 
     @property
+    def speech_ends(self) -> tuple[int, ...]:
+        """What stands in column 0 between the last code of a segment of speech and what follows the segment."""
+        end = self.special_id(SPEECH_END)
+        return (self.pad_id, end) if get_pattern(self.pattern).COLUMN_0_ENDS_FIRST else (end,)
+
+    @property
     def codes_start(self) -> int:
         return self.text_size + len(self.specials)
 

@@ -1,12 +1,13 @@
 """bin/table_to_data: a table becomes a Kaldi directory, and every mistake in it is named."""
 
 import sys
+import time
 
 import numpy as np
 import pytest
 import soundfile
 
-from speechlm.bin.table_to_data import main
+from speechlm.bin.table_to_data import main, read_rows
 from speechlm.data import kaldi
 
 
@@ -57,3 +58,29 @@ def test_a_missing_table_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["table_to_data", "--table", str(tmp_path / "none.tsv"), "--out", str(tmp_path)])
     with pytest.raises(ValueError, match="no such table"):
         main()
+
+
+def test_a_table_in_another_encoding_names_line_and_command(monkeypatch, tmp_path):
+    rows = ["id\ttext\n", "u1\thola\n", "u2\tse\xf1or\n"]
+    for encoding, message in (
+        ("latin-1", r"train.tsv:3: not UTF-8 \(byte 0xf1\).*iconv -f WINDOWS-1252"),
+        ("utf-16", r"train.tsv:1: UTF-16 text.*iconv -f UTF-16 "),
+    ):
+        (tmp_path / "train.tsv").write_bytes("".join(rows).encode(encoding))
+        with pytest.raises(ValueError, match=message):
+            read_rows(tmp_path / "train.tsv")
+    (tmp_path / "train.tsv").write_bytes("".join(rows).encode("utf-8-sig"))
+    assert [row["id"] for row in read_rows(tmp_path / "train.tsv")] == ["u1", "u2"]
+
+
+def test_a_path_with_blanks_and_a_language_with_a_region_are_kept(monkeypatch, tmp_path):
+    folder = convert(monkeypatch, tmp_path, "id\tspeaker\twav.zh-CN\ttext.zh-CN\nu1\tana\tone  two\u00a0three.wav\t\u4f60\u597d\n")
+    assert kaldi.read_audio(folder, "zh-CN")["u1"].path == f"{tmp_path}/one  two\u00a0three.wav"
+
+
+def test_a_repeated_id_of_a_large_table_is_found_at_once(monkeypatch, tmp_path):
+    rows = [f"u{i}\thello\n" for i in range(40_000)]
+    start = time.process_time()
+    with pytest.raises(ValueError, match="train.tsv:40002: the id u39999 occurs twice, first in line 40001"):
+        convert(monkeypatch, tmp_path, "id\ttext\n" + "".join(rows) + rows[-1])
+    assert time.process_time() - start < 5

@@ -94,6 +94,12 @@ def test_fingerprint_tells_weights_and_settings(codec, codec_folder, tmp_path, t
     assert load_folder(tmp_path).fingerprint != codec.fingerprint
 
 
+def test_files_have_the_permissions_of_the_umask(codec_folder):
+    (codec_folder / "new").touch()
+    assert len({(codec_folder / name).stat().st_mode for name in ("new", "config.json", "model.safetensors")}) == 1
+    (codec_folder / "new").unlink()
+
+
 def test_unknown_spec_names_the_known_ones():
     with pytest.raises(ValueError, match="nosuch.*codec_16k"):
         load_codec("nosuch")

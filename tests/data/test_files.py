@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import TEMPORARY, atomic_write, stage
+from speechlm.data.files import TEMPORARY, Known, atomic_write, differences, file_digest, share, stage
 
 
 def work(folder, settings, inputs=()):
@@ -51,10 +51,24 @@ def test_a_changed_setting_or_input_is_named(tmp_path, capsys):
     assert "because of setting beam (1 -> 4)" in capsys.readouterr().out
     manifest.write_text("two")
     assert work(out, {"beam": 4}, [manifest])
-    assert f"because of input {manifest} (sha256 " in capsys.readouterr().out
+    assert "because of input manifest (sha256 " in capsys.readouterr().out
     manifest.unlink()
     with pytest.raises(ValueError, match="manifest: not found. Run the stage that writes it first."):
         work(out, {"beam": 4}, [manifest])
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_files_have_the_permissions_of_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with atomic_write(tmp_path / "bytes", "wb") as stream:
+            stream.write(b"x")
+        with open(tmp_path / "private", "wb", opener=lambda path, flags: os.open(path, flags, 0o600)):
+            share(tmp_path / "private")
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
 
 
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
@@ -86,3 +100,34 @@ def test_other_system_errors_are_bugs():
 
     with pytest.raises(FileNotFoundError):
         run_main(main)
+
+
+@pytest.mark.parametrize("content", ["", '{"settings": {"a"', "[]", "null"])
+def test_an_empty_or_cut_record_means_that_nothing_is_done(tmp_path, capsys, content):
+    assert work(tmp_path, {"a": 1}) and not work(tmp_path, {"a": 1})
+    (tmp_path / ".done.decode.json").write_text(content)
+    assert work(tmp_path, {"a": 1}) and "because of a damaged record" in capsys.readouterr().out
+    assert not work(tmp_path, {"a": 1})
+
+
+def test_what_moved_is_the_same(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/manifest").write_text("one")
+    (tmp_path / "out").mkdir()
+    assert work(tmp_path / "out", {}, [tmp_path / "here/manifest"])
+    (tmp_path / "here").rename(tmp_path / "there")
+    (tmp_path / "out").rename(tmp_path / "out2")
+    assert not work(tmp_path / "out2", {}, [tmp_path / "there/manifest"])
+    assert work(tmp_path / "out2", {}, {"test": tmp_path / "there/manifest"}), "in another role it is something else"
+
+
+def test_a_record_of_the_first_version_is_understood(tmp_path):
+    """Inputs were keyed by paths; an option that came later had its default; what decides nothing is not compared."""
+    (tmp_path / "manifest").write_text("one")
+    digest = file_digest(tmp_path / "manifest")
+    old = {"settings": {"lr": 1, "eval_interval": 5}, "inputs": {"/elsewhere/manifest": digest, "/elsewhere/dev/manifest": "x"}}
+    new = {"settings": {"lr": 1, "patience": 3}, "inputs": {"train 1/manifest": digest, "llm/config.json": "not recorded then"}}
+    known = Known({"patience": 3}, frozenset({"eval_interval"}))
+    assert differences(old, new, known) == []
+    assert differences(old, new | {"settings": {"lr": 1, "patience": 4}}, known) == ["setting patience (3 -> 4)"]
+    assert "input train 1/manifest" in differences(old, new | {"inputs": {"train 1/manifest": "other"}}, known)[0]

@@ -1,5 +1,8 @@
 """Kaldi directories: what is written is read back, and every mistake is reported, with all the others."""
 
+import re
+import time
+
 import numpy as np
 import pytest
 
@@ -50,7 +53,11 @@ MISTAKES = {  # what is appended to which file -> what the report must say
     "v1-latin se\xf1or": ("text.en", "not UTF-8"),
     "v1-mute nada": ("text.es", "missing in a file"),
     "v1-gone /no/such.wav": ("wav.scp.es", "missing file"),
-    "v1-pipe sox a.wav -t wav - |": ("wav.scp.es", "x a command"),
+    "v1-pipe sox a.wav -t wav - |": ("wav.scp.es", "x a command .*expected paths of audio files; nothing .* is run.*run each command once"),
+    "v1-pipe flac -c -d -s a.flac |": ("wav.scp.es", "write that file's path instead"),
+    "v1-" + 197 * "x" + "y 1": ("text.es", "x bad id .*first in line 3.*at most 200 bytes"),
+    "v1-" + 70 * "\u4e2d" + " 1": ("text.es", "x bad id"),
+    "\ufeffv1-mark 1": ("text.es", "x byte order mark .*first in line 3.*sed -i"),
 }
 
 
@@ -58,9 +65,67 @@ MISTAKES = {  # what is appended to which file -> what the report must say
 def test_each_mistake_is_named(parallel_dir, line):
     name, message = MISTAKES[line]
     with open(parallel_dir / name, "ab") as stream:
-        stream.write(line.encode("latin-1") + b"\n")
-    with pytest.raises(ValueError, match=message):
+        stream.write((line.encode("latin-1") if line.startswith("v1-latin") else line.encode()) + b"\n")
+    with pytest.raises(ValueError) as error:
         kaldi.require_valid(parallel_dir)
+    assert re.search(message, str(error.value), re.DOTALL)
+
+
+ENCODINGS = {  # a text's encoding -> what the message names
+    "latin-1": ("los ni\xf1os aqu\xed", "not UTF-8 .*line 2.*iconv -f WINDOWS-1252 -t UTF-8"),
+    "gbk": ("\u4eca\u5929\u5929\u6c14\u5f88\u597d", "not UTF-8 .*line 2.*iconv -f GB18030 -t UTF-8"),
+    "utf-16": ("hola", ":1: found UTF-16 text.*iconv -f UTF-16 -t UTF-8"),
+    "utf-16-le": ("hola", ":1: found UTF-16LE text.*iconv -f UTF-16LE -t UTF-8"),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_table_in_another_encoding_names_line_and_command(parallel_dir, encoding):
+    words, message = ENCODINGS[encoding]
+    path = parallel_dir / "text.es"
+    path.write_bytes(f"v1-a uno\nv1-b {words}\n".encode(encoding))
+    with pytest.raises(ValueError) as error:
+        kaldi.require_valid(parallel_dir)
+    assert re.search(message, str(error.value), re.DOTALL) and f"mv {path}.utf8 {path}" in str(error.value)
+
+
+def test_a_pointer_of_git_lfs_is_no_table_and_no_recording(parallel_dir, tmp_path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+    (tmp_path / "v1-a.es.wav").write_text(pointer)
+    with pytest.raises(ValueError, match="x not fetched .v1-a"):
+        kaldi.require_valid(parallel_dir)
+    (parallel_dir / "text.es").write_text(pointer)
+    with pytest.raises(ValueError, match="text.es:1: found a pointer of git-lfs.*\n.*git lfs pull"):
+        kaldi.require_valid(parallel_dir)
+
+
+def test_what_a_backup_left_is_no_language_and_is_named(parallel_dir, capsys):
+    for name in ("text.old", "text.es~", "text~", "wav.scp.bak", "text.en.bak"):
+        (parallel_dir / name).write_text("v1-z other\n")
+    assert kaldi.list_sides(parallel_dir) == ["en", "es"] and kaldi.validate_data_dir(parallel_dir) == []
+    assert "text.en.bak, text.es~, text.old, text~, wav.scp.bak not read" in capsys.readouterr().out
+
+
+def test_a_language_may_have_a_region(parallel_dir):
+    for stem in ("text", "wav.scp"):
+        (parallel_dir / f"{stem}.es").rename(parallel_dir / f"{stem}.zh-CN")
+    assert kaldi.list_sides(parallel_dir) == ["en", "zh-CN"] and kaldi.validate_data_dir(parallel_dir) == []
+
+
+def test_values_are_kept_byte_for_byte(tmp_path):
+    values = {"a": "/data/one  two\u00a0three\u3000/a.wav", "b": "/data/tab\there.wav"}
+    kaldi.write_table(tmp_path / "wav.scp", values)
+    assert (tmp_path / "wav.scp").read_bytes() == "".join(f"{key} {value}\n" for key, value in values.items()).encode()
+    assert kaldi.read_table(tmp_path / "wav.scp") == values
+    for value in (" /data/a.wav", "/data/a.wav ", "/data/a\nb.wav"):
+        with pytest.raises(ValueError, match="1 values have several lines, or blanks around a path"):
+            kaldi.write_table(tmp_path / "wav.scp", {"a": value})
+
+
+def test_a_table_of_duplicates_takes_no_longer_than_another(tmp_path):
+    (tmp_path / "text").write_text("".join(f"u{i % 20_000:06d} hi\n" for i in range(40_000)))
+    start = time.process_time()
+    assert len(kaldi.scan_table(tmp_path / "text").bad) == 20_000 and time.process_time() - start < 5
 
 
 def test_all_mistakes_are_reported_at_once_and_can_be_mended(parallel_dir, tmp_path):

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from speechlm.espnet.mixture import Draw, Mixture, Packer, shuffled
+from speechlm.espnet.mixture import Draw, LeftOut, Mixture, Packer, shuffled
 
 SIZES = {"asr": 30, "tts": 7}
 WEIGHTS = {"asr": 0.75, "tts": 0.25}
@@ -40,6 +40,25 @@ def test_rows_are_never_overfull_and_no_draw_is_lost():
     used = Counter(draw for plan in plans for row in plan for draw in row)
     assert max(used.values()) == 1
     assert sum(used.values()) + len(pack.state()["waiting"]) == sum(pack.state()["drawn"].values())
+
+
+def test_examples_longer_than_a_row_are_counted_and_cost_no_share():
+    """Most of asr is too long for rows of 14: it is drawn again until it has its three quarters."""
+    pack = packer(row_length=14)
+    used = Counter(draw.task for _ in range(200) for row in pack.next_plan() for draw in row)
+    used += Counter(task for task, _, _ in pack.state()["waiting"])
+    assert abs(used["asr"] - 0.75 * used.total()) <= 1
+    left_out, state = LeftOut.of(pack.state()), pack.state()
+    assert used == Counter(state["drawn"]) - left_out.counts and left_out.longest == {"asr": 17}
+    percent = 100 * left_out.counts["asr"] / state["drawn"]["asr"]
+    said = f"longer than row_length 14: {left_out.counts['asr']} of {state['drawn']['asr']} asr ({percent:.1f} %, the longest 17 positions)"
+    assert said in left_out.told(state["drawn"], 14)
+
+
+def test_a_task_that_never_fits_is_an_error_though_another_does():
+    pack = Packer(Mixture(SIZES, WEIGHTS, seed=1), lambda draw: 50 if draw.task == "tts" else length(draw), 3, 40)
+    with pytest.raises(ValueError, match="none of the first 101 examples of tts fits a row, the longest has 50"):
+        [pack.next_plan() for _ in range(200)]
 
 
 def test_restored_state_goes_on_as_if_never_stopped():

@@ -1,8 +1,9 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Speed of the codebook patterns, one after the other, one thread, on a machine that does nothing else: 25 steps of training after 25 others,
 # and decoding of a test set by the models that run_arms.sh --overlay patterns left.
 #
 #   cd egs/mini_cvss; PYTHON=../../tools/venv/bin/python ../../tests/long/pattern_speed.sh exp/arms dump/codec_16k
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 
 exp=$1 dump=$2 python=${PYTHON:-python}
@@ -30,3 +31,5 @@ cost = json.load(open(path))
 print(f"| {pattern} | {steps.split()[0]} | {cost['utterances'] / cost['seconds']:.1f} | {cost['seconds']} |", flush=True)
 PYTHON
 done
+exit
+}

@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Starts a Slurm cluster of several nodes on this one machine, as the current user, runs a command in it, and stops it.
 #
 #     apt-get install slurmctld slurmd slurm-client      # Debian's packages; their services are not used
@@ -6,11 +6,13 @@
 #
 # The command finds srun, sbatch and scancel at work (SLURM_CONF points to the cluster). Users are trusted by their name
 # (auth/none): for tests only, on a machine of one's own.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 
 count=2                     # nodes
 cpus=4                      # processors that each node says it has
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(realpath -m "$0/../../..")
+po_words=1                  # the command
 . "$root/utils/parse_options.sh"
 [ $# -gt 0 ] || { echo "slurm_cluster.sh: no command to run in the cluster." >&2; exit 2; }
 command -v slurmctld slurmd srun > /dev/null || PATH=$PATH:/usr/sbin
@@ -76,3 +78,5 @@ done
 [ "$tries" -lt 100 ] || { echo "slurm_cluster.sh: the nodes did not come up:" >&2; tail -n 20 "$work"/*.log "$work"/*.out >&2; exit 1; }
 "$@" &
 wait $!
+exit
+}

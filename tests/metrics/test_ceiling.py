@@ -1,5 +1,7 @@
 """The ceilings: originals and reconstructions are scored by the same code, once."""
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -70,3 +72,27 @@ def test_rows_for_originals_and_reconstructions(parallel_set, tmp_path, monkeypa
     run(tmp_path / "two")
     assert len(read_lines(tmp_path / "two/tts_originals/utterances.jsonl")) == 1  # as the synthesis is scored
     assert len(read_lines(tmp_path / "two/s2st_originals/utterances.jsonl")) == 2
+
+
+def test_a_dump_that_may_only_be_read_is_scored_and_so_is_one_without_locks(parallel_set, tmp_path, monkeypatch, capsys):
+    def no_locks(stream, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(ceiling, "load_codec", lambda spec: Whisperer)
+    monkeypatch.setattr(speech, "load_recogniser", lambda *spec: LoudnessJudge())
+    monkeypatch.setattr(ceiling.fcntl, "flock", no_locks)
+    arguments = f"--data {parallel_set} --lang en --codec c --out {tmp_path}/exp --cache /proc/dump"
+    monkeypatch.setattr(sys, "argv", ["ceiling", *arguments.split()])
+    ceiling.main()
+    said = capsys.readouterr().out
+    assert f"cannot be written to; recordings and transcripts of the ceiling go to {tmp_path}/exp/ceiling/" in said
+    assert "no lock can be had here (No locks available)" in said
+    assert (tmp_path / "exp/tts_originals/score.json").is_file() and list((tmp_path / "exp/ceiling").rglob("wav.scp"))
+
+
+def test_a_gpu_that_is_not_there_is_one_line(parallel_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    arguments = f"--data {parallel_set} --lang en --codec c --out {tmp_path}/exp --ngpu 1"
+    monkeypatch.setattr(sys, "argv", ["ceiling", *arguments.split()])
+    with pytest.raises(ValueError, match=r"--ngpu 1: found 0 GPUs here \(with CUDA_VISIBLE_DEVICES=\). .*give --ngpu 0, the CPU"):
+        ceiling.main()

@@ -1,6 +1,7 @@
 """Measures of sound: what is better scores better, silence and missing sound are the worst, and what takes long is resumed."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from speechlm.bin import compare, score, versa
 from speechlm.data.audio import Span, load_wav, save_wav
 from speechlm.data.espeak import Voice, speak
-from speechlm.data.kaldi import write_data_dir, write_table
+from speechlm.data.kaldi import read_table, write_data_dir, write_table
 from speechlm.metrics import speech
 from speechlm.metrics.quality import load_measure
 from speechlm.metrics.quality.base import measure_one
@@ -96,7 +97,7 @@ def test_wavlm_and_utmos_take_a_path(tmp_path, sound, monkeypatch):
 def test_the_voice_compared_with_is_another_recording_of_the_speaker():
     spans = {key: Span(key) for key in ("a-2", "a-1", "b-1", "a-3")}
     others = speech.other_recordings(spans, {"a-1": "a", "a-2": "a", "a-3": "a", "b-1": "b"})
-    assert {key: span.path for key, span in others.items()} == {"a-1": "a-2", "a-2": "a-3", "a-3": "a-1", "b-1": "b-1"}
+    assert {key: span.path for key, span in others.items()} == {"a-1": "a-2", "a-2": "a-3", "a-3": "a-1"}, "not with itself"
 
 
 class NameReader:
@@ -157,6 +158,36 @@ def test_silence_stays_in_the_test_set_and_scores_as_the_worst(spoken, monkeypat
     (spoken / "protocol.yaml").write_text("description: x\ntts: {metrics: [WER], recogniser: judge_en}\n")
     with pytest.raises(ValueError, match="2 of 3 utterances without a hypothesis: u2, u3"):
         score_tts(monkeypatch, spoken)
+
+
+def test_a_speaker_of_one_recording_is_not_scored_against_it_and_the_score_says_over_how_many(spoken, monkeypatch, capsys):
+    speakers = {"u1": "anna", "u2": "anna", "u3": "eva"}
+    write_table(spoken / "data/utt2spk", speakers)
+    write_table(spoken / "hyp/wav.scp", {"u1": str(spoken / "hyp/one_dog.wav"), "u2": str(spoken / "hyp/two_rats.wav")})
+    rows = score_tts(monkeypatch, spoken)
+    assert {name: row.n for name, row in rows.items()} == {"WER": 2, "SIM-resemblyzer": 2}
+    assert "tts is scored over 2 of 3 utterances" in capsys.readouterr().out
+    write_table(spoken / "data/utt2spk", {"u1": "anna", "u2": "eva"})
+    for name in ("text", "wav.scp"):
+        write_table(spoken / "data" / name, dict(list(read_table(spoken / "data" / name).items())[:2]))
+    (spoken / "protocol.yaml").write_text("description: x\ntts: {metrics: [WER], normaliser: lower, recogniser: judge_en}\n")
+    assert score_tts(monkeypatch, spoken)["WER"].n == 2, "nothing has a prompt: all are synthesised without"
+
+
+def test_similarity_is_over_those_that_have_another_recording(spoken, monkeypatch, capsys):
+    write_table(spoken / "data/utt2spk", {"u1": "anna", "u2": "anna", "u3": "eva"})
+    for kind in ("es", "en"):
+        for name in ("text", "wav.scp"):
+            shutil.copy(spoken / "data" / name, spoken / f"data/{name}.{kind}")
+    (spoken / "protocol.yaml").write_text(
+        "description: x\ns2st: {metrics: [WER], normaliser: lower, recogniser: judge_en, quality: [sim-resemblyzer]}\n"
+    )
+    for name in ("a", "b"):
+        rows = score_tts(monkeypatch, spoken, name, "--task", "s2st")
+    assert {name: row.n for name, row in rows.items()} == {"WER": 3, "SIM-resemblyzer": 2}
+    assert "SIM-resemblyzer: over 2 of 3 utterances; 1 speakers have no other recording (u3)" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["compare", str(spoken / "a"), str(spoken / "b")])
+    compare.main()
 
 
 def test_two_systems_are_compared_on_the_same_utterances(spoken, monkeypatch):

@@ -1,5 +1,7 @@
 """The model: isolation of packed examples, streams that see what they should, text ability untouched, strict loading."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from safetensors.torch import save_file
 
 from speechlm.espnet.iterator import pack
 from speechlm.espnet.model import SpeechLMTrainingModel
-from speechlm.model.folder import load_weights, save_weights
+from speechlm.model.folder import TrainedModel, export_llm, load_weights, save_weights
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.model.speechlm import packed_attention_mask, stream_losses
 from speechlm.tokens.patterns import PATTERNS, get_pattern
@@ -124,12 +126,12 @@ def test_a_wide_beam_finds_the_best_text():
     assert score(model, prefix, ids, model.vocab.special_id("</text>")) >= exhaustive_best(model, prefix, 3) - 1e-4
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern):
+@pytest.mark.parametrize(("pattern", "text_weight"), [*((name, 2.0) for name in PATTERNS), ("parallel", 0.0), ("delay", 0.0)])
+def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern, text_weight):
     """The weighted loss of packed rows trains every column, and greedy decoding as well as sampling (of a sure model) finds the codes again."""
     torch.manual_seed(1)
     model = tiny_model(pattern)
-    training = SpeechLMTrainingModel(model, [1.0, 0.7, 0.5], text_weight=2.0)
+    training = SpeechLMTrainingModel(model, [1.0, 0.7, 0.5], text_weight)
     examples = [
         join([*prompt(model.vocab, ids), *speech_segment(random_codes(frames, seed), model.vocab, target=True)], 0.0)
         for seed, (ids, frames) in enumerate([([3, 4], 5), ([6], 3), ([4, 3], 6)])
@@ -146,6 +148,22 @@ def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern):
     for options in (DecodeOptions(max_rows=12), DecodeOptions(max_rows=12, temperature=0.5, top_k=4)):
         found = generate_speech(model, prefixes, options)
         assert [codes.tolist() for codes in found] == [random_codes(frames, seed).tolist() for seed, frames in enumerate([5, 3, 6])]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_speech_alone_is_learned_without_a_push_or_pull_on_text(pattern, tied):
+    """With text_weight 0 no code lowers the logits of text, by the text head or by other special tokens; the end of speech is learned."""
+    model = tiny_model(pattern, tied=tied)
+    training = SpeechLMTrainingModel(model, [1.0, 0.7, 0.5], text_weight=0.0)
+    batch = pack([[asr_example(model.vocab, 0)]], 40, model.vocab.pad_id, model.vocab.num_columns)
+    loss, stats, _ = training(**batch)
+    loss.backward()
+    for table in (model.llm.lm_head.weight, model.llm.get_input_embeddings().weight):
+        assert table.grad is None or not table.grad.any()
+    moved = {name for name, i in model.vocab.special_ids.items() if model.new_head.weight.grad[i - 20].any()}
+    assert moved == {"</speech>"} | ({"<pad>"} if pattern == "delay" else set())
+    assert float(stats["end"]) > 0 and float(stats["text"]) > 0  # text is still measured
 
 
 def prompt(vocab, ids):
@@ -180,6 +198,18 @@ def test_weights_survive_saving_and_a_misfit_is_refused(tmp_path, tied, pattern)
     save_file({k: v.clone() for k, v in model.state_dict().items() if "new_head" not in k}, tmp_path / "part.safetensors")
     with pytest.raises(ValueError, match="new_head"):
         load_weights(other, tmp_path / "part.safetensors")
+
+
+def test_models_have_the_permissions_of_the_umask(tmp_path):
+    model = tiny_model()
+    before = os.umask(0o002)
+    try:
+        save_weights(tmp_path / "model.safetensors", model)
+        export_llm(TrainedModel(model, model.vocab, None, tmp_path))
+    finally:
+        os.umask(before)
+    files = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*.*")}
+    assert len(files) >= 3 and set(files.values()) == {0o664}, files
 
 
 def test_speech_segment_is_reverted():

@@ -11,8 +11,10 @@ from shell import ROOT, run, write_script
 
 DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
 RECIPES = sorted(path.parent.name for path in ROOT.glob("egs/*/run.sh") if "speechlm.sh" in path.read_text())
-RECORD = """{ printf '%q ' "$@"; echo; } >> calls
-[ "${3-}" != "$FAIL" ]
+TASKS = f"""case ${{2-}} in speechlm.bin.tasks) exec {sys.executable} "$@" ;; esac
+"""
+RECORD = f"""{TASKS}{{ printf '%q ' "$@"; echo; }} >> calls
+[ "${{3-}}" != "$FAIL" ]
 """
 
 
@@ -37,6 +39,7 @@ def recipe(tmp_path):
     (tmp_path / "conf/tiny").mkdir(parents=True)
     for name in ("llm_model", "llm", "cpt", "sft_asr", "sft_tts", "sft_s2tt", "sft_s2st", "decode"):
         (tmp_path / f"conf/{name}.yaml").touch()
+    write_script(tmp_path / "bin/nvidia-smi", "for i in 0 1 2 3; do echo GPU $i; done\n")
     return tmp_path
 
 
@@ -106,7 +109,9 @@ def test_a_failing_stage_stops_and_says_how_to_go_on(recipe):
 def test_tasks_run_side_by_side_and_one_that_fails_does_not_take_the_others_along(recipe):
     done, calls = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2", "--stop_stage", "7")
     assert done.returncode == 0 and names(calls).count("train") == 3
-    write_script(recipe / "bin/python", """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """)
+    write_script(
+        recipe / "bin/python", TASKS + """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """
+    )
     done, _ = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2")
     assert done.returncode == 1 and "asr: out of memory" in done.stdout and "failed: asr" in done.stdout
     assert len(list(recipe.glob("made_*"))) == 2, "tts and s2tt went on"
@@ -151,15 +156,17 @@ def test_a_dry_run_plans_every_training_and_leaves_nothing_behind(recipe):
     assert all(
         option(c, "--dry_run") == "true" and option(c, "--gpu") == "A100" and option(c, "--llm") == "conf/llm_model.yaml" for c in calls
     )
+    done, calls = drive(recipe, "--dry_run", "true", "--tasks", "", "--train_sets", "", "--dev_set", "", "--llm", "hub/name")
+    assert done.returncode == 0 and names(calls) == ["train"] and "--dev_set" not in calls[0]
     _, calls = drive(recipe, "--dry_run", "true", "--tasks", "asr", "--llm", "hub/name", "--skip_cpt", "true")
     assert [option(call, "--llm") for call in calls] == ["hub/name"]
 
 
 def test_sets_of_other_recipes_are_used_where_they_are(recipe):
-    sets = ["--train_sets", "mine ../other/dump/codec/train", "--dev_set", "dev ../other/dump/codec/dev"]
+    sets = ["--train_sets", "mine '../an other/dump/codec/train'", "--dev_set", "dev '../an other/dump/codec/dev'"]
     done, calls = drive(recipe, *sets, "--stage", "2", "--stop_stage", "6")
     assert done.returncode == 0, done.stdout
-    other = (recipe / "../other/dump/codec").resolve()
+    other = (recipe / "../an other/dump/codec").resolve()
     [extract], [tokenizer], train = [
         [c for c in calls if f"speechlm.bin.{name}" in c] for name in ("extract_codes", "text_tokenizer", "train")
     ]
@@ -225,6 +232,11 @@ def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
         ("asr", "es+en", "es+en"), ("tts", "en", "en"), ("s2st", "es", "en"),
     }  # fmt: skip
     assert option(scored[-1], "--model") == "cpt" and option(scored[0], "--test_set") == "test"
+    _, calls = drive(
+        recipe, *corpus, "--stage", "8", "--stop_stage", "9", "--tasks", "", "--zero_shot_tasks", "s2st", "--cpt_exp", "/theirs/cpt"
+    )
+    assert {option(c, "--out").split("/")[1] for c in calls if "ceiling" not in c[1]} == {"zero_shot"}, "a given model may be a colleague's"
+    assert option(calls[0], "--exp") == "/theirs/cpt"
 
 
 def test_several_gpus_are_asked_for(recipe):
@@ -297,6 +309,13 @@ def test_values_that_a_shell_would_act_on_stay_as_they_are(recipe):
     assert names(calls) == ["train", "train"]
     assert option(calls[0], "--llm") == option(calls[0], "--codec") == odd
     assert option(calls[1], "--init_from") == f"x/{odd}/cpt" and option(calls[1], "--output_dir") == f"x/{odd}/sft_asr"
+    done, calls = drive(recipe, "--stage", "8", "--stop_stage", "10", "--tasks", "asr tts", "--expdir", f"x/{odd}", "--dumpdir", odd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    decode, score = [next(call for call in calls if name in call[1]) for name in ("decode", "score")]
+    assert option(decode, "--out") == option(score, "--hyp") == f"x/{odd}/sft_asr/decode_asr_test_en"
+    assert option(decode, "--manifest") == f"{odd}/codec_16k/test/manifest.jsonl"
+    _, calls = drive(recipe, "--stage", "6", "--stop_stage", "6", "--expdir=--nj", "--train_sets", "*", "--nj", "08")
+    assert option(calls[0], "--output_dir") == "./--nj/cpt" and option(calls[0], "--train_sets") == "*"
     local = "--corpus $(touch hacked);touch${IFS}hacked"
     folders = ["--datadir", "a b $(touch hacked)", "--dumpdir", "d;touch hacked"]
     done, calls = drive(recipe, "--stage", "1", "--stop_stage", "1", "--local_data_opts", local, *folders)

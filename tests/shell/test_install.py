@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from shell import ROOT, run, write_script
@@ -80,6 +81,35 @@ def test_without_a_compiler_what_needs_one_is_left_out_and_named(clone):
     assert "torch==" in packages and not any(f"{name}==" in packages for name in ("pesq", "pyworld", "webrtcvad"))
 
 
+def test_a_place_without_locks_a_path_with_a_blank_and_a_module_system(clone):
+    write_script(clone / "fake/flock", "echo 'flock: 9: Function not implemented' >&2; exit 65\n")
+    write_script(clone / "a place/python", '[ -z "${PYTHONHOME-}${PYTHONPATH-}" ] || exit 1\n' + PYTHON)
+    environment = {"PATH": f"{clone / 'fake'}:{os.environ['PATH']}", "PYTHONHOME": "/module", "PYTHONPATH": "/module", "CDPATH": "/usr"}
+    done, calls = install(clone, PYTHON=str(clone / "a place/python"), SPEECHLM_VENV=str(clone / "its env"), **environment)
+    assert done.returncode == 0 and len(calls) == 3, done.stderr
+    assert "No lock can be had in" in done.stderr and "Another installation" not in done.stdout
+    done, calls = install(clone, SPEECHLM_VENV=str(clone / "a:b"))
+    assert done.returncode == 1 and not calls and "there is a colon in" in done.stderr
+
+
 def test_a_missing_python_is_named(clone):
     done, _ = install(clone, PYTHON="python9.9")
-    assert done.returncode == 1 and "found no Python 3.11 with pip (looked for: python9.9)" in done.stderr
+    assert done.returncode == 1 and "found no Python 3.11, 3.12 or 3.13 (looked for: python9.9)" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["fake/python3", "fake/python3.13", "home/.pyenv/versions/3.12.1/bin/python"])
+def test_the_python_of_the_path_is_taken_if_it_fits_else_one_is_looked_for(clone, place):
+    (clone / place).parent.mkdir(parents=True, exist_ok=True)
+    (clone / "fake/python3.11").rename(clone / place)
+    for name in {"python3", "python3.11", "python3.12", "python3.13"} - {Path(place).name}:
+        write_script(clone / "fake" / name, "exit 1\n")  # of a version that does not fit
+    environment = {"PATH": f"{clone / 'fake'}:/usr/bin:/bin", "HOME": str(clone / "home"), "PYTHON": ""}
+    done = run([clone / "tools/install.sh"], clone, **environment, FAKE_PYTHON=str(clone / place), CALLS=str(clone / "calls"))
+    assert done.returncode == 0 and f"for {clone / place}" in done.stdout, done.stderr
+
+
+def test_a_python_without_pip_is_served_by_the_uv_in_the_path(clone):
+    write_script(clone / "fake/python3.11", '[ "${2-}" != "import pip" ]\n')
+    write_script(clone / "fake/uv", UV.split("\n", 1)[1])
+    done, calls = install(clone, PATH=f"{clone / 'fake'}:/usr/bin:/bin")
+    assert done.returncode == 0 and calls == ["uv venv", "uv pip", "uv pip"], done.stderr

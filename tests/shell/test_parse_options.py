@@ -31,7 +31,7 @@ def script(tmp_path):
         (["--nj", "1", "--nj", "2"], "expdir=exp cpt_config= nj=2 verbose=false rest="),
         (["--cpt_config", ""], "expdir=exp cpt_config= nj=4 verbose=false rest="),
         (["--cpt_config", "--lr 3 --x"], "expdir=exp cpt_config=--lr 3 --x nj=4 verbose=false rest="),
-        (["--verbose", "true", "a", "--nj", "5"], "expdir=exp cpt_config= nj=4 verbose=true rest=a --nj 5"),
+        (["--expdir=--nj", "--nj=08"], "expdir=--nj cpt_config= nj=8 verbose=false rest="),
         (["--expdir", "$(touch hacked)`id`;"], "expdir=$(touch hacked)`id`; cpt_config= nj=4 verbose=false rest="),
     ],
 )
@@ -55,6 +55,7 @@ def test_values(script, arguments, expected):
         (["--nj", "two"], "--nj takes a whole number, found 'two'."),
         (["--verbose", "yes"], "--verbose takes true or false, found 'yes'."),
         (["-n", "2"], "'-n' is no option"),
+        (["--verbose", "true", "a", "--nj", "5"], "'a' is no option"),
         (["--a;b", "2"], "'--a;b' is no option"),
     ],
 )

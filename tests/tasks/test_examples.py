@@ -1,5 +1,6 @@
 """Examples: what each task is given, where its loss counts, and which utterances it can use."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from speechlm.data.codes import write_archive
 from speechlm.data.manifest import load_manifest, write_manifest
 from speechlm.tasks import TASKS, get_task
-from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, list_items
+from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, keep_prompted, list_items
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 
 VOCAB = Vocabulary(100, (*BOUNDARIES, *(f"<{name}>" for name in TASKS), "<es>", "<en>"), (8, 8), "parallel", "t", "c")
@@ -135,6 +136,47 @@ def test_a_prompt_may_come_from_another_set_and_is_never_of_another_voice(lines,
     records = load_manifest(*(tmp_path / name / "manifest.jsonl" for name in sets))
     assert [record.id for record in records] == [records[i].id for i in range(4)] == ["a", "b", "c", "d"]
     index = PromptIndex(records)
-    assert [[index.find(record, "es", number).id for number in range(3)] for record in records] == [
-        ["a"] * 3, ["c"] * 3, ["b"] * 3, ["d"] * 3,
-    ]  # fmt: skip
+    prompts = [[found and found.id for found in (index.find(record, "es", number) for number in range(3))] for record in records]
+    assert prompts == [[None] * 3, ["c"] * 3, ["b"] * 3, [None] * 3], "a voice of one recording has no prompt"
+
+
+def test_an_utterance_alone_of_its_voice_is_never_its_own_prompt(lines, tmp_path):
+    alone = [line | {"speaker": line["id"]} for line in lines]
+    for name, of_set in {"train": alone, "again": alone[:1]}.items():
+        write_manifest(tmp_path / name / "manifest.jsonl", of_set)
+        shutil.copy(tmp_path / "codes.ark", tmp_path / name)
+    records = load_manifest(tmp_path / "train/manifest.jsonl", tmp_path / "again/manifest.jsonl")  # the same utterance is in both
+    items, index = list_items(get_task("tts"), records, [("en", "en")]), PromptIndex(records)
+    assert [index.for_item(item, number) for item in items for number in range(3)] == [None] * 9
+    item, builder = items[0], ExampleBuilder(VOCAB, Words(), prompt_frames=2)
+    sequence = builder.sequence(item, None, 0, 0.0)
+    given = ["<tts>", "<en>", "<text>", 15, 15, "</text>", "<speech>", "</speech>", "<speech>"]
+    assert names(sequence.ids_TK) == [*given, *["code"] * 4, "</speech>"] and len(sequence) == builder.length(item, None)
+    assert names(builder.prefix(item, None)) == given, "decoding is given the same empty prompt"
+
+
+def test_examples_without_a_voice_prompt_are_counted(lines, tmp_path):
+    more = [lines[0] | {"id": "c", "speaker": "w"}, lines[1] | {"id": "d", "speaker": "x", "codes": {"es": lines[1]["codes"]["es"]}}]
+    write_manifest(tmp_path / "manifest.jsonl", [*lines, *more])
+    records = load_manifest(tmp_path / "manifest.jsonl")
+    index, pairs = PromptIndex(records), [("es", "es"), ("en", "en")]
+    found = {name: index.alone(list_items(get_task(name), records, pairs)) for name in ("tts", "asr")}
+    assert found == {"tts": 3, "asr": 0}, "es of c and d, en of c"
+    assert index.alone(list_items(get_task("t2st"), records, [("es", "en")])) == 1
+
+
+def test_a_test_set_is_synthesised_with_prompts_or_without_but_never_both(lines, tmp_path):
+    write_manifest(tmp_path / "some/manifest.jsonl", [*lines, lines[0] | {"id": "c", "speaker": "w"}])
+    write_manifest(tmp_path / "none/manifest.jsonl", [line | {"speaker": line["id"]} for line in lines])
+    for name, kept in (("some", ["a", "b"]), ("none", ["a", "b"])):
+        records = load_manifest(tmp_path / name / "manifest.jsonl")
+        for task, expected in (("tts", kept), ("asr", [record.id for record in records])):
+            items = list_items(get_task(task), records, [("en", "en")])
+            assert [item.record.id for item in keep_prompted(items, PromptIndex(records))] == expected
+
+
+def test_training_takes_no_prompt_from_a_list(lines, tmp_path):
+    write_manifest(tmp_path / "manifest.jsonl", [line | {"prompt": line["id"]} for line in lines])
+    records = load_manifest(tmp_path / "manifest.jsonl")
+    items = list_items(get_task("tts"), records, [("en", "en")])
+    assert [[PromptIndex(records, listed).for_item(item, 0).id for item in items] for listed in (True, False)] == [["a", "b"], ["b", "a"]]

@@ -1,6 +1,7 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # GigaSpeech, GigaST and GigaS2S -> Kaldi directories train, dev, test: English speech and text, Mandarin text and (train) speech.
 # GigaST and GigaS2S are fetched; GigaSpeech must be had by hand: README.md says how.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 gigaspeech=         # folder of GigaSpeech: GigaSpeech.json and audio/
 gigast=             # GigaST.zh.json, if you have it (default: fetched)
@@ -11,9 +12,11 @@ downloads=downloads # where archives go
 datadir=data        # where train, dev and test go
 nj=2                # number of parallel jobs (one suffices)
 partial=false       # true: this is only a part of the corpus; sizes are printed, not checked
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
 python -m speechlm.bin.prepare_corpus gigast --gigaspeech "$gigaspeech" --gigast "$gigast" --gigas2s "$gigas2s" --subset "$subset" \
     --dev_recordings "$dev_recordings" --downloads "$downloads" --datadir "$datadir" --partial "$partial"
+exit
+}

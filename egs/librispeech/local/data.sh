@@ -1,5 +1,6 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # LibriSpeech -> Kaldi directories train_<subset>, dev_clean, dev_other, test_clean, test_other; the test sets with `prompts`.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 subset=${subset:-960}  # hours of training data: 100, 460 or 960 (the recipe's)
 librispeech=        # folder of LibriSpeech, unpacked or its archives, if you have it (default: fetched)
@@ -8,9 +9,11 @@ downloads=downloads # where archives go
 datadir=data        # where the sets go
 nj=2                # number of parallel jobs (one suffices)
 partial=false       # true: this is only a part of the corpus; sizes are printed, not checked
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
 python -m speechlm.bin.prepare_corpus librispeech --subset "$subset" --librispeech "$librispeech" --prompts "$prompts" \
     --downloads "$downloads" --datadir "$datadir" --partial "$partial"
+exit
+}

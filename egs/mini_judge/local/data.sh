@@ -1,10 +1,11 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Makes the training and test data of the shipped judge: 48 synthetic voices, word lists, real digits.
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data                # where many, words, mini_cvss and fsdd go
 fsdd=                       # folder of the Free Spoken Digit Dataset, if you have it
 nj=2                        # number of parallel jobs
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
@@ -14,3 +15,5 @@ python "$cvss/make_words.py" --out "$datadir/words" --nj "$nj"
 # only the test sets: their voices and sentences are not in the training data
 python "$cvss/make_corpus.py" --out "$datadir/mini_cvss" --languages es,en --pairs 8 --text_pairs 0 --nj "$nj"
 "$root/egs/fsdd/local/data.sh" --datadir "$datadir/fsdd" --fsdd "$fsdd" --copies 0
+exit
+}

@@ -15,6 +15,7 @@ from speechlm.data.audio import Span
 from speechlm.data.corpora.sets import RawSet, obtain_parts, report_unlisted, visible, write_set
 from speechlm.data.corpus import CorpusInfo, Expected, Found, check_sets
 from speechlm.data.download import RemoteFile
+from speechlm.data.plaintext import read_lines
 
 # Bytes: Kaldi, egs/aishell/s5/local/download_and_untar.sh. md5: PaddleSpeech, dataset/aishell/aishell.py.
 ARCHIVE = RemoteFile(
@@ -131,5 +132,5 @@ def _lines(path: Path) -> list[tuple[str, str]]:
     """Return the first word and the rest of each line."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file. Give the folder that holds it, or unpack the whole corpus.")
-    pairs = [(line.split(maxsplit=1) + [""])[:2] for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    pairs = [(line.split(maxsplit=1) + [""])[:2] for line in read_lines(path) if line.strip()]
     return [(key, value.strip()) for key, value in pairs]

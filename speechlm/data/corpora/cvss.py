@@ -13,6 +13,7 @@ from speechlm.data.corpora.common_voice import BYTES, CODES, CommonVoice, load_c
 from speechlm.data.corpora.covost2 import UTTERANCES, raw_set
 from speechlm.data.corpora.sets import RawSet, find_one, obtain, report_unlisted, visible, write_set
 from speechlm.data.corpus import CorpusInfo, check_sets
+from speechlm.data.plaintext import read_lines
 
 ADDRESS = "https://storage.googleapis.com/cvss/cvss_{version}_v1.0/cvss_{version}_{lang}_en_v1.0.tar.gz"
 LICENCE = "CC BY 4.0; recordings (Common Voice) CC0"
@@ -72,8 +73,8 @@ def read_texts(path: Path) -> tuple[dict[str, str], list[str]]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file. Unpack the whole archive of CVSS.")
     texts, repeated = {}, []
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        clip, _, text = line.partition("\t")
+    for line in read_lines(path):
+        clip, _, text = line.rstrip("\r\n").partition("\t")
         if clip in texts:
             repeated.append(clip)
         elif clip:

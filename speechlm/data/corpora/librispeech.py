@@ -12,6 +12,7 @@ from speechlm.data.corpora.prompts import write_prompts
 from speechlm.data.corpora.sets import RawSet, obtain_parts, report_unlisted, visible, write_set
 from speechlm.data.corpus import CorpusInfo, Expected, check_sets
 from speechlm.data.download import RemoteFile
+from speechlm.data.plaintext import read_lines
 
 ADDRESS = "https://www.openslr.org/resources/12/{}.tar.gz"
 LICENCE = "CC BY 4.0"
@@ -101,5 +102,5 @@ def read_set(name: str, folders: list[Path]) -> RawSet:
 
 def read_transcripts(path: Path) -> dict[str, str]:
     """Return {id: words in lower case} of a `*.trans.txt`."""
-    lines = [line.partition(" ") for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    lines = [line.partition(" ") for line in read_lines(path) if line.strip()]
     return {key: words.strip().lower() for key, _, words in lines}

@@ -13,6 +13,7 @@ from speechlm.data.corpora.prompts import write_prompts
 from speechlm.data.corpora.sets import RawSet, obtain_parts, visible, write_set
 from speechlm.data.corpus import CorpusInfo, Expected, check_sets
 from speechlm.data.download import RemoteFile
+from speechlm.data.plaintext import read_plain
 
 ADDRESS = "https://www.openslr.org/resources/60/{}.tar.gz"
 LICENCE = "CC BY 4.0"
@@ -75,7 +76,7 @@ def read_set(name: str, folders: list[Path]) -> RawSet:
         recordings = {path.stem: path for path in visible(chapter, "*.wav")}
         ids = sorted(texts.keys() | recordings.keys())
         raw.ids += ids
-        raw.texts["en"] |= {key: path.read_text(encoding="utf-8").strip() for key, path in texts.items()}
+        raw.texts["en"] |= {key: read_plain(path).strip() for key, path in texts.items()}
         raw.audio["en"] |= {key: Span(str(path.resolve())) for key, path in recordings.items()}
         raw.speakers |= dict.fromkeys(ids, chapter.parent.name)
     return raw

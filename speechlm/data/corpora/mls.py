@@ -12,6 +12,7 @@ from speechlm.data.audio import Span
 from speechlm.data.corpora.sets import RawSet, obtain_parts, report_unlisted, visible, write_set
 from speechlm.data.corpus import CorpusInfo, Expected, Found, check_sets
 from speechlm.data.download import RemoteFile, fetch
+from speechlm.data.plaintext import read_lines, read_plain
 
 ADDRESS = "https://dl.fbaipublicfiles.com/mls/"
 LICENCE = "CC BY 4.0"
@@ -78,7 +79,7 @@ def archives(langs: list[str], options: Options) -> dict[str, RemoteFile]:
     sums: dict[str, str] = {}
     if not options.mls:
         fetch([RemoteFile(f"{ADDRESS}md5sum.txt", "mls_md5sum.txt")], options.downloads)
-        lines = (line.split() for line in (options.downloads / "mls_md5sum.txt").read_text(encoding="utf-8").splitlines())
+        lines = (line.split() for line in read_lines(options.downloads / "mls_md5sum.txt"))
         sums = {Path(words[1].lstrip("*")).name: words[0] for words in lines if len(words) == 2}
     return {part: RemoteFile(f"{ADDRESS}{part}.tar.gz", f"{part}.tar.gz", md5=sums.get(f"{part}.tar.gz")) for part in parts}
 
@@ -107,7 +108,7 @@ def read_set(name: str, folder: Path, lang: str, kind: str) -> RawSet:
     table = folder / "transcripts.txt"
     if not table.is_file():
         raise ValueError(f"{table}: no such file. Unpack the whole archive.")
-    pairs = (line.partition("\t") for line in table.read_text(encoding="utf-8").split("\n") if line.strip())
+    pairs = (line.rstrip("\r\n").partition("\t") for line in read_lines(table) if line.strip())
     texts = {key: text for key, _, text in pairs}
     audio, speakers = {}, {}
     for key in texts:
@@ -119,7 +120,7 @@ def read_set(name: str, folder: Path, lang: str, kind: str) -> RawSet:
 def read_handles(folder: Path, patterns: list[str]) -> list[str]:
     """Return the ids that the lists of limited supervision name."""
     found = [path for pattern in patterns for path in visible(folder, pattern)]
-    return [key for path in found for key in path.read_text(encoding="utf-8").split()]
+    return [key for path in found for key in read_plain(path).split()]
 
 
 def choose(raw: RawSet, name: str, ids: list[str]) -> RawSet:

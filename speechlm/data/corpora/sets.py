@@ -18,6 +18,7 @@ from speechlm.data.corpus import Found, measure
 from speechlm.data.download import RemoteFile, fetch
 from speechlm.data.items import BadItem, count_kinds, ids_of, shorten, write_items
 from speechlm.data.kaldi import CONTROL_PATTERN, write_data_dir
+from speechlm.data.plaintext import read_lines
 
 UNUSABLE = "unusable.tsv"
 MISSING_TEXT, MISSING_AUDIO, EMPTY_AUDIO, DUPLICATE = "empty", "missing file", "empty file", "duplicate id"  # of speechlm.data.items
@@ -141,17 +142,16 @@ def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     (So do CoVoST's own scripts read and write it.) ValueError for missing columns, or naming rows with another number of cells.
     """
     rows, odd = [], []
-    with open(path, encoding="utf-8", newline="") as stream:
-        reader = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\")
-        header = next(reader, [])
-        if missing := [name for name in columns if name not in header]:
-            raise ValueError(f"{path}: no column {', '.join(missing)}; found {', '.join(header)}. Fetch the file again from its own site.")
-        places = [header.index(name) for name in columns]
-        for cells in reader:
-            if len(cells) != len(header):
-                odd.append(f"line {reader.line_num}")
-            else:
-                rows.append({name: cells[place] for name, place in zip(columns, places)})
+    reader = csv.reader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\")
+    header = next(reader, [])
+    if missing := [name for name in columns if name not in header]:
+        raise ValueError(f"{path}: no column {', '.join(missing)}; found {', '.join(header)}. Fetch the file again from its own site.")
+    places = [header.index(name) for name in columns]
+    for cells in reader:
+        if len(cells) != len(header):
+            odd.append(f"line {reader.line_num}")
+        else:
+            rows.append({name: cells[place] for name, place in zip(columns, places)})
     if odd:
         raise ValueError(
             f"{path}: {len(odd)} rows do not have {len(header)} cells ({shorten(odd)}). Fetch the file again from its own site."

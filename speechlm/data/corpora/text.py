@@ -10,6 +10,7 @@ from typing import Iterator
 
 from speechlm.data.corpora.sets import plain
 from speechlm.data.kaldi import MAX_CHARACTERS, MAX_WORDS, write_data_dir
+from speechlm.data.plaintext import read_lines
 
 PIECE_WORDS, PIECE_CHARACTERS = 400, 2000  # about 600 tokens: several share a row of 4,096
 PARQUET = 'pip install "speechlm[parquet]" (pyarrow)'
@@ -58,12 +59,11 @@ def read_texts(path: Path) -> Iterator[str]:
     if path.suffix == ".parquet":
         yield from _read_parquet(path)
         return
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                yield json.loads(line)["text"] if path.suffix == ".jsonl" else line.rstrip("\n")
-            except (ValueError, KeyError, TypeError):
-                raise ValueError(f'{path}:{number}: not a JSON object with "text"; found {line[:60]!r}') from None
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            yield json.loads(line)["text"] if path.suffix == ".jsonl" else line.rstrip("\r\n")
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f'{path}:{number}: not a JSON object with "text"; found {line[:60]!r}') from None
 
 
 def _read_parquet(path: Path) -> Iterator[str]:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import soundfile
 
-from speechlm.data.audio import load_wav, resample
+from speechlm.data.audio import AudioError, Span, load_wav, resample
+from speechlm.data.audio import duration_sec as span_sec
 
 
 class Recogniser(Protocol):
@@ -42,14 +42,15 @@ def hear(path: str | Path, rate_hz: int) -> np.ndarray:
 def has_no_samples(path: str | Path) -> bool:
     """Tell whether a file is audio of length zero."""
     try:
-        return Path(path).is_file() and Path(path).stat().st_size > 0 and soundfile.info(str(path)).frames == 0
-    except soundfile.LibsndfileError:
+        span_sec(Span(str(path)))
         return False
+    except AudioError as error:
+        return error.kind == "no samples"
 
 
 def duration_sec(path: str | Path) -> float:
     """Return how long a file says that it is; 0 if it cannot be read (who transcribes it says why)."""
     try:
-        return soundfile.info(str(path)).duration
-    except soundfile.LibsndfileError:
+        return span_sec(Span(str(path)))
+    except AudioError:
         return 0.0

@@ -1,0 +1,77 @@
+"""What the row_length of a training leaves out, before it starts: of each task, the share of the examples and of their audio.
+
+Of a task with more than SAMPLE examples that many are looked at, drawn evenly from all of it: texts must be tokenised to be counted.
+"""
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechlm.espnet.iterator import Corpus
+from speechlm.espnet.mixture import Draw, shuffled
+from speechlm.tasks.examples import stable_hash
+
+SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Of N examples of a task: their positions in a row, the frames of audio in them (prompts aside), and the frames or tokens of their targets."""
+
+    task: str
+    positions_N: np.ndarray
+    frames_N: np.ndarray
+    targets_N: np.ndarray
+    size: int  # of the whole task
+
+    def left_out(self, row_length: int) -> tuple[float, float]:
+        """Return the shares of the examples and of the audio that are in longer examples."""
+        longer_N = self.positions_N > row_length
+        return longer_N.mean(), self.frames_N[longer_N].sum() / max(1, self.frames_N.sum())
+
+    def needed(self, share: float) -> int:
+        """Return the row_length that leaves out at most this share of both, rounded up to a multiple of 8."""
+        candidates = np.unique(self.positions_N)
+        fitting = next(length for length in candidates if max(self.left_out(length)) <= share)
+        return math.ceil(fitting / 8) * 8
+
+    def told(self, row_length: int) -> str:
+        examples, audio = self.left_out(row_length)
+        heard = f" with {100 * audio:.1f} % of the audio" if self.frames_N.any() else ""
+        seen = f"{len(self.positions_N)} of {self.size} looked at, " if len(self.positions_N) < self.size else ""
+        return f"{self.task} {100 * examples:.1f} % of the examples{heard} ({seen}the longest {self.positions_N.max()} positions)"
+
+
+def measure(corpus: Corpus, tasks: Iterable[str]) -> list[Lengths]:
+    """Return the lengths of each task that has examples."""
+    found = []
+    for task in tasks:
+        if not (size := corpus.sizes()[task]):
+            continue
+        key, count = stable_hash("lengths", task), min(size, SAMPLE)
+        draws = [Draw(task, i if count == size else shuffled(i, size, key), i) for i in range(count)]
+        counts = (np.array([of(draw) for draw in draws]) for of in (corpus.length, corpus.frames, corpus.target))
+        found.append(Lengths(task, *counts, size))
+    return found
+
+
+def check_lengths(corpus: Corpus, args) -> list[Lengths]:
+    """Return the lengths, and say what args.row_length leaves out; ValueError if that is more than args.max_left_out of a task."""
+    found = measure(corpus, [task for task, weight in args.mixture.items() if weight > 0])
+    affected = [lengths for lengths in found if lengths.left_out(args.row_length)[0]]
+    if not affected:
+        return found
+    shares = "; ".join(each.told(args.row_length) for each in affected)
+    said = f"{args.config or 'the options'}: row_length {args.row_length} leaves out {shares}"
+    if all(max(each.left_out(args.row_length)) <= args.max_left_out for each in affected):
+        logging.warning(said)
+        return found
+    needed, every = (max(each.needed(share) for each in affected) for share in (args.max_left_out, 0.0))
+    raise ValueError(
+        f"{said}. Expected at most {100 * args.max_left_out:g} % of a task. Set row_length: {needed} (or {every}, for all "
+        f"that were looked at) and fewer rows, so that a batch stays as large: rows: "
+        f"{max(1, args.rows * args.row_length // needed)}; or allow it by --max_left_out."
+    )
