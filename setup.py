@@ -25,6 +25,7 @@ REQUIREMENTS = [
     "soxr",
     "espeakng-loader",
     "py-nanotts==0.1.1; sys_platform == 'linux' and platform_machine == 'x86_64'",  # SVOX Pico; no wheel elsewhere: espeak-ng speaks
+    "peft",  # LoRA
     "safetensors",
     "pyyaml",
     "requests",
@@ -41,11 +42,20 @@ QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq 
     "pesq",
     "pystoi",
 ]
+SERVE_REQUIREMENTS = ["fastapi", "uvicorn", "python-multipart"]  # speechlm serve
+DEMO_REQUIREMENTS = ["gradio>=5"]  # speechlm demo
 LM_EVAL_REQUIREMENTS = ["lm-eval[hf]>=0.4.9"]  # text tasks, for the LLM before and after CPT
 ESPNET_SPEECHLM_REQUIREMENTS = [  # to test the bridges to espnet2.speechlm against the installed release (tests/pythons.sh)
     f"{name} ; python_version >= '3.12'" for name in ("liger-kernel", "duckdb", "polars", "lhotse")
 ]
-TEST_REQUIREMENTS = ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff"]  # playwright drives a browser that is installed
+TEST_REQUIREMENTS = [
+    "pytest",
+    "pytest-xdist",
+    "hypothesis",
+    "playwright",
+    "ruff",
+    "openai",
+]  # playwright drives a browser that is installed
 
 FOLDERS = ("assets", "metrics/protocols", "report/page")  # files that are no Python
 ASSETS = [str(path.relative_to("speechlm")) for folder in FOLDERS for path in Path("speechlm", folder).rglob("*") if path.is_file()]
@@ -65,5 +75,8 @@ setup(
         "quality": QUALITY_REQUIREMENTS,
         "lm_eval": LM_EVAL_REQUIREMENTS,
         "espnet_speechlm": ESPNET_SPEECHLM_REQUIREMENTS,
+        "serve": SERVE_REQUIREMENTS,
+        "demo": DEMO_REQUIREMENTS,
     },
+    entry_points={"console_scripts": ["speechlm = speechlm.cli:main"]},
 )

@@ -24,9 +24,9 @@ from speechlm.data.items import LEFT_OUT, BadItem, write_items
 from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
-from speechlm.data.settings import read_yaml
-from speechlm.model.folder import TrainedModel, load_model, longest_target, trained_with
-from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.data.settings import Count, Option
+from speechlm.model.folder import TrainedModel, load_model, trained_with, usual_limit
+from speechlm.model.generate import DecodeOptions, generate_speech, generate_text, read_decode_config
 from speechlm.tasks import Task, get_task
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, keep_prompted, list_items
 
@@ -86,12 +86,6 @@ def require_prompt_frames(exp: Path, given: int | None, config: Path) -> int:
     return trained if given is None else given
 
 
-def usual_limit(exp: Path, task: str) -> int:
-    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training."""
-    longest = longest_target(exp, task)
-    return DecodeOptions.max_rows if longest is None else longest * 3 // 2 + 8
-
-
 def say_unprompted(test: TestItems, args: argparse.Namespace) -> None:
     """Print and list (`left_out.tsv`) what is not decoded, or say that voices are free."""
     why = "no other recording of their speaker, to be shown as a voice prompt"
@@ -115,6 +109,14 @@ def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], o
 
     found = in_parts(batches, work, parts, f"{task.name}: decoded")
     return {key: found[key] for key in sorted(found)}
+
+
+def not_ended(found: dict[str, list], max_rows: int, task: str) -> list[str]:
+    """Return, and say, which outputs did not end by themselves: one that does is shorter than `max_rows`."""
+    cut = sorted(key for key, rows in found.items() if len(rows) >= max_rows)
+    if cut:
+        print(f"{task}: {len(cut)} of {len(found)} outputs did not end by themselves: cut at max_rows {max_rows}", flush=True)
+    return cut
 
 
 def write_cost(out: Path, began: float, prefixes: dict, found: dict[str, list]) -> None:
@@ -154,17 +156,15 @@ def main() -> None:
     parser.add_argument("--codec", required=True)
     parser.add_argument("--config", type=Path, required=True, help="YAML: options of text and of speech decoding, prompt_frames")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--ngpu", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ngpu", type=Option(Count), default=0)
+    parser.add_argument("--seed", type=Option(Count), default=0)
     args = parser.parse_args()
     device_for(args.ngpu)
 
     task = get_task(args.task)
-    config = read_yaml(args.config)
     kind = "speech" if task.speaks else "text"
-    bound = {"max_rows": usual_limit(args.exp, args.task)}
-    options = DecodeOptions.from_dict({"seed": args.seed} | bound | config[kind], f"{args.config}: {kind}")
-    prompt_frames = require_prompt_frames(args.exp, config.get("prompt_frames"), args.config)
+    options, stated = read_decode_config(args.config, kind, seed=args.seed, max_rows=usual_limit(args.exp, args.task))
+    prompt_frames = require_prompt_frames(args.exp, stated, args.config)
     test = list_test(task, args)
     settings = {
         "task": args.task,
@@ -189,13 +189,14 @@ def main() -> None:
         began = time.monotonic()
         found = decode(trained, task, prefixes, options, parts)
         write_cost(args.out, began, prefixes, found)
+        cut = not_ended(found, options.max_rows, args.task)
         found |= {key: [*codes_TK.tolist(), *found[key]] for key, codes_TK in beginnings.items()}
         if task.speaks:
             write_speech(args.out, codec, found)
         else:
             write_text(args.out, trained, found)
         with atomic_write(args.out / "decode.json") as stream:
-            json.dump(settings, stream, indent=1)
+            json.dump(settings | {"not_ended": cut}, stream, indent=1)
         for finished in args.out.glob(".parts.*"):  # those of earlier settings too
             shutil.rmtree(finished)
 

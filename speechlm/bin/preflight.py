@@ -118,7 +118,7 @@ def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
 
 
 def learned_tasks(mixture: Iterable[str], learn_text: bool) -> list[str]:
-    """Return the tasks whose target must be said again: those with our tokens, and with a text_weight of 0 those that speak."""
+    """Return the tasks whose target must be said again: those with our tokens, without `learn_text` those that speak."""
     tasks = [name for name in mixture if not get_task(name).plain and (learn_text or get_task(name).speaks)]
     if not tasks:
         raise ValueError(
@@ -129,7 +129,7 @@ def learned_tasks(mixture: Iterable[str], learn_text: bool) -> list[str]:
 
 
 def parse_trainings(argv: list[str]) -> tuple[argparse.Namespace, list[argparse.Namespace]]:
-    """Return the options of the model that is checked, and those of each --training, whose files stand in place of --config and --overlay."""
+    """Return the options of the model that is checked, and of each --training, whose files replace --config and --overlay."""
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--training", nargs="+", action="append", default=[])
     named, argv = own.parse_known_args(argv)

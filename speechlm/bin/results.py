@@ -6,20 +6,20 @@ protocols never stand in one group: they are refused, or chosen by --protocol.
 """
 
 import argparse
+import re
 from itertools import groupby
 from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write
-from speechlm.metrics.rows import Row, write_rows
-from speechlm.metrics.table import collect
+from speechlm.metrics.rows import NOT_ENDED, Row, write_rows
+from speechlm.metrics.table import FIGURES, HEADER, collect, markdown_table, table_cells
 
-HEADER = ("task", "test set", "metric", "model", "value", "95 %", "n", "signature")
 TOLD = (
     "Written by `python -m speechlm.bin.results`. WER and CER in percent; 95 %: confidence interval (bootstrap over utterances); "
     "n is the number of utterances."
 )
-FIGURES = range(4, 7)  # columns of numbers
+NOTABLE = 0.02  # share of outputs that did not end
 
 
 def main() -> None:
@@ -33,26 +33,23 @@ def main() -> None:
     with atomic_write(args.out / "RESULTS.md") as stream:
         stream.write(markdown(rows))
     print(plain(rows))
-    print(f"{args.out}/RESULTS.md: {len(rows)} rows")
+    print("\n".join([*warnings(rows), f"{args.out}/RESULTS.md: {len(rows)} rows"]))
 
 
-def _cells(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Return the table's cells, with numbers in place of signatures, and the numbered signatures."""
-    signatures = list(dict.fromkeys(row.signature for row in rows))
-    cells = [
-        (r.task, r.test_set, r.metric, r.model, f"{r.value:.2f}", _interval(r), str(r.n), f"[{signatures.index(r.signature) + 1}]")
-        for r in rows
-    ]
-    return cells, signatures
-
-
-def _interval(row: Row) -> str:
-    return "" if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}"
+def warnings(rows: list[Row]) -> list[str]:
+    """Return a line for each model and test set of which a notable share of the outputs did not end by itself."""
+    found = {}
+    for row in rows:
+        cut = re.search(rf"\|{NOT_ENDED}:(\d+)", row.signature)
+        if cut and int(cut[1]) > NOTABLE * row.n:
+            told = f"{cut[1]} outputs (n = {row.n}) did not end by themselves, and were cut at max_rows"
+            found.setdefault((row.model, row.task, row.test_set), f"warning: {row.model} {row.task} {row.test_set}: {told}")
+    return list(found.values())
 
 
 def plain(rows: list[Row]) -> str:
     """Return an aligned table for the terminal, groups apart."""
-    cells, signatures = _cells(rows)
+    cells, signatures = table_cells(rows)
     widths = [max(len(line[i]) for line in [HEADER, *cells]) for i in range(len(HEADER))]
     lines = [_align(HEADER, widths)]
     for _, group in groupby(cells, key=lambda c: c[:3]):
@@ -67,12 +64,13 @@ def _align(line: tuple[str, ...], widths: list[int]) -> str:
 
 def markdown(rows: list[Row]) -> str:
     """Return RESULTS.md: one table, then the signatures."""
-    cells, signatures = _cells(rows)
-    lines = ["# Results", "", TOLD, ""]
-    lines += [f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in cells]
-    lines += ["", "Signatures:", "", *(f"{i}. `{s}`" for i, s in enumerate(signatures, start=1)), ""]
-    return "\n".join(lines)
+    return f"# Results\n\n{table(rows)}"
+
+
+def table(rows: list[Row]) -> str:
+    """Return the table and its signatures as Markdown, with a line that says what they are."""
+    told = [f"{text}  " for text in warnings(rows)]
+    return "\n".join([TOLD, "", *told, *([""] if told else []), markdown_table(rows), ""])
 
 
 if __name__ == "__main__":

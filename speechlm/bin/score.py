@@ -22,8 +22,9 @@ from speechlm.bin.command import run_main
 from speechlm.data.kaldi import read_audio, read_prompts, read_speakers, read_table, read_text, side_path
 from speechlm.data.languages import by_character
 from speechlm.data.machine import device_for
+from speechlm.data.settings import Count, Option
 from speechlm.metrics.protocol import Rules, rules_for
-from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
+from speechlm.metrics.rows import NOT_ENDED, UTTERANCES, Row, write_lines, write_rows
 from speechlm.metrics.scoring import Output, Score, score_texts
 from speechlm.metrics.speech import other_recordings, score_speech
 from speechlm.tasks import SCORED, TASKS, get_task
@@ -55,7 +56,7 @@ def main() -> None:
     device_for(args.ngpu)
     langs = languages(args.task, args.src_lang, args.tgt_lang, len(args.hyp))
     rules = rules_for(args.protocol, args.task, args.judge)
-    parts = [score_folder(args, rules, folder, lang) for folder, lang in zip(args.hyp, langs)]
+    parts = [mark_not_ended(score_folder(args, rules, folder, lang), folder) for folder, lang in zip(args.hyp, langs)]
     write_lines(args.out.with_name(UTTERANCES), [line for part in parts for line in part.lines])
     write_rows(args.out, rows := rows_of(args, rules, parts))
     show(rows)
@@ -65,7 +66,7 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to score."""
     parser.add_argument("--protocol", nargs="+", default=["mini"], help="names or files; of several, the first that covers the task")
     parser.add_argument("--judge", help="recogniser of speech outputs instead of the protocol's: KIND:MODEL, judge_en or a folder")
-    parser.add_argument("--ngpu", type=int, default=0, help="1: recognise and measure on the GPU")
+    parser.add_argument("--ngpu", type=Option(Count), default=0, help="1: recognise and measure on the GPU")
 
 
 def show(rows: list[Row]) -> None:
@@ -141,15 +142,32 @@ def rows_of(args: argparse.Namespace, rules: Rules, parts: list[Part]) -> list[R
 
 
 def decoding_settings(path: Path) -> list[str]:
-    """Return "decode:key=value,..." of the plain values (no paths) of a decode.json, if there is one."""
+    """Return "decode:key=value,..." of the plain values (no paths) of a decode.json, if there is one, and how many outputs did not end."""
+    settings = read_decoding(path)
+    nested = [values for values in settings.values() if isinstance(values, dict)]
+    flat = {key: value for values in [settings, *nested] for key, value in values.items() if key != "batch_size"}
+    plain = {k: v for k, v in sorted(flat.items()) if isinstance(v, (str, int, float)) and "/" not in str(v)}
+    cut = len(settings.get("not_ended", []))
+    return (["decode:" + ",".join(f"{k}={v}" for k, v in plain.items())] if settings else []) + ([f"{NOT_ENDED}:{cut}"] if cut else [])
+
+
+def read_decoding(path: Path) -> dict:
+    """Return what a decode.json says, nothing if there is none; ValueError if it is damaged."""
     if not path.is_file():
-        return []
+        return {}
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        plain = {k: v for k, v in sorted(settings.items()) if isinstance(v, (str, int, float)) and "/" not in str(v)}
-    except (ValueError, AttributeError) as error:
+        if not isinstance(settings, dict) or not isinstance(settings.get("not_ended", []), list):
+            raise ValueError(f"found a {type(settings).__name__}")
+        return settings
+    except ValueError as error:
         raise ValueError(f"{path}: not a JSON object of settings ({error}). Decode again: python -m speechlm.bin.decode") from None
-    return ["decode:" + ",".join(f"{k}={v}" for k, v in plain.items())]
+
+
+def mark_not_ended(part: Part, folder: Path) -> Part:
+    """Return the scores of a folder with the lines marked whose output did not end by itself."""
+    cut = set(read_decoding(folder / "decode.json").get("not_ended", []))
+    return replace(part, lines=[line | ({NOT_ENDED: True} if line["id"] in cut else {}) for line in part.lines])
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import sentencepiece
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, stage
+from speechlm.data.llm_model import read_llm_model
 from speechlm.data.manifest import load_manifest
-from speechlm.data.settings import read_yaml
 from speechlm.tokens.text import CLEAN_UP_OFF
 
 MOST_BYTES = 4000  # of a piece of text to learn from: sentencepiece leaves out what is longer than its limit, without a word
@@ -73,7 +73,7 @@ def main() -> None:
     with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests], outputs) as todo:
         if todo:
             sentences = sorted({text for record in load_manifest(*args.manifests) for text in record.text.values()})
-            write_llm_folder(args.out, sentences, read_yaml(args.config))
+            write_llm_folder(args.out, sentences, read_llm_model(args.config))
             print(f"text_tokenizer: {len(sentences)} sentences -> {args.out}", flush=True)
 
 

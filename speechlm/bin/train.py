@@ -43,6 +43,19 @@ def train(args, place: Place, processes: int, settings: dict) -> None:
         SpeechLMTask.main(args=args)
 
 
+def require_wandb() -> None:
+    """Raise ValueError if Weights & Biases cannot be used: ESPnet would go on without it, and log nothing there."""
+    try:
+        import wandb
+
+        wandb.login()
+    except Exception as error:  # not installed, or not logged in: its own kinds
+        raise ValueError(
+            f"--use_wandb true: Weights & Biases cannot be used ({error or type(error).__name__}). Run pip install wandb and wandb login, or set "
+            "WANDB_MODE=offline; or leave the option out: TensorBoard has the same curves"
+        ) from None
+
+
 def main() -> None:
     exit_at_once()
     args = parse_options(SpeechLMTask.get_parser(), sys.argv[1:])
@@ -51,6 +64,8 @@ def main() -> None:
         return
     device_for(args.ngpu)
     SpeechLMTask.check_required_command_args(args)
+    if args.use_wandb:
+        require_wandb()
     processes, place = number_of_processes(args), find_place(args)
     settings, inputs, folder = result_settings(args, place.nodes * processes), input_files(args), Path(args.output_dir)
     skipped, known = {"skip_steps": args.skip_steps} if args.skip_steps else {}, known_settings(SpeechLMTask.get_parser(), args)

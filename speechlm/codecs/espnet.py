@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import speechlm.espnet_start  # noqa: F401  makes the imports of ESPnet quick and silent
 from speechlm.codecs.base import Shape
 from speechlm.codecs.network import ResidualCodec, choose_streams
 from speechlm.data.settings import read_yaml
+from speechlm.espnet_start import quick_imports
 
 ARCHITECTURES = ("soundstream", "encodec", "dac")
 
@@ -41,7 +41,8 @@ def load_espnet(config_path: Path, weights: Path, option: str, name: str = "") -
 
 def build(config_path: Path, weights: Path) -> torch.nn.Module:
     """Return ESPnet's codec with these weights; ValueError if they don't belong together."""
-    from espnet2.tasks.gan_codec import GANCodecTask
+    with quick_imports():
+        from espnet2.tasks.gan_codec import GANCodecTask
 
     try:
         model, _ = GANCodecTask.build_model_from_file(str(config_path), None)

@@ -23,6 +23,7 @@ from speechlm.codecs.train_spectral import SpectralTrainConfig, fit
 from speechlm.codecs.vocos import VocosConfig, build_vocos
 from speechlm.data.files import machine_error, storage_errors
 from speechlm.data.kaldi import Span
+from speechlm.data.settings import Above0, Count, Positive, Share, Weight
 
 CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "train.log"
 DEV_SEED = 1_000_000_007
@@ -38,22 +39,22 @@ class TrainConfig:
 
     model: VocosConfig = field(default_factory=VocosConfig)
     codes_from: str = ""
-    fit_clips: int = 3600
-    steps: int = 20000
-    batch_clips: int = 12
-    clip_sec: float = 0.96
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    decay_share: float = 0.5  # the learning rate falls linearly to 0 over the last half
-    full_depth_chance: float = 0.7  # else a step has a random number of the codebooks, half of them or more
-    stft_weight: float = 1.0
-    adversarial_weight: float = 0.0
-    adversarial_share: float = 0.5  # the discriminator starts here
-    discriminator_filters: int = 8
-    gain_db: float = 6.0
-    seed: int = 1
-    log_steps: int = 100
-    checkpoint_steps: int = 250
+    fit_clips: Positive = 3600
+    steps: Positive = 20000
+    batch_clips: Positive = 12
+    clip_sec: Above0 = 0.96
+    learning_rate: Above0 = 1e-3
+    warmup_steps: Count = 100
+    decay_share: Share = 0.5  # the learning rate falls linearly to 0 over the last half
+    full_depth_chance: Share = 0.7  # else a step has a random number of the codebooks, half of them or more
+    stft_weight: Weight = 1.0
+    adversarial_weight: Weight = 0.0
+    adversarial_share: Share = 0.5  # the discriminator starts here
+    discriminator_filters: Positive = 8
+    gain_db: Weight = 6.0
+    seed: Count = 1
+    log_steps: Positive = 100
+    checkpoint_steps: Positive = 250
 
     @property
     def first_adversarial_step(self) -> int:

@@ -15,6 +15,7 @@ from encodec.quantization import ResidualVectorQuantizer
 from torch import nn
 
 from speechlm.codecs.spectral import SpectralConfig, SpectralDecoder, SpectralEncoder
+from speechlm.data.settings import Positive
 
 LOG_MEL_MEAN, LOG_MEL_SCALE = -6.0, 2.5  # of speech, in nats
 LOUDEST = 1.5  # log magnitude; a sine of full scale has 0
@@ -25,10 +26,10 @@ class VocosConfig(SpectralConfig):
     """The sizes of the spectral encoder and of the network."""
 
     kind: str = "vocos"
-    channels: int = 160
-    hidden_channels: int = 480
-    layers: int = 6
-    kernel_frames: int = 7
+    channels: Positive = 160
+    hidden_channels: Positive = 480
+    layers: Positive = 6
+    kernel_frames: Positive = 7
 
 
 class ConvNeXtBlock(nn.Module):

@@ -70,7 +70,7 @@ def _storage_errno(error: BaseException) -> int | None:
 
 
 def machine_error(error: BaseException) -> str | None:
-    """Say what the machine lacks, if an exception of any library comes from that (memory, access, a disk); None: the file is at fault."""
+    """Say what the machine lacks (memory, access, a disk), if an exception of any library comes from that; else None."""
     for cause in _causes(error):
         if (number := _errno(cause)) not in (None, errno.ENOENT, errno.EINVAL):  # nonsense in a file may ask for nonsense
             return os.strerror(number)
@@ -95,6 +95,19 @@ def remove_abandoned(folder: str | Path) -> None:
     """Remove what `atomic_write` left in a folder when its process was killed. Nobody else may be writing there."""
     for path in Path(folder).glob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
+
+
+def walk(folder: str | Path) -> Iterator[Path]:
+    """Give the files below a folder, through links too, each real folder once: at its own place rather than at a link to it."""
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(root, name)), name))
+        yield from (Path(root, name) for name in sorted(files))
 
 
 def index_path(path: str | Path) -> Path:
@@ -189,9 +202,7 @@ def stage(
     _write_record(record_path, record)
 
 
-def is_complete(
-    out_dir: str | Path, name: str, settings: dict, inputs: Inputs, outputs: Iterable[str], known: Known = Known()
-) -> bool:
+def is_complete(out_dir: str | Path, name: str, settings: dict, inputs: Inputs, outputs: Iterable[str], known: Known = Known()) -> bool:
     """Tell whether `stage` would find nothing to do, changing nothing."""
     path = _record_path(Path(out_dir), name)
     return path.exists() and not _changes(path, _record(Path(out_dir), settings, inputs, outputs), known)

@@ -22,6 +22,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from speechlm.data.settings import fill, read_yaml
 
@@ -33,8 +34,12 @@ class Content:
     """What a grammar file holds."""
 
     languages: list[str]
-    rules: dict
-    spelling: dict = field(default_factory=dict)
+    rules: dict[str, Any]
+    spelling: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.languages:
+            raise ValueError("languages is []; expected some, such as [es, en]")
 
 
 class Grammar:
@@ -76,7 +81,7 @@ class Grammar:
     def _compile(self, spelling: dict) -> dict[str, list[tuple[re.Pattern, str]]]:
         try:
             return {lang: [(re.compile(pattern), new) for pattern, new in rules.items()] for lang, rules in spelling.items()}
-        except (re.error, AttributeError, TypeError) as error:
+        except re.error as error:
             what = "Expected a language's regular expressions, each with its replacement"
             raise ValueError(f"{self.path}: spelling: {error}. {what}") from None
 

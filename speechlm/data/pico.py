@@ -7,11 +7,14 @@ the formants move when its output is resampled, which is compensated in what Pic
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 import soxr
 
+from speechlm.data import espeak
 from speechlm.data.espeak import Voice, trim_silence
+from speechlm.data.settings import Choice, Range
 
 RATE_HZ = 16000
 ACCENTS_HZ = {  # Pico's voices and the median pitch of each in Hz, by pyworld's dio on a few sentences
@@ -33,15 +36,13 @@ class Speaker:
     """A synthetic speaker of several languages: median pitch, formants in percent of Pico's own, speed (1: Pico's own), an English accent."""
 
     name: str
-    pitch_hz: float = 190.0
-    formant_percent: float = 100.0
-    speed: float = 1.0
-    english: str = "en-US"
+    pitch_hz: Annotated[float, Range(50, 400)] = 190.0
+    formant_percent: Annotated[float, Range(70, 140)] = 100.0
+    speed: Annotated[float, Range(0.5, 2)] = 1.0
+    english: Choice("en-US", "en-GB") = "en-US"
 
-    def __post_init__(self):
-        if self.accent("en") not in ACCENTS_HZ:
-            known = ", ".join(accent for accent in ACCENTS_HZ if accent.startswith("en-"))
-            raise ValueError(f"{self.name}: english is {self.english!r}; expected one of {known}")
+    def __post_init__(self) -> None:
+        espeak.check_name(self.name)
 
     @property
     def by(self) -> str:
@@ -66,6 +67,14 @@ class Speaker:
         """Return the voice of espeak-ng that is most like this one; formants there are in percent of a man's."""
         low, high = round(0.84 * self.pitch_hz), round(1.2 * self.pitch_hz)
         return Voice(self.name, low, high, round(1.12 * self.formant_percent), round(175 * self.speed))
+
+
+@dataclass(frozen=True)
+class Cast(espeak.Cast):
+    """As espeak-ng's, of speakers."""
+
+    train: list[Speaker]
+    unheard: list[Speaker]
 
 
 @cache

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from speechlm.data.files import file_digest
+from speechlm.data.files import file_digest, walk
 from speechlm.data.settings import read_yaml
 
 SKIPPED = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite", "*fp32*", "*.md", "*.png"]  # formats that nothing here reads
@@ -57,7 +57,7 @@ def find_espnet_files(folder: Path, config_key: str, weights_key: str) -> tuple[
 def folder_digest(folder: Path) -> str:
     """Return the sha256 (hex) of the names and contents of a folder's files, but hidden ones."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.relative_to(folder).as_posix().startswith(".")):
+    for path in sorted(p for p in walk(folder) if not p.relative_to(folder).as_posix().startswith(".")):
         digest.update(f"{path.relative_to(folder).as_posix()}{os.linesep}{file_digest(path)}".encode())
     return digest.hexdigest()
 

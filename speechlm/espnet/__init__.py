@@ -3,7 +3,7 @@
 import io
 from contextlib import redirect_stdout
 
-import speechlm.espnet_start  # noqa: F401
+from speechlm.espnet_start import quick_imports
 
-with redirect_stdout(io.StringIO()):  # ESPnet says what it could not import
+with quick_imports(), redirect_stdout(io.StringIO()):  # ESPnet says what it could not import
     import espnet2.tasks.abs_task  # noqa: F401

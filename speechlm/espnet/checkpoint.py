@@ -12,7 +12,7 @@ NAME, PREVIOUS = "checkpoint.pth", "checkpoint.prev.pth"
 
 
 _SHARED = "Expected one folder that all machines share; if it is one, give the same command again."
-_ADVICE = "Put that right, and the same command goes on from it; or delete the checkpoints to start this training again."
+_ADVICE = "Put that right, and the same command goes on from it; or delete the checkpoints to start again."
 
 
 def save_checkpoint(folder: Path, state: dict) -> None:
@@ -27,7 +27,7 @@ def save_checkpoint(folder: Path, state: dict) -> None:
 
 
 def load_checkpoint(folder: Path, device: str) -> dict | None:
-    """Return the newest checkpoint that is whole, the same in all processes: the first one decides. None if there is none.
+    """Return the newest checkpoint that is whole, the same in all processes: the first one decides. None: there is none.
 
     ValueError if none is whole, or if a whole one cannot be loaded here.
     """
@@ -54,7 +54,8 @@ def _newest(folder: Path, device: str) -> tuple[str | None, dict | None]:
         logging.info(f"resumed from {path}, step {state['step']}")
         return path.name, state
     if found:
-        raise ValueError(f"{folder}: no readable checkpoint among {[str(p) for p in found]}. Delete them to start this training again.")
+        names = ", ".join(map(str, found))
+        raise ValueError(f"{folder}: no readable checkpoint among {names}. Delete them to start this training again.")
     return None, None
 
 
@@ -68,7 +69,7 @@ def _as_chosen(path: Path, step: int, device: str) -> dict:
 
 
 def _is_whole(path: Path) -> bool:
-    """Do the parts of the file have the checksums that were written with them? torch.load does not look at those of tensors."""
+    """Do the parts of the file have the checksums written with them? torch.load does not look at those of tensors."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

@@ -13,7 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from speechlm.codecs import HUB, load_codec
+from speechlm.data.llm_model import read_llm_model
 from speechlm.data.settings import read_json, read_yaml
+from speechlm.espnet.options import PATTERN, TOKEN_TASKS
 from speechlm.model.depth import DepthTransformer
 from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
@@ -153,7 +155,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
 def _vocabulary(args: argparse.Namespace, codec: CodecShape, text_size: int, langs: list[str]) -> Vocabulary:
     if args.init_from and (Path(args.init_from) / "vocab.json").exists():
         return Vocabulary.load(Path(args.init_from) / "vocab.json")
-    return make_vocabulary(Text(text_size), codec, args.tasks, langs, args.pattern)
+    return make_vocabulary(Text(text_size), codec, args.tasks or TOKEN_TASKS, langs, args.pattern or PATTERN)
 
 
 def codec_shape(spec: str, given: str | None) -> CodecShape:
@@ -189,7 +191,7 @@ def llm_config(args: argparse.Namespace) -> PretrainedConfig:
     if name in known:
         return _from_dict(known[name]["config"], str(LLMS))
     if name and name.endswith((".yaml", ".yml")):
-        content = read_yaml(name)
+        content = read_llm_model(name)
         return _from_dict(content["model"] | {"vocab_size": content["vocab_size"]}, name)
     if name and (Path(name) / "config.json").exists():
         return _from_dict(read_json(Path(name) / "config.json"), f"{name}/config.json")

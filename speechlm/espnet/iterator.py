@@ -130,7 +130,7 @@ class TrainingIterator:
 
 
 def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> tuple[list[Plan], LeftOut]:
-    """Return plans over the first `per_task` examples of every task, the same validation batches every time; and those longer than a row."""
+    """Return plans over the first `per_task` examples of every task, the same every time, and those longer than a row."""
     draws = [Draw(task, i, i) for task, size in sorted(corpus.sizes().items()) for i in range(min(size, per_task))]
     plans: list[Plan] = []
     rows_now: Plan = [[]]

@@ -1,6 +1,7 @@
-"""What the row_length of a training leaves out, before it starts: of each task, the share of the examples and of their audio.
+"""What the row_length of a training leaves out, before it starts: the share of each task's examples and of their audio.
 
-Of a task with more than SAMPLE examples that many are looked at, drawn evenly from all of it: texts must be tokenised to be counted.
+Of a task with more than SAMPLE examples that many are looked at, drawn evenly from all of it: texts must be tokenised to
+be counted.
 """
 
 import logging
@@ -42,7 +43,8 @@ class Lengths:
         examples, audio = self.left_out(row_length)
         heard = f" with {100 * audio:.1f} % of the audio" if self.frames_N.any() else ""
         seen = f"{len(self.positions_N)} of {self.size} looked at, " if len(self.positions_N) < self.size else ""
-        return f"{self.task} {100 * examples:.1f} % of the examples{heard} ({seen}the longest {self.positions_N.max()} positions)"
+        longest = f"{seen}the longest {self.positions_N.max()} positions"
+        return f"{self.task} {100 * examples:.1f} % of the examples{heard} ({longest})"
 
 
 def measure(corpus: Corpus, tasks: Iterable[str]) -> list[Lengths]:
@@ -71,7 +73,7 @@ def check_lengths(corpus: Corpus, args) -> list[Lengths]:
         return found
     needed, every = (max(each.needed(share) for each in affected) for share in (args.max_left_out, 0.0))
     raise ValueError(
-        f"{said}. Expected at most {100 * args.max_left_out:g} % of a task. Set row_length: {needed} (or {every}, for all "
-        f"that were looked at) and fewer rows, so that a batch stays as large: rows: "
+        f"{said}. Expected at most {100 * args.max_left_out:g} % of a task. Set row_length: {needed} (or {every}, "
+        f"for all that were looked at) and fewer rows, so that a batch stays as large: rows: "
         f"{max(1, args.rows * args.row_length // needed)}; or allow it by --max_left_out."
     )

@@ -1,7 +1,8 @@
 """Processes that build batches ahead of the training, in order.
 
-Batches come through pipes as arrays, not through /dev/shm, which is small in many containers. A worker that ends is noticed at once, by
-its pipe, and named; one that fails sends the reason. Each builds one batch while the training takes those of the others.
+Batches come through pipes as arrays, not through /dev/shm, which is small in many containers. A worker that ends is
+noticed at once, by its pipe, and named; one that fails sends the reason. Each builds one batch while the training takes
+those of the others.
 """
 
 import multiprocessing
@@ -22,14 +23,14 @@ NO_WORKERS = "--num_workers 0 builds the batches in the training itself"
 
 
 class Workers:
-    """`number` processes that call `build(task)`, which returns a batch. They are started at the first batch, and ended by `close`."""
+    """`number` processes that call `build(task)`, which returns a batch: from the first batch on, until `close`."""
 
     def __init__(self, build: Callable[[Any], Batch], number: int):
         self._build, self._number = build, number
         self._processes, self._pipes = [], []
 
     def batches(self, tasks: Iterator) -> Iterator[tuple[Any, Batch]]:
-        """Yield (task, its batch) in the order of the tasks. ValueError says how a worker ended, or what it could not build."""
+        """Yield (task, its batch) in the order of the tasks. ValueError: how a worker ended, or what it could not build."""
         if not self._number:
             for task in tasks:
                 yield task, self._build(task)
@@ -86,7 +87,8 @@ class Workers:
         process.join(timeout=5)
         how = ending(process.exitcode) if process.exitcode is not None else "closed its pipe"
         memory = " Is the memory full (see dmesg)? Give fewer --num_workers." if process.exitcode == -9 else ""
-        return f"loader worker {worker} of {self._number} {how}.{memory} {NO_WORKERS}; the same command goes on from the last checkpoint."
+        goes_on = f"{NO_WORKERS}; the same command goes on from the last checkpoint."
+        return f"loader worker {worker} of {self._number} {how}.{memory} {goes_on}"
 
 
 def _work(build: Callable[[Any], Batch], pipe: Connection, others: list[Connection]) -> None:

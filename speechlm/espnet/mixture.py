@@ -42,7 +42,7 @@ class LeftOut:
         self.longest[task] = max(length, self.longest.get(task, 0))
 
     def told(self, among: Mapping[str, int], row_length: int) -> str:
-        """Say it in a line; `among` is how many examples there were of each task, these included. "" if there are none."""
+        """Say it in a line; `among` is how many examples of each task there were with these. "" if there are none."""
         parts = [
             f"{count} of {among[task]} {task} ({100 * count / among[task]:.1f} %, the longest {self.longest.get(task, 0)} positions)"
             for task, count in sorted(self.counts.items())
@@ -53,7 +53,7 @@ class LeftOut:
 class Mixture:
     """An endless stream of draws in which each task has exactly its share (weights need not sum to 1).
 
-    `drawn` counts the draws of each task. Those that turn out to be longer than a row (`leave_out`) don't count in its share.
+    `drawn` counts the draws of each task. Those that are longer than a row (`leave_out`) don't count in its share.
     The order of a task with more than LARGE items is computed place by place: no start waits for it, and it takes no memory.
     """
 
@@ -89,8 +89,8 @@ class Mixture:
         self.left_out.add(draw.task, length)
         if self.left_out.counts[draw.task] > self.HOPELESS and self.left_out.counts[draw.task] == self.drawn[draw.task]:
             raise ValueError(
-                f"row_length: none of the first {self.drawn[draw.task]} examples of {draw.task} fits a row, the longest has "
-                f"{self.left_out.longest[draw.task]} positions. Raise row_length in the config."
+                f"row_length: none of the first {self.drawn[draw.task]} examples of {draw.task} fits a row, the longest "
+                f"has {self.left_out.longest[draw.task]} positions. Raise row_length in the config."
             )
 
     def _shuffled(self, task: str, cycle: int, position: int) -> int:

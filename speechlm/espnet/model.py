@@ -14,8 +14,9 @@ from speechlm.tasks import TASK_NUMBERS
 class SpeechLMTrainingModel(AbsESPnetModel):
     """Token-weighted loss of a packed batch.
 
-    `stream_weights`: weight of the loss of each codebook; text and special tokens weigh `text_weight`. With a text_weight of 0 only
-    speech is learned: the text head stands still, and the ends of speech weigh as its codes. The losses of `tasks` are reported one by one.
+    `stream_weights`: weight of the loss of each codebook; text and special tokens weigh `text_weight`. With a text_weight
+    of 0 only speech is learned: the text head stands still, and the ends of speech weigh as its codes. The losses of
+    `tasks` are reported one by one.
     """
 
     def __init__(self, speechlm: SpeechLM, stream_weights: list[float], text_weight: float, tasks: Iterable[str] = ()):
@@ -40,7 +41,10 @@ class SpeechLMTrainingModel(AbsESPnetModel):
     def forward(
         self, ids_BLK: Tensor, position_BL: Tensor, segment_BL: Tensor, loss_BL: Tensor, task_BL: Tensor, **_unused
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return (loss per weighted row, stats, sum of the rows' weights [1]). `stats`: name -> [weighted sum in nats, sum of weights]."""
+        """Return (loss per weighted row, stats, sum of the rows' weights [1]).
+
+        `stats`: name -> [weighted sum in nats, sum of weights].
+        """
         hidden_BLD = self.speechlm.hidden(ids_BLK, packed_attention_mask(segment_BL), position_BL)
         losses = stream_losses(self.speechlm, hidden_BLD, ids_BLK, loss_BL, self.learn_text)
         rows = loss_BL[:, 1:].sum().clamp(min=1e-6)

@@ -1,7 +1,7 @@
 """What decides the result of a training, by role and content; and what becomes of an earlier training in the same folder.
 
-    settings.json    {"settings", "inputs"} of the training that the checkpoints beside it are of, and where it started from
-    .old/            the weights and checkpoints of the one before, until this one is finished
+settings.json    {"settings", "inputs"} of the training that the checkpoints beside it are of, and where it started from
+.old/            the weights and checkpoints of the one before, until this one is finished
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from speechlm.data.files import FORMAT, Known, atomic_write, differences, digests_of
 from speechlm.data.settings import read_json
+from speechlm.espnet.options import PATTERN, TOKEN_TASKS
 from speechlm.tokens.text import find_llm
 
 # Options that do not change the weights, or whose content is compared instead: sets, models, the codec.
@@ -25,6 +26,7 @@ NEUTRAL = frozenset(
 LLM_FILES = ("config.json", "*.safetensors", "vocab.json", "tokenizer.model", "tokenizer.json")
 OF_A_RUN = ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors", "bad_batch.json", "cost.json", "steps", "adapter")
 OLD = ".old"
+USUAL = {"pattern": PATTERN, "tasks": TOKEN_TASKS}  # if none is named
 
 
 def result_settings(args, world: int) -> dict:
@@ -33,6 +35,7 @@ def result_settings(args, world: int) -> dict:
     Skipped steps are not among them: a checkpoint says itself which it skipped.
     """
     settings = {k: v for k, v in vars(args).items() if k not in NEUTRAL | {"skip_steps"}} | {"accum_grad": args.accum_grad * world}
+    settings |= {name: usual for name, usual in USUAL.items() if settings.get(name, usual) is None}
     return json.loads(json.dumps(settings | {"codec_fingerprint": codec_of(args)}, default=str))
 
 
@@ -67,7 +70,7 @@ def _files_of(role: str, folder: Path, patterns) -> dict[str, Path]:
 def known_settings(parser, args) -> Known:
     """Return what an older record does not say: defaults of the options that it does not know, and the codec, which it names."""
     defaults = {action.dest: action.default for action in parser._actions}
-    return Known(json.loads(json.dumps(defaults, default=str)) | {"codec_fingerprint": codec_of(args)}, NEUTRAL)
+    return Known(json.loads(json.dumps(defaults, default=str)) | USUAL | {"codec_fingerprint": codec_of(args)}, NEUTRAL)
 
 
 def start_from(args) -> dict[str, str]:

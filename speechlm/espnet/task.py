@@ -18,8 +18,9 @@ from speechlm.espnet.launch import beat
 from speechlm.espnet.lengths import Lengths, check_lengths
 from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
-from speechlm.espnet.options import add_arguments
+from speechlm.espnet.options import PATTERN, TOKEN_TASKS, add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
+from speechlm.model.adapter import add_lora, describe
 from speechlm.model.folder import copy_llm_files, load_llm, load_model
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tasks import get_task
@@ -39,6 +40,7 @@ class SpeechLMTask(AbsTask):
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         add_arguments(parser)
         parser.set_defaults(required=["output_dir", "dump", "codec", "dev_set"], iterator_type="task", num_att_plot=0, num_workers=0)
+        parser.set_defaults(resume=True, use_matplotlib=False)
 
     @classmethod
     def build_collate_fn(cls, args, train):
@@ -68,6 +70,8 @@ class SpeechLMTask(AbsTask):
             speechlm.vocab.save(folder / "vocab.json")
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # everybody reads these files
+        if args.use_adapter:
+            adapt(speechlm, args)
         beat(MODEL_READY, args.start_sec)
         return training_model(speechlm, args)
 
@@ -77,7 +81,8 @@ class SpeechLMTask(AbsTask):
         matrices, others = [], []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                (matrices if args.muon_lr and ".layers." in name and parameter.ndim == 2 else others).append(parameter)
+                in_layer = ".layers." in name and parameter.ndim == 2 and "lora_" not in name
+                (matrices if args.muon_lr and in_layer else others).append(parameter)
         optimizers = [torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True)]
         if matrices:
             muon = {"lr": args.muon_lr, "ns_steps": args.muon_ns, "adjust_lr_fn": "match_rms_adamw"}
@@ -122,6 +127,16 @@ def is_first_process() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
+def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:
+    """Put LoRA adapters into the LLM; ESPnet is not to add its own (by loralib) afterwards."""
+    if args.adapter != "lora":
+        raise ValueError(f"--adapter {args.adapter}: found no such adapter for an LLM; expected lora.")
+    add_lora(speechlm.llm, args.adapter_conf)
+    args.use_adapter = False
+    if is_first_process():
+        print(f"LoRA: {describe(speechlm)}", flush=True)
+
+
 def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:
     """Add the losses' weights, as the options give them."""
     if args.gradient_checkpointing:
@@ -136,7 +151,21 @@ def start_from_model(args: argparse.Namespace) -> SpeechLM:
     trained = load_model(args.init_from, load_codec(args.codec).fingerprint)
     for name in [f"<{task}>" for task in args.mixture if not get_task(task).plain]:
         trained.vocab.special_id(name)
+    require_same(args, trained.vocab)
     return trained.model.train()
+
+
+def require_same(args: argparse.Namespace, vocab: Vocabulary) -> None:
+    """Raise ValueError if an option asks for what the model to start from, `--init_from`, has decided otherwise."""
+    wanted = {f"<{name}>" for name in [*(args.tasks or []), *args.langs]}
+    if args.pattern not in (None, vocab.pattern) or not wanted <= set(vocab.specials):
+        found = (
+            f"--pattern {args.pattern}" if args.pattern not in (None, vocab.pattern) else ", ".join(sorted(wanted - set(vocab.specials)))
+        )
+        raise ValueError(
+            f"--init_from {args.init_from}: the model has the pattern {vocab.pattern} and the tokens {' '.join(vocab.specials)}, which stay as "
+            f"they are; found {found} in the config or among the options. Leave that out, or train the model again with it."
+        )
 
 
 def start_from_llm(args: argparse.Namespace) -> SpeechLM:
@@ -154,7 +183,7 @@ def start_from_llm(args: argparse.Namespace) -> SpeechLM:
     text.size = rows  # padding rows of the table are text ids too
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     codec = load_codec(args.codec)
-    model = SpeechLM(llm, make_vocabulary(text, codec, args.tasks, langs, args.pattern))
+    model = SpeechLM(llm, make_vocabulary(text, codec, args.tasks or TOKEN_TASKS, langs, args.pattern or PATTERN))
     if args.codebook_init:
         model.init_codes(torch.from_numpy(codec.codebooks()))
     return model

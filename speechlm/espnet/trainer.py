@@ -30,6 +30,7 @@ from speechlm.espnet.meter import Meter
 from speechlm.espnet.mixture import Plan
 from speechlm.espnet.options import SpeechLMTrainerOptions
 from speechlm.espnet.signals import STOPPING, StopRequest
+from speechlm.model.adapter import has_lora, save_adapter
 from speechlm.model.folder import copy_llm_files, save_weights
 from speechlm.tasks.examples import stable_hash
 
@@ -69,7 +70,8 @@ class Run:
         self.stop = StopRequest()
         self.base_lrs = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         batches_per_step = options.accum_grad * self.world
-        self.log = Log(self.folder, options.max_steps, batches_per_step, options.use_tensorboard) if self.rank == 0 else None
+        logs = options.use_tensorboard, options.use_wandb
+        self.log = Log(self.folder, options.max_steps, batches_per_step, *logs) if self.rank == 0 else None
 
     def train(self) -> None:
         if self.options.resume:
@@ -89,6 +91,8 @@ class Run:
         self.beat(limit_sec=0)
         if self.log:
             save_weights(self.folder / "model.safetensors", self.model.speechlm)
+            if has_lora(self.model.speechlm.llm):
+                save_adapter(self.folder / "adapter", self.model.speechlm.llm)
             self.write_cost()
             if said := self.data.left_out():
                 logging.warning(f"train: {said}")
@@ -164,7 +168,7 @@ class Run:
 
     @contextmanager
     def long_work(self) -> Iterator[None]:
-        """Tell the launcher to wait longer for what one process does within, while the others wait for it: a disk may be slow."""
+        """Tell the launcher to wait longer for what one process does alone: a disk may be slow."""
         self.beat(limit_sec=20 * self.options.hang_sec)
         yield
         self.beat()
@@ -323,14 +327,19 @@ def write_bad_batch(folder: Path, found: dict, batches: list[Plan], corpus: Corp
 
 
 class Log:
-    """`train.jsonl`: one line per report; the same to the console, with the time left, and to TensorBoard."""
+    """`train.jsonl`: one line per report; the same to the console, with the time left, to TensorBoard, and to Weights & Biases if asked."""
 
-    def __init__(self, folder: Path, max_steps: int, batches_per_step: int, use_tensorboard: bool):
+    def __init__(self, folder: Path, max_steps: int, batches_per_step: int, use_tensorboard: bool, use_wandb: bool = False):
         self.path, self.max_steps, self.batches_per_step, self.writer = folder / "train.jsonl", max_steps, batches_per_step, None
         if use_tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self.writer = SummaryWriter(str(folder / "tensorboard"))
+        self.wandb = None
+        if use_wandb:  # ESPnet has started its run
+            import wandb
+
+            self.wandb = wandb
 
     def start(self, step: int) -> None:
         """Drop the lines of steps that will be done again, and one that was cut short."""
@@ -357,6 +366,8 @@ class Log:
         if self.writer:
             for name, value in means.items():
                 self.writer.add_scalar(f"{kind}/{name}", value, step)
+        if self.wandb:
+            self.wandb.log({f"{kind}/{name}": value for name, value in means.items()}, step=step)
 
     def _pace(self, step: int, means: dict[str, float]) -> str:
         if "positions" not in means or step == self.last[1]:

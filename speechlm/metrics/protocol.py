@@ -7,7 +7,7 @@ it does not name is scored as one of the same metric and the same kind of output
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechlm.data.settings import fill, read_yaml
+from speechlm.data.settings import Positive, fill, read_yaml
 from speechlm.metrics.normalise import NORMALISERS
 from speechlm.metrics.text import METRICS
 from speechlm.tasks import SCORED, TASKS
@@ -29,12 +29,14 @@ class Rules:
     reference_normaliser: str = ""
     tokenise: str = "auto"
     recogniser: str = ""
-    beam: int = 1
+    beam: Positive = 1
     quality: tuple[str] = ()
     codec_quality: tuple[str] = ()
     protocol: str = ""
 
     def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError(f"metrics is []; expected some of {', '.join(METRICS)}")
         for what, names, known in (
             ("metric", self.metrics, METRICS),
             ("normaliser", {self.normaliser, self.reference_normaliser or self.normaliser}, NORMALISERS),

@@ -13,6 +13,7 @@ from speechlm.data.files import atomic_write
 from speechlm.data.settings import read_json
 
 UTTERANCES = "utterances.jsonl"
+NOT_ENDED = "not_ended"  # of an utterance: the output was cut at max_rows; in a signature: how many were
 SENTENCES = "sentences.jsonl"  # the same for perplexity: nothing was said
 RESCORE = "Delete it and score again: python -m speechlm.bin.score"
 

@@ -6,6 +6,7 @@ from typing import Iterable
 
 import numpy as np
 
+from speechlm.data.files import walk
 from speechlm.metrics.rows import Row, read_rows
 from speechlm.metrics.scoring import Mean, Perplexity
 from speechlm.metrics.text import METRICS, TextMetric, make_metric
@@ -16,6 +17,8 @@ LOWER_IS_BETTER = frozenset(
     | {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score"}  # of lm-evaluation-harness
 )
 LOCK = ".lock"  # every run of a recipe leaves it in its folder of results
+HEADER = ("task", "test set", "metric", "model", "value", "95 %", "n", "signature")
+FIGURES = range(4, 7)  # columns of numbers
 Key = tuple[str, str]  # id and language of an utterance
 
 
@@ -37,8 +40,9 @@ def score_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    inner = [lock.parent for lock in folder.rglob(LOCK) if lock.parent != folder]
-    return [file for file in folder.rglob("score.json") if not any(path in file.parents for path in inner)]
+    files = list(walk(folder))
+    inner = [file.parent for file in files if file.name == LOCK and file.parent != folder]
+    return [file for file in files if file.name == "score.json" and not any(path in file.parents for path in inner)]
 
 
 def select(rows: list[Row], protocol: str | None) -> list[Row]:
@@ -107,3 +111,25 @@ def counts_of(metric: TextMetric | Mean | Perplexity, name: str, lines: list[dic
     if isinstance(metric, (Mean, Perplexity)):
         return metric.counts([line[name] for line in lines])
     return metric.counts([line["hyp_norm"] for line in lines], [line["ref_norm"] for line in lines])
+
+
+def table_cells(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return the table's cells, with numbers in place of signatures, and the numbered signatures."""
+    signatures = list(dict.fromkeys(row.signature for row in rows))
+    cells = [
+        (r.task, r.test_set, r.metric, r.model, f"{r.value:.2f}", _interval(r), str(r.n), f"[{signatures.index(r.signature) + 1}]")
+        for r in rows
+    ]
+    return cells, signatures
+
+
+def _interval(row: Row) -> str:
+    return "" if row.low is None or row.high is None else f"{row.low:.2f} to {row.high:.2f}"
+
+
+def markdown_table(rows: list[Row]) -> str:
+    """Return a table in Markdown, then the numbered signatures."""
+    cells, signatures = table_cells(rows)
+    lines = [f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|"]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in cells]
+    return "\n".join([*lines, "", "Signatures:", "", *(f"{i}. `{s}`" for i, s in enumerate(signatures, start=1))])

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from speechlm.data.files import machine_error, share, storage_errors
 from speechlm.data.settings import read_json
+from speechlm.model.adapter import merged_state
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tasks import get_task
 from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
@@ -90,10 +91,10 @@ def copy_llm_files(source: str, config, target: Path) -> None:
 
 
 def save_weights(path: Path, model: SpeechLM) -> None:
-    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once."""
+    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once, adapters merged."""
     seen: dict[int, str] = {}
     unique = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in merged_state(model).items():
         if seen.setdefault(tensor.data_ptr(), name) == name:
             unique[name] = tensor.detach().contiguous().cpu()
     temporary = path.with_name(f".{path.name}.part")
@@ -171,8 +172,22 @@ def longest_target(folder: Path, task: str) -> int | None:
     return None
 
 
+def usual_limit(folder: Path, task: str, otherwise: int = 200) -> int:
+    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training.
+
+    Where the folder doesn't say either, it is `otherwise`.
+    """
+    longest = longest_target(folder, task)
+    return otherwise if longest is None else longest * 3 // 2 + 8
+
+
 def export_llm(trained: TrainedModel) -> None:
     """Complete `llm/` to a Hugging Face folder of the text-only LLM, to be used without this package."""
-    trained.model.llm.save_pretrained(trained.folder / "llm")
-    for path in (trained.folder / "llm").glob("*.safetensors"):
+    save_llm(trained.model.llm, trained.folder / "llm")
+
+
+def save_llm(llm: PreTrainedModel, folder: Path) -> None:
+    """Write an LLM's weights and config, readable for whom the umask says."""
+    llm.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
         share(path)

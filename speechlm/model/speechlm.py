@@ -93,7 +93,7 @@ class SpeechLM(nn.Module):
         return self._bounded(torch.cat([self.llm.get_output_embeddings()(hidden_ND), self._new_logits(hidden_ND)], dim=-1))
 
     def speech_logits(self, hidden_ND: Tensor) -> Tensor:
-        """Return the logits of `first_logits` from `text_size` on, -inf for what can't stand within speech: text takes no part."""
+        """Return the logits of `first_logits` from `text_size` on, -inf for what can't stand within speech: text has no part."""
         logits = self._bounded(self._new_logits(hidden_ND))
         ids = torch.arange(self.vocab.text_size, self.first_size, device=logits.device)
         return logits.masked_fill(~is_speech(self.vocab, ids), -torch.inf)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechlm.data.languages import by_character
+from speechlm.metrics.rows import NOT_ENDED
 from speechlm.metrics.table import CEILINGS, LOWER_IS_BETTER
 from speechlm.report.breakdown import by_length, by_speaker, by_voice, length_of
 from speechlm.report.experiment import Experiments, Group, Training
@@ -108,6 +109,7 @@ def _utterance(group: Group, key: tuple, source: str | None, clips: dict | None,
 
 def _hypothesis(line: dict, metrics: list[str]) -> dict:
     made = {"text": line["hyp"], "values": [line.get(metric) for metric in metrics]}
+    made |= {NOT_ENDED: True} if line.get(NOT_ENDED) else {}
     return made | ({"compared": line["hyp_norm"]} if line["hyp_norm"] != line["hyp"] else {})
 
 

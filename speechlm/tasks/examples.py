@@ -27,6 +27,8 @@ from speechlm.tokens.sequence import (
 from speechlm.tokens.text import TextTokenizer
 from speechlm.tokens.vocabulary import SPEECH_END, SPEECH_START, TEXT_START, Vocabulary
 
+Part = tuple[str, str | np.ndarray | None]  # of an example: kind (text, speech, prompt), and the text or codes_TK; no prompt: None
+
 
 @dataclass(frozen=True)
 class Item:
@@ -158,17 +160,15 @@ class ExampleBuilder:
         """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
         if item.task.plain:
             return join([plain_text_segment(self._plain_ids(item), self.vocab)], condition_weight, item.task.name)
-        segments = self._condition(item, prompt, number)
-        kind, lang = item.side(item.task.target)
-        return join(segments + self._segment(kind, lang, item.record, target=True), condition_weight, item.task.name)
+        parts = [self._part(item, part, prompt, number) for part in item.task.condition]
+        segments = condition_segments(item.task, item.tgt, parts, self.vocab, self.text)
+        target = part_segments(self._part(item, item.task.target, prompt, number), self.vocab, self.text, target=True)
+        return join(segments + target, condition_weight, item.task.name)
 
     def prefix(self, item: Item, prompt: Record | None) -> np.ndarray:
         """Build ids_TK up to and including the start token of the target, and its given beginning: what decoding is given."""
-        start = SPEECH_START if item.task.speaks else TEXT_START
-        segments = [*self._condition(item, prompt, number=0), special_segment([start], self.vocab)]
-        if (codes_TK := self.beginning(item)) is not None:
-            segments.append(frames_segment(codes_TK, self.vocab))
-        return join(segments, condition_weight=0).ids_TK
+        parts = [self._part(item, part, prompt, number=0) for part in item.task.condition]
+        return build_prefix(item.task, item.tgt, parts, self.vocab, self.text, self.beginning(item))
 
     def beginning(self, item: Item) -> np.ndarray | None:
         """Return the codes_TK of the beginning that decoding is to continue: of an utterance that is its own prompt."""
@@ -176,25 +176,14 @@ class ExampleBuilder:
             return None
         return self._codes(item.record, item.side(item.task.target)[1])[: self.prompt_frames]
 
-    def _condition(self, item: Item, prompt: Record | None, number: int) -> list[Segment]:
-        segments = [special_segment([f"<{item.task.name}>", f"<{item.tgt}>"], self.vocab)]
-        for part in item.task.condition:
-            kind, lang = item.side(part)
-            if kind == "prompt":
-                segments += self._prompt(prompt, lang, number)
-            else:
-                segments += self._segment(kind, lang, item.record)
-        return segments
-
-    def _prompt(self, prompt: Record | None, lang: str, number: int) -> list[Segment]:
-        if prompt is None:
-            return [special_segment([SPEECH_START, SPEECH_END], self.vocab)]
-        return speech_segment(self._cut(self._codes(prompt, lang), number), self.vocab)
-
-    def _segment(self, kind: str, lang: str, record: Record, target: bool = False) -> list[Segment]:
+    def _part(self, item: Item, part: str, prompt: Record | None, number: int) -> Part:
+        """Return a part's kind and its text or codes_TK; a prompt is cut to its length."""
+        kind, lang = item.side(part)
         if kind == "text":
-            return text_segment(self.text.encode(record.text[lang]), self.vocab, target)
-        return speech_segment(self._codes(record, lang), self.vocab, target)
+            return kind, item.record.text[lang]
+        if kind == "prompt":
+            return kind, None if prompt is None else self._cut(self._codes(prompt, lang), number)
+        return kind, self._codes(item.record, lang)
 
     def _codes(self, record: Record, lang: str) -> np.ndarray:
         """Return the codes_TK of an utterance; ValueError if they are damaged, or of another codec than the model's."""
@@ -227,6 +216,30 @@ class ExampleBuilder:
             _, lang = item.side(part)
             ids += [*self.text.encode(item.record.text[lang]), self.text.eos_id]
         return ids
+
+
+def build_prefix(
+    task: Task, lang: str, parts: list[Part], vocab: Vocabulary, text: TextTokenizer, beginning_TK: np.ndarray | None = None
+) -> np.ndarray:
+    """Return ids_TK of what decoding is given: the condition, the start token of the target, and the target's beginning if it has one."""
+    start = SPEECH_START if task.speaks else TEXT_START
+    segments = [*condition_segments(task, lang, parts, vocab, text), special_segment([start], vocab)]
+    if beginning_TK is not None:
+        segments.append(frames_segment(beginning_TK, vocab))
+    return join(segments, condition_weight=0).ids_TK
+
+
+def condition_segments(task: Task, lang: str, parts: list[Part], vocab: Vocabulary, text: TextTokenizer) -> list[Segment]:
+    """Return <task> <language of the target> and the parts of the condition."""
+    return [special_segment([f"<{task.name}>", f"<{lang}>"], vocab), *(s for part in parts for s in part_segments(part, vocab, text))]
+
+
+def part_segments(part: Part, vocab: Vocabulary, text: TextTokenizer, target: bool = False) -> list[Segment]:
+    """Return the segments of a text, or of codes; of a prompt that isn't there, an empty one."""
+    kind, value = part
+    if value is None:
+        return [special_segment([SPEECH_START, SPEECH_END], vocab)]
+    return text_segment(text.encode(value), vocab, target) if kind == "text" else speech_segment(value, vocab, target)
 
 
 def stable_hash(*parts) -> int:

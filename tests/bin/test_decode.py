@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 import pytest
 
-from speechlm.bin.decode import list_test, require_prompt_frames, say_unprompted, usual_limit
+from speechlm.bin.decode import list_test, not_ended, require_prompt_frames, say_unprompted, usual_limit
 from speechlm.data.codes import write_archive
 from speechlm.data.manifest import write_manifest
 from speechlm.tasks import get_task
@@ -45,3 +45,8 @@ def test_a_voice_prompt_is_as_long_as_in_training_and_outputs_as_long_as_targets
     assert [usual_limit(tmp_path, task) for task in ("asr", "s2tt", "s2st")] == [215, 215, 233]
     with pytest.raises(ValueError, match="no prompt_frames"):
         require_prompt_frames(tmp_path / "a/b/c", None, "decode.yaml")
+
+
+def test_what_reaches_the_limit_did_not_end(capsys):
+    assert not_ended({"b": [1] * 4, "a": [1] * 4, "c": [1] * 3, "d": []}, 4, "asr") == ["a", "b"]
+    assert "asr: 2 of 4 outputs did not end by themselves: cut at max_rows 4" in capsys.readouterr().out

@@ -112,13 +112,13 @@ def test_preflight_is_done_again_for_another_llm(recipe, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     monkeypatch.setattr(sys, "argv", ["preflight", *training("preflight", "--llm", "tok2")])
     checked = []
-    monkeypatch.setattr(preflight, "check", lambda args: checked.append(args) or {})
+    monkeypatch.setattr(preflight, "check", lambda args, trainings: checked.append(args) or {})
     preflight.main()
     preflight.main()
     assert len(checked) == 1
     (recipe / "tok2/config.json").write_text((recipe / "tok2/config.json").read_text() + "\n")
     preflight.main()
-    assert len(checked) == 2 and "because of input tok2/config.json (sha256 " in capsys.readouterr().out
+    assert len(checked) == 2 and "because of input llm/config.json (sha256 " in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- disks and files

@@ -180,14 +180,14 @@ def test_a_changed_input_starts_an_unfinished_training_again_and_says_which(reci
         return command.wait().output
 
     start_and_kill()
-    manifest = recipe / "dump/dev/manifest.jsonl"
+    manifest = recipe / "dump/train/manifest.jsonl"
     lines = manifest.read_text().splitlines(keepends=True)
     manifest.write_text("".join(lines[:-1]))
     try:
         output = start_and_kill()
     finally:
         manifest.write_text("".join(lines))
-    assert "starts again, because of input dump/dev/manifest.jsonl (content)" in output and "resumed" not in output
+    assert "starts again, because of input train 1/manifest.jsonl (sha256 " in output and "resumed" not in output
 
 
 def test_a_model_without_the_task_is_refused(recipe, whole):

@@ -9,9 +9,9 @@ import torch
 import yaml
 from transformers import DacConfig, DacModel, MimiConfig, MimiModel
 
-import speechlm.espnet_start  # noqa: F401
 from speechlm.codecs import HUB, load_codec
 from speechlm.data.audio import load_wav, save_wav
+from speechlm.espnet_start import quick_imports
 
 MIMI = {"num_filters": 2, "hidden_size": 32, "codebook_size": 32, "codebook_dim": 8, "vector_quantization_hidden_dimension": 8}
 MIMI |= {"num_hidden_layers": 1, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "upsample_groups": 32}
@@ -38,7 +38,8 @@ def make_dac(folder: Path, rate_hz: int, ratios: list[int], streams: int) -> Pat
 
 def make_espnet(folder: Path, kind: str, rate_hz: int = 16000) -> Path:
     """Train nothing, but leave what ESPnet's training leaves: config.yaml and the state of the whole model, discriminators included."""
-    from espnet2.tasks.gan_codec import GANCodecTask
+    with quick_imports():
+        from espnet2.tasks.gan_codec import GANCodecTask
 
     generator = SEANET | {"sample_rate": rate_hz, "encdec_ratios": [8, 5, 4, 2], "quantizer_n_q": 8}
     conf = {"sampling_rate": rate_hz, "generator_params": generator}

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import TEMPORARY, Known, atomic_write, differences, file_digest, share, stage
+from speechlm.data.files import TEMPORARY, Known, atomic_write, differences, file_digest, share, stage, walk
+from speechlm.metrics.table import score_files
 
 
 def work(folder, settings, inputs=()):
@@ -92,6 +93,22 @@ def test_a_disk_that_cannot_be_written_to_is_one_message(tmp_path, number):
     assert message.startswith(f"error: {tmp_path}/text: {os.strerror(number)}. The disk of {tmp_path} has ")
     assert message.endswith("give the same command again: what is complete is kept.")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tree_is_walked_through_links_each_real_folder_once(tmp_path):
+    """A moved experiment stands in the results; a link to a folder above, or beside, changes nothing."""
+    (tmp_path / "disk/sft").mkdir(parents=True)
+    (tmp_path / "disk/sft/score.json").write_text("[]")
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    (exp / "moved").symlink_to(tmp_path / "disk")
+    (exp / "moved/loop").symlink_to(exp)
+    (exp / "again").symlink_to(tmp_path / "disk/sft")
+    (exp / "real").mkdir()
+    (exp / "real/score.json").write_text("[]")
+    assert [str(path.relative_to(exp)) for path in walk(exp)] == ["real/score.json", "again/score.json"]
+    (exp / "again").unlink()
+    assert score_files([exp]) == [exp / "moved/sft/score.json", exp / "real/score.json"]
 
 
 def test_other_system_errors_are_bugs():

@@ -8,7 +8,7 @@ import pytest
 from speechlm.data import pico
 from speechlm.data.espeak import Voice
 from speechlm.data.pico import Speaker
-from speechlm.data.voices import read_voices
+from speechlm.data.voices import read_cast
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / "egs/mini_cvss/local"
@@ -38,7 +38,7 @@ def test_a_speaker_has_the_pitch_that_it_says(pitch_hz):
 
 def test_where_pico_is_missing_espeak_speaks_and_says_so(monkeypatch, capsys):
     monkeypatch.setattr(pico, "is_installed", lambda: False)
-    voice = read_voices(LOCAL / "voices_pico.yaml")["train"][0]
+    voice = read_cast(LOCAL / "voices_pico.yaml").train[0]
     assert "py-nanotts is not installed" in capsys.readouterr().out
     assert voice.by == "espeak-ng" and len(voice.speak("a red car", "en", 16000)) > 8000
 
@@ -51,25 +51,25 @@ def test_mandarin_is_spoken_by_espeak():
 
 @pytest.mark.parametrize("path", sorted(LOCAL.glob("voices*.yaml")), ids=lambda path: path.name)
 def test_the_recipes_voices_can_be_read(path):
-    groups = read_voices(path)
-    names = [voice.name for voices in groups.values() for voice in voices]
-    assert set(groups) >= {"train"} and len(names) == len(set(names))
-    assert all(isinstance(voice, Speaker if "pico" in path.name else Voice) for voices in groups.values() for voice in voices)
+    cast = read_cast(path)
+    assert all(isinstance(voice, Speaker if "pico" in path.name else Voice) for voice in cast.train + cast.unheard)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("synthesizer: festival\ntrain: []", "synthesizer 'festival'; expected one of espeak-ng, pico"),
-        ("synthesizer: pico\ntrain: [{name: a, pitch: 3}]", r"v.yaml, train: unknown keys \['pitch'\]"),
-        ("synthesizer: pico\ntrain: [{name: a, english: en-AU}]", "v.yaml, train: a: english is 'en-AU'; expected one of en-US, en-GB"),
-        ("[a, b]", "expected groups of voices"),
+        ("synthesizer: festival\ntrain: []", "synthesizer is 'festival'; expected one of espeak-ng, pico"),
+        ("synthesizer: pico\ntrain: [{name: a, pitch: 3}]\nunheard: [{name: b}]", r"v.yaml: train: unknown keys .*pitch"),
+        ("synthesizer: pico\ntrain: [{name: a, english: en-AU}]\nunheard: [{name: b}]", "v.yaml.*english.*en-AU"),
+        ("synthesizer: pico\ntrain: [{name: a/b}]\nunheard: [{name: b}]", "v.yaml.*a/b.*files are called so"),
+        ("synthesizer: pico\ntrain: [{name: a}]\nunheard: [{name: a}]", "each name once"),
+        ("[a, b]", "v.yaml: found a list"),
     ],
 )
 def test_mistakes_in_voices_are_named(tmp_path, text, message):
     (tmp_path / "v.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_voices(tmp_path / "v.yaml")
+        read_cast(tmp_path / "v.yaml")
 
 
 @needs_pico

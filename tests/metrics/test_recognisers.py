@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from speechlm.data.audio import save_wav
+from speechlm.espnet_start import quick_imports
 from speechlm.metrics.recognisers import load_recogniser
 from speechlm.metrics.speech import transcribe
 
@@ -130,9 +131,8 @@ def test_whisper_reads_short_and_long_recordings(tmp_path, wavs):
 
 def make_espnet(folder):
     """A CTC/attention recogniser as an ESPnet training leaves it: config.yaml with all settings, and one checkpoint."""
-    from espnet2.tasks.asr import ASRTask
-
-    import speechlm.espnet_start  # noqa: F401
+    with quick_imports():
+        from espnet2.tasks.asr import ASRTask
 
     torch.manual_seed(0)
     config = vars(ASRTask.get_parser().parse_args(["--output_dir", str(folder)])) | {

@@ -148,3 +148,14 @@ def test_an_unknown_task_is_one_line(monkeypatch):
 def test_less_is_better_of_every_perplexity():
     """One place says it for the page's arrows, its order of systems, its worst utterances, and the comparison of arms."""
     assert {"WER", "CER", "ppl", "perplexity", "word_perplexity", "bits_per_byte"} <= LOWER_IS_BETTER and "acc" not in LOWER_IS_BETTER
+
+
+def test_outputs_that_did_not_end_are_marked_and_nested_options_stand_in_the_signature(decoded, monkeypatch, capsys):
+    options = {"text": {"beam": 4, "max_rows": 40, "batch_size": 50}}
+    (decoded / "hyp_es/decode.json").write_text(json.dumps(options | {"not_ended": ["b"]}))
+    rows = score_rows(monkeypatch, decoded, "--task", "asr", "--hyp", decoded / "hyp_es", "--src_lang", "es")
+    assert all("|decode:beam=4,max_rows=40|not_ended:1" in row.signature for row in rows.values())
+    assert [line.get("not_ended") for line in read_lines(decoded / "utterances.jsonl")] == [None, True]
+    run(monkeypatch, results, decoded / "score.json", "--out", decoded)
+    warning = "warning: m asr test: 1 outputs (n = 2) did not end by themselves, and were cut at max_rows"
+    assert warning in capsys.readouterr().out and warning in (decoded / "RESULTS.md").read_text()

@@ -153,7 +153,7 @@ def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern, text_weig
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("tied", [False, True])
 def test_speech_alone_is_learned_without_a_push_or_pull_on_text(pattern, tied):
-    """With text_weight 0 no code lowers the logits of text, by the text head or by other special tokens; the end of speech is learned."""
+    """With text_weight 0 no code lowers the logits of text or of other special tokens; the end of speech is learned."""
     model = tiny_model(pattern, tied=tied)
     training = SpeechLMTrainingModel(model, [1.0, 0.7, 0.5], text_weight=0.0)
     batch = pack([[asr_example(model.vocab, 0)]], 40, model.vocab.pad_id, model.vocab.num_columns)

@@ -18,8 +18,8 @@ from speechlm.data.audio import save_wav
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest, sizes, stage
 from speechlm.data.grammar import Grammar
 from speechlm.data.kaldi import write_data_dir
-from speechlm.data.settings import read_json
-from speechlm.data.voices import AnyVoice, read_voices
+from speechlm.data.settings import Count, Option, Positive, read_json
+from speechlm.data.voices import AnyVoice, Cast, read_cast
 
 SAMPLE_RATE_HZ = 16000
 SHARD = 100  # utterances spoken in one fresh process; fixed, so that --nj does not change a sample
@@ -121,27 +121,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--languages", default="es,en", help="source,target")
-    parser.add_argument("--pairs", type=int, default=8000, help="spoken training pairs")
-    parser.add_argument("--mono", type=int, default=12000, help="further training utterances of the target language alone")
-    parser.add_argument("--text_pairs", type=int, default=20000, help="training pairs of text only")
-    parser.add_argument("--eval_pairs", type=int, default=200, help="pairs in dev and in each test set")
+    parser.add_argument("--pairs", type=Option(Positive), default=8000, help="spoken training pairs")
+    parser.add_argument("--mono", type=Option(Count), default=12000, help="further training utterances of the target language alone")
+    parser.add_argument("--text_pairs", type=Option(Positive), default=20000, help="training pairs of text only")
+    parser.add_argument("--eval_pairs", type=Option(Positive), default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
     parser.add_argument("--voices", type=Path, default=HERE / "voices.yaml")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--nj", type=int, default=2)
+    parser.add_argument("--seed", type=Option(Count), default=1)
+    parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
 
     languages = args.languages.split(",")
-    voices = read_voices(args.voices)
+    voices = read_cast(args.voices)
     settings = {k: str(v) for k, v in vars(args).items() if k not in ("nj", "grammar", "voices")}
-    settings["spoken_by"] = ", ".join(sorted({voice.by for group in voices.values() for voice in group}))
+    settings["spoken_by"] = ", ".join(sorted({voice.by for voice in voices.train + voices.unheard}))
     outputs = [f"*/{name}" for name in ("text.*", "wav.scp.*", "utt2spk", "spk2utt", "wav.*/*.wav")]
     with stage(args.out, "mini_cvss", settings, [args.grammar, args.voices], outputs) as todo:
         if todo:
             make(args, languages, voices)
 
 
-def make(args: argparse.Namespace, languages: list[str], voices: dict[str, list[AnyVoice]]) -> None:
+def make(args: argparse.Namespace, languages: list[str], voices: Cast) -> None:
     grammar = Grammar(args.grammar)
     unknown = set(languages) - set(grammar.languages)
     if unknown:
@@ -153,7 +153,7 @@ def make(args: argparse.Namespace, languages: list[str], voices: dict[str, list[
         lines = {f"{name}-{i:06d}": text for i, text in enumerate(sets[name])}
         write_data_dir(args.out / name, text_tables(languages, lines))
     for name in ("train", "train_mono", "dev", "test", "test_unheard"):
-        group = voices["unheard" if name == "test_unheard" else "train"]
+        group = voices.unheard if name == "test_unheard" else voices.train
         spoken = languages[-1:] if name == "train_mono" else languages
         write_spoken(args.out / name, spoken, cast(name, sets[name], group), args.nj)
 

@@ -7,7 +7,8 @@ from make_corpus import HERE, cast, write_spoken
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import stage
-from speechlm.data.voices import read_voices
+from speechlm.data.settings import Count, Option, Positive
+from speechlm.data.voices import read_cast
 
 
 def main() -> None:
@@ -16,12 +17,12 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=HERE / "sentences.txt")
     parser.add_argument("--lang", default="en", help="its language")
     parser.add_argument("--voices", type=Path, default=HERE / "voices_pico_many.yaml")
-    parser.add_argument("--group", default="train", help="of the voices")
-    parser.add_argument("--skip", type=int, default=0, help="so many lines first")
-    parser.add_argument("--lines", type=int, default=12000, help="at most so many")
-    parser.add_argument("--nj", type=int, default=2)
+    parser.add_argument("--group", default="train", choices=["train", "unheard"], help="of the voices")
+    parser.add_argument("--skip", type=Option(Count), default=0, help="so many lines first")
+    parser.add_argument("--lines", type=Option(Positive), default=12000, help="at most so many")
+    parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
-    voices = read_voices(args.voices)[args.group]
+    voices = getattr(read_cast(args.voices), args.group)
     settings = {k: str(v) for k, v in vars(args).items() if k not in ("nj", "text", "voices")} | {"spoken_by": voices[0].by}
     outputs = [f"text.{args.lang}", f"wav.scp.{args.lang}", "utt2spk", "spk2utt", f"wav.{args.lang}/*.wav"]
     with stage(args.out, "sentences", settings, [args.text, args.voices], outputs) as todo:

@@ -13,21 +13,22 @@ from make_corpus import HERE, cast, write_spoken
 from speechlm.bin.command import run_main
 from speechlm.data.files import stage
 from speechlm.data.grammar import Grammar
-from speechlm.data.voices import read_voices
+from speechlm.data.settings import Count, Option, Positive
+from speechlm.data.voices import read_cast
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="Kaldi directory to write")
-    parser.add_argument("--lines", type=int, default=2400)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--nj", type=int, default=2)
+    parser.add_argument("--lines", type=Option(Positive), default=2400)
+    parser.add_argument("--seed", type=Option(Count), default=1)
+    parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
     files = [HERE / "grammar.yaml", HERE / "voices_many.yaml", HERE / "words.txt"]
     outputs = ["text.en", "wav.scp.en", "utt2spk", "spk2utt", "wav.en/*.wav"]
     with stage(args.out, "words", {"lines": args.lines, "seed": args.seed}, files, outputs) as todo:
         if todo:
-            voices = read_voices(files[1])["train"]
+            voices = read_cast(files[1]).train
             lines = [{"en": line} for line in draw(args.lines, random.Random(args.seed))]
             write_spoken(args.out, ["en"], cast("words", lines, voices), args.nj)
 

@@ -19,7 +19,7 @@ from speechlm.data.audio import Span
 from speechlm.data.corpora.sets import RawSet, find_one, obtain, write_set
 from speechlm.data.corpus import CorpusInfo, Expected, check_sets
 from speechlm.data.download import RemoteFile, fetch
-from speechlm.data.files import atomic_write
+from speechlm.data.files import atomic_write, walk
 
 GIGAST = "https://lf3-nlp-opensource.bytetos.com/obj/nlp-opensource/datasets/GigaST/GigaST.zh.json"
 GIGAS2S = "http://lf3-nlp-opensource.bytetos.com/obj/nlp-opensource/datasets/GigaS2S/EN2ZH/ZH/train.tar.gz.split.{:02d}"
@@ -154,7 +154,8 @@ def find_speech(options: Options) -> dict[str, str]:
         return {}
     folder = fetch_speech(options.downloads) if options.gigas2s == "fetch" else Path(options.gigas2s)
     folder = obtain(str(folder), "gigas2s_en2zh_train.tar.gz", options.downloads)
-    found = {path.stem.removesuffix("_ZH"): str(path.resolve()) for path in sorted(folder.rglob("*.wav")) if not path.stem.endswith("_EN")}
+    wavs = (path for path in sorted(walk(folder)) if path.suffix == ".wav" and not path.stem.endswith("_EN"))
+    found = {path.stem.removesuffix("_ZH"): str(path.resolve()) for path in wavs}
     if not found:
         raise ValueError(f"{folder}: no *.wav below it. Give the folder of GigaS2S's unpacked training set with --gigas2s.")
     return found

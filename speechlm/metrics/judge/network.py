@@ -7,7 +7,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from typing import Any, Iterator
 
-import speechlm.espnet_start  # noqa: F401  makes the imports of ESPnet below quick and silent
+from speechlm.espnet_start import quick_imports
 
 BLANK, UNKNOWN, SPACE, END = "<blank>", "<unk>", "<space>", "<sos/eos>"
 LETTERS = {"en": "abcdefghijklmnopqrstuvwxyz'", "es": "abcdefghijklmnopqrstuvwxyzáéíóúüñ"}
@@ -40,7 +40,7 @@ def build_network(config: JudgeConfig):
 
     The parts are imported here and not through ESPnet's ASR task, whose import takes half a minute.
     """
-    with quiet():
+    with quiet(), quick_imports():
         return _build_network(config)
 
 

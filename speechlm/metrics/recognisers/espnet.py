@@ -3,9 +3,9 @@
 from contextlib import chdir
 from functools import cached_property
 
-import speechlm.espnet_start  # noqa: F401  makes the imports of ESPnet quick and silent
 from speechlm.data.settings import read_yaml
 from speechlm.data.weights import find_espnet_files, find_weights
+from speechlm.espnet_start import quick_imports
 from speechlm.metrics.recognisers.base import hear
 
 
@@ -26,7 +26,8 @@ class ESPnetRecogniser:
 
     @cached_property
     def network(self):
-        from espnet2.bin.asr_inference import Speech2Text
+        with quick_imports():
+            from espnet2.bin.asr_inference import Speech2Text
 
         with chdir(self.folder):
             return Speech2Text(str(self.config), str(self.weights), beam_size=self.beam, device=self.device)

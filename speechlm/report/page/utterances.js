@@ -134,6 +134,7 @@ function detail(utterance, group) {
         hyp.values[m] !== undefined &&
         el('span', { class: 'score' }, `${metric} `, el('b', null, figure(hyp.values[m], 1))),
     );
+    if (hyp.not_ended) values.push(el('span', { class: 'score' }, 'did not end: cut at max_rows'));
     texts.append(textRow(system.name, differences(utterance, hyp), el('dd', { class: 'scores' }, ...values), seriesOf(system)));
     if (hyp.compared !== undefined) texts.append(textRow('as it was written', textIn(utterance.lang, 'raw', hyp.text || '(nothing)')));
   });

@@ -1,0 +1,174 @@
+"""Three lines from a trained model to its use: `SpeechLM.from_pretrained(...)`, then `transcribe`, `translate`, `synthesise`.
+
+Everything a user gets wrong is a ValueError of one line. torch is imported by `from_pretrained`, not before.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from speechlm.api.inputs import Sound, check_text, is_many, is_there, read_sound
+from speechlm.api.results import Speech, Text
+from speechlm.api.sources import Source, read_source
+from speechlm.data.audio import MAX_SEC
+from speechlm.tasks import get_task
+
+if TYPE_CHECKING:
+    from speechlm.api.engine import DecodeOptions, Job
+
+__all__ = ["SpeechLM", "Speech", "Text"]
+
+
+class SpeechLM:
+    """A trained speech LLM, or the several that fine-tuning made, each used for its task.
+
+    Codec, tokenizer and equal weights are in memory once; a model is loaded when a task first needs it. `max_sec` bounds each sound.
+    Sounds are a path, a pair (array [samples] or [samples, channels], rate in Hz), or a list of these, which is decoded in batches.
+    """
+
+    def __init__(self, source: Source, device: str | None = None, dtype: Any = None, max_sec: float = MAX_SEC):
+        from speechlm.api.engine import Engine
+
+        self.source, self.max_sec = source, max_sec
+        self._engine = Engine(source, device, dtype)
+        self._by_task = source.by_task()
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, device: str | None = None, dtype: Any = None) -> "SpeechLM":
+        """Load a recipe's experiment (all its tasks), a trained model's folder, a saved folder, or a hub name, OWNER/NAME[@REVISION].
+
+        `device` is a torch device (default: cuda if there is one, else cpu), `dtype` float32 (default), bfloat16 or float16. The hub is
+        that of $HF_ENDPOINT, by default huggingface.co. Raises ValueError if there is no such thing, or its files do not belong together.
+        """
+        from speechlm.api.hub import fetch
+
+        return cls(read_source(Path(name) if is_there(name) else fetch(str(name))), device, dtype)
+
+    @property
+    def tasks(self) -> dict[str, list[tuple[str, str]]]:
+        """The tasks there are: {name: [(source language, target language)]}, the two equal for a task of one language."""
+        return {task: list(model.tasks[task]) for task, model in self._by_task.items()}
+
+    def load(self, task: str) -> None:
+        """Load the model of a task now, rather than when it is first used."""
+        self._engine.load(task)
+
+    @property
+    def rate_hz(self) -> int:
+        """The sample rate of all speech that is made."""
+        return self._engine.codec.sample_rate_hz
+
+    @cached_property
+    def voices(self) -> dict[str, dict[str, list[list[int]]]]:
+        """The voices that the model comes with: {name: {language: codes [frames, codebooks]}}."""
+        from speechlm.api.voices import read_voices
+
+        return read_voices(self.source, self._engine.codec.fingerprint)
+
+    @property
+    def options(self) -> "dict[str, DecodeOptions]":
+        """How each task is decoded: {name: DecodeOptions}, which may be replaced."""
+        return self._engine.options
+
+    def transcribe(self, audio: Sound | list[Sound], lang: str | None = None) -> Text | list[Text]:
+        """Return what was said; `lang` may be left out if the model knows only one language.
+
+        Raises ValueError for a sound that can't be used, another language, or a model without recognition.
+        """
+        return self._each(audio, lambda sound: self.prepare("asr", sound, lang, lang))
+
+    def translate(
+        self, audio: Sound | list[Sound], src: str | None = None, tgt: str | None = None, to: str = "text"
+    ) -> Text | Speech | list[Text] | list[Speech]:
+        """Return the translation of what was said in language `src`, as text or, with to="speech", as speech.
+
+        Languages may be left out where only one pair fits. Raises ValueError as `transcribe`.
+        """
+        if to not in ("text", "speech"):
+            raise ValueError(f"to={to!r}: expected 'text' or 'speech'.")
+        return self._each(audio, lambda sound: self.prepare("s2tt" if to == "text" else "s2st", sound, src, tgt))
+
+    def synthesise(self, text: str | list[str], lang: str | None = None, voice: Sound | None = None) -> Speech | list[Speech]:
+        """Return a text spoken. `voice` is a recording of a speaker, or the name of one of `voices` (default: the first of them).
+
+        Raises ValueError for an empty or very long text, another language, a voice that can't be used, or a model without synthesis.
+        """
+        return self._each(text, lambda one: self.prepare("tts", one, lang, lang, voice))
+
+    def _each(self, given: Any, prepare: Callable[[Any], "Job"]) -> Any:
+        if is_many(given):
+            return self.run([prepare(one) for one in given])
+        return self.run([prepare(given)])[0]
+
+    def prepare(self, task: str, given: Any, src: str | None, tgt: str | None, voice: Sound | None = None) -> "Job":
+        """Check one input of a task (asr, s2tt, s2st: a sound; tts: a text) and return it as a job for `run`; ValueError as above."""
+        _, lang = self.languages(task, src, tgt)
+        if task == "tts":
+            return self._engine.job(get_task(task), lang, {"text:src": check_text(given), "prompt:src": self._voice(voice, lang)})
+        return self._engine.job(get_task(task), lang, {"speech:src": self._code(given)})
+
+    def run(self, jobs: "list[Job]") -> list[Text | Speech]:
+        """Return the results of jobs, in their order; those of one task are decoded together."""
+        results: dict[int, Text | Speech] = {}
+        for task in dict.fromkeys(job.task.name for job in jobs):
+            places = [place for place, job in enumerate(jobs) if job.task.name == task]
+            outputs = self._engine.run([jobs[place] for place in places])
+            results |= {place: self._result(jobs[place], output) for place, output in zip(places, outputs)}
+        return [results[place] for place in range(len(jobs))]
+
+    def languages(self, task: str, src: str | None, tgt: str | None) -> tuple[str, str]:
+        """Return (source, target) of a task, filling in what is None if only one pair fits; ValueError names what there is."""
+        if task not in self._by_task:
+            raise ValueError(f"{self.source.folder}: no model for {_describe(task)}. It has {', '.join(map(_describe, self._by_task))}.")
+        pairs = self._by_task[task].tasks[task]
+        fitting = [pair for pair in pairs if src in (None, pair[0]) and tgt in (None, pair[1])]
+        if len(fitting) != 1:
+            asked = " to ".join(dict.fromkeys(str(lang)[:20] for lang in (src, tgt) if lang is not None)) or "no language"
+            known = ", ".join(" to ".join(dict.fromkeys(pair)) for pair in pairs)
+            raise ValueError(f"{_describe(task)}: asked for {asked}; the model was trained for {known}.")
+        return fitting[0]
+
+    def _code(self, sound: Sound) -> np.ndarray:
+        """Return codes_TK of a sound; ValueError names it if the codec can't code it."""
+        wav_N = read_sound(sound, self.rate_hz, self.max_sec)
+        try:
+            return self._engine.encode(wav_N)
+        except ValueError as error:
+            raise ValueError(f"{sound if isinstance(sound, (str, Path)) else 'the array'}: {error}; expected speech") from None
+
+    def _voice(self, voice: Sound | None, lang: str) -> np.ndarray:
+        from speechlm.api.voices import choose_voice
+
+        if voice is None or (isinstance(voice, str) and not is_there(voice)):
+            return choose_voice(self.voices, voice, lang)
+        return self._code(voice)
+
+    def _result(self, job: "Job", output: Any) -> Text | Speech:
+        if not job.task.speaks:
+            return Text(self._engine.text(job.task.name, output), job.lang)
+        return Speech(self._engine.sound(output), self.rate_hz, output, job.lang)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write all that `from_pretrained` needs: weights, vocabularies, tokenizers, codec (its files or its name), voices, model card.
+
+        Return the folder. Raises ValueError if something else is in it.
+        """
+        from speechlm.api.saving import save
+
+        return save(self, Path(folder))
+
+    def push_to_hub(self, name: str, private: bool = False, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to the hub as OWNER/NAME, made if it isn't there; return its address.
+
+        `token` is by default that of `hf auth login`. Raises ValueError if the hub refuses.
+        """
+        from speechlm.api.hub import push
+
+        return push(self, name, private, token)
+
+
+def _describe(task: str) -> str:
+    return f"{get_task(task).told} ({task})"
