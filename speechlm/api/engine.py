@@ -15,6 +15,7 @@ from torch import nn
 from speechlm.api.sources import Model, Source
 from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
+from speechlm.data.settings import fill
 from speechlm.model.folder import TrainedModel, load_model, usual_limit
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import Task
@@ -122,7 +123,7 @@ def generate(trained: TrainedModel, task: Task, prefixes: list[np.ndarray], opti
 def _options(source: Source, task: str, model: Model) -> DecodeOptions:
     """Return how a task is decoded: as its test sets were, else bounded by the longest output in training."""
     usual = {"max_rows": usual_limit(model.folder, task, DecodeOptions.max_rows)}
-    return DecodeOptions.from_dict(source.decoding.get(task, usual), f"{source.folder}: {task}")
+    return fill(DecodeOptions, source.decoding.get(task, usual), f"{source.folder}: {task}")
 
 
 def share_equal(model: nn.Module, other: nn.Module) -> None:

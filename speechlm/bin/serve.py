@@ -4,14 +4,11 @@ Requests that wait together are decoded together. With the environment variable 
 """
 
 import argparse
-import ipaddress
 import os
 import sys
 
 from speechlm.bin.command import run_main
-from speechlm.bin.using import add_model_options, load, require_extra
-
-LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
+from speechlm.bin.using import LOCAL_NAMES, add_model_options, is_local, load, require_extra
 
 
 def main() -> None:
@@ -38,14 +35,6 @@ def main() -> None:
     app = make_app(lm, args.name, Limits(args.max_active, args.max_batch, int(args.max_mb * 1e6)), key, LOCAL_NAMES if local else None)
     print(f"model {args.name} at http://{args.host}:{args.port}/v1: {', '.join(lm.tasks)}", flush=True)
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", timeout_graceful_shutdown=30)
-
-
-def is_local(host: str) -> bool:
-    """Is this an address of this machine alone?"""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

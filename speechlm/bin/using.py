@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import ipaddress
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from speechlm.api import SpeechLM
 from speechlm.data.audio import MAX_SEC
 
+LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]  # that a request to a local server may name
 BATCH = 16  # files that are read and decoded together
 
 
@@ -27,6 +29,14 @@ def require_extra(extra: str, *modules: str) -> None:
     """Raise ValueError if a package of an extra is missing, saying how to install it."""
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
         raise ValueError(f"{', '.join(missing)}: not installed. They come with the extra `{extra}`: pip install 'speechlm[{extra}]'")
+
+
+def is_local(host: str) -> bool:
+    """Is this an address of this machine alone?"""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load(args: argparse.Namespace) -> SpeechLM:

@@ -13,7 +13,13 @@ from speechlm.server.app import Limits, make_app
 @contextmanager
 def serving(lm, key=None, hosts=None, **limits):
     """Serve `lm` as the model `tiny`; yield (url, app)."""
-    app = make_app(lm, "tiny", Limits(**limits), key, hosts)
+    with running(make_app(lm, "tiny", Limits(**limits), key, hosts)) as server:
+        yield server
+
+
+@contextmanager
+def running(app):
+    """Run an application; yield its url and port."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

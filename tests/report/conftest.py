@@ -1,8 +1,6 @@
 """A reported pair of experiments, and a browser to look at their page."""
 
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +11,6 @@ from speechlm.metrics.rows import write_lines
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_maker import EVIL, Maker, make_report  # noqa: E402
-
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="session")
@@ -34,26 +30,6 @@ def thousand(tmp_path_factory):
     out = maker.root / "exp/report"
     make_report(*experiments, "--out", out, "--data", maker.root / "data", "--src_lang", "es", "--train_sets", "train")
     return SimpleNamespace(out=out, url=(out / "index.html").as_uri(), maker=maker, attacked=worst)
-
-
-def find_browser() -> str | None:
-    """Return $SPEECHLM_BROWSER or the first Chromium in the PATH."""
-    return os.environ.get("SPEECHLM_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A headless Chromium. Without one the tests are skipped with a message; with SPEECHLM_NEED_BROWSER (CI) they fail."""
-    path = find_browser()
-    if not path:
-        told = "no Chromium: the report is not tested in a browser. Install one (Debian: apt-get install chromium) or set SPEECHLM_BROWSER"
-        (pytest.fail if os.environ.get("SPEECHLM_NEED_BROWSER") else pytest.skip)(told)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
