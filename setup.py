@@ -24,6 +24,7 @@ REQUIREMENTS = [
     "av",  # FFmpeg's libraries: mp3, WebM, MP4
     "soxr",
     "espeakng-loader",
+    "py-nanotts==0.1.1; sys_platform == 'linux' and platform_machine == 'x86_64'",  # SVOX Pico; no wheel elsewhere: espeak-ng speaks
     "peft",  # LoRA
     "safetensors",
     "pyyaml",

@@ -1,30 +1,39 @@
 #!/usr/bin/env -S bash -p
 # mini_codec: trains the shipped codec (codec_16k) and measures it. About five minutes on two cores.
+# A codec with a neural decoder, on natural voices and real speech (hours on one core; give the command again to go on):
+#     ./run.sh --speech pico --config conf/codec_vocos.yaml --expdir exp/vocos
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 stage=1                     # first stage: 1 data, 2 train, 3 measure
 stop_stage=3                # last stage
-config=conf/codec.yaml      # conf/codec_waveform.yaml trains a waveform EnCodec instead
+config=conf/codec.yaml      # or conf/codec_vocos.yaml: the same analysis, more codebooks, a neural decoder
 expdir=exp/codec            # codec folder: give it to any recipe as --codec
 datadir=data                # where the data go
 recordings=downloads/fsdd/recordings    # folder of the digits, if you have them
-pairs=2400                  # sentences of the synthetic voices
+pairs=                      # sentences of the synthetic voices (default: 2400 of espeak, 800 of pico)
+speech=espeak               # or pico: voices of SVOX Pico, open text in English, real read English (speechocean762)
+speechocean=                # with pico: folder that holds speechocean762/, if you have it
 root=$(realpath -m "$0/../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 "$root/tools/install.sh"
 cd "$root/egs/mini_codec"
 
+case $speech in     # each folder gets the same share of the clips: one that is named twice gets two
+    espeak) train=(many/train many/train digits) dev=(many/dev) ;;
+    pico) train=(pico/train pico/train open open fr_de/train it_en/train ocean/train ocean/train digits) dev=(pico/dev ocean/dev) ;;
+    *) echo "run.sh: --speech $speech: expected espeak or pico" >&2; exit 1 ;;
+esac
+
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
-    local/data.sh --datadir "$datadir" --recordings "$recordings" --pairs "$pairs"
+    local/data.sh --datadir "$datadir" --recordings "$recordings" --pairs "$pairs" --speech "$speech" --speechocean "$speechocean"
 fi
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
-    # each --data gets the same share of the clips: two thirds synthetic voices
     python -m speechlm.bin.train_codec --config "$config" --out "$expdir" --threads 1 \
-        --data "$datadir/many/train" "$datadir/many/train" "$datadir/digits" --dev "$datadir/many/dev"
+        --data "${train[@]/#/$datadir/}" --dev "${dev[@]/#/$datadir/}"
 fi
 if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
-    python -m speechlm.bin.codec_report --codec "$expdir" --data "$datadir/many/dev" --json "$expdir/report.json"
+    python -m speechlm.bin.codec_report --codec "$expdir" --data "${dev[@]/#/$datadir/}" --json "$expdir/report.json"
 fi
 exit
 }

@@ -1,6 +1,6 @@
 """EnCodec, by the `encodec` package: the pretrained 24 kHz model, or our own small one from a folder.
 
-A folder holds `config.json` (`EncodecConfig`, or `SpectralConfig` if its "kind" says so) and `model.safetensors` (the
+A folder holds `config.json` (`EncodecConfig`, or `SpectralConfig` or `VocosConfig` if its "kind" says so) and `model.safetensors` (the
 state of the `encodec.EncodecModel`). Shapes: B batch, D latent dimension, T frames, K codebooks, N samples.
 """
 
@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from speechlm.codecs.base import Shape
 from speechlm.codecs.network import ResidualCodec
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
+from speechlm.codecs.vocos import VocosConfig, build_vocos
 from speechlm.data.files import atomic_write, share, storage_errors
 from speechlm.data.settings import Choice, Count, Positive, fill, read_json
 
@@ -85,7 +86,7 @@ class EncodecCodec(ResidualCodec):
         return self.model.decoder(self.model.quantizer.decode(codes_BKT.transpose(0, 1)))[:, 0]
 
 
-KINDS = {"encodec": (EncodecConfig, build_model), "spectral": (SpectralConfig, build_spectral)}
+KINDS = {"encodec": (EncodecConfig, build_model), "spectral": (SpectralConfig, build_spectral), "vocos": (VocosConfig, build_vocos)}
 
 
 def config_from_dict(values: dict, source: str) -> EncodecConfig | SpectralConfig:

@@ -9,6 +9,7 @@ import torchaudio
 from torch import nn
 
 MEL_SCALES = ((2048, 80), (1024, 64), (512, 40), (256, 20))  # (n_fft, mel bands)
+STFT_SIZES = (2048, 1024, 512, 256)
 MEL_FLOOR = 2e-5  # of a sine's amplitude; quieter is silence
 
 
@@ -29,6 +30,28 @@ class MelLoss(nn.Module):
 
 def _log(mel: torchaudio.transforms.MelSpectrogram, wav_BN: torch.Tensor) -> torch.Tensor:
     return torch.log(mel(wav_BN) * (2.0 / mel.n_fft) + MEL_FLOOR)
+
+
+class STFTLoss(nn.Module):
+    """Spectral convergence (the distance of magnitudes, relative to the target's) plus mean |difference| of their logs (nats)."""
+
+    def __init__(self, sizes: tuple[int, ...] = STFT_SIZES):
+        super().__init__()
+        self.sizes = sizes
+        for size in sizes:
+            self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
+
+    def forward(self, made_BN: torch.Tensor, target_BN: torch.Tensor) -> torch.Tensor:
+        losses = []
+        for size in self.sizes:
+            made, target = (self._magnitudes(wav_BN, size) for wav_BN in (made_BN, target_BN))
+            losses.append((made - target).norm() / target.norm().clamp_min(MEL_FLOOR) + F.l1_loss(made.log(), target.log()))
+        return sum(losses) / len(losses)
+
+    def _magnitudes(self, wav_BN: torch.Tensor, size: int) -> torch.Tensor:
+        window = getattr(self, f"window_{size}")
+        spectrogram = torch.stft(wav_BN, size, size // 4, window=window, return_complex=True) * (4.0 / size)
+        return (spectrogram.real.square() + spectrogram.imag.square() + MEL_FLOOR**2).sqrt()
 
 
 def discriminator_loss(discriminator: nn.Module, made_BN: torch.Tensor, target_BN: torch.Tensor) -> torch.Tensor:

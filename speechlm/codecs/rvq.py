@@ -1,70 +1,15 @@
-"""How the codebooks of an EncodecModel are trained.
+"""How the codebooks of an EncodecModel are set: by k-means over many latents, one after the other.
 
-The package's own training step restarts every code that is used less than twice a batch, and then undoes the
-restart in the moving average: with a few hundred frames a batch its first codebook collapses. Here codebooks start
-from k-means over many batches, and only codes that have nearly died are moved.
-Shapes: B batch, D latent dimension, T frames, N frames of a whole batch, K codebooks.
+The package's own training step restarts every code that is used less than twice a batch, and then undoes the restart in the moving average:
+with a few hundred frames a batch its first codebook collapses.
+Shapes: D latent dimension, N frames, C codes of a codebook.
 """
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from encodec.quantization.core_vq import EuclideanCodebook, ResidualVectorQuantization
+from encodec.quantization.core_vq import ResidualVectorQuantization
 
-DECAY = 0.99
-DEAD_SHARE = 0.05  # a code used less than this share of the mean use is moved to a random latent
 KMEANS_ITERATIONS = 15
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """latents_BDT: quantised, with the gradient of the unquantised; commitment: scalar loss, scale-free."""
-
-    latents_BDT: torch.Tensor
-    commitment: torch.Tensor
-
-
-def quantize_and_learn(vq: ResidualVectorQuantization, latents_BDT: torch.Tensor, depth_B: torch.Tensor) -> Quantized:
-    """Quantise each clip with its own number of codebooks, and move all codebooks towards what they code.
-
-    depth_B: int, 1..K, how many codebooks the decoder gets of each clip (quantiser dropout). Every codebook
-    learns from every clip.
-    """
-    B, D, T = latents_BDT.shape
-    assert depth_B.shape == (B,)
-    latents_ND = latents_BDT.transpose(1, 2).reshape(B * T, D)
-    scale = latents_ND.detach().var(dim=0).mean() + 1e-8
-    residual_ND, sum_ND, commitment = latents_ND, torch.zeros_like(latents_ND), 0.0
-    for k, layer in enumerate(vq.layers):
-        code_ND = _learn(layer._codebook, residual_ND.detach())
-        commitment = commitment + F.mse_loss(residual_ND, code_ND) / scale / len(vq.layers)
-        residual_ND = residual_ND - code_ND
-        sum_ND = sum_ND + code_ND * (depth_B > k).repeat_interleave(T)[:, None]
-    straight_ND = latents_ND + (sum_ND - latents_ND).detach()
-    return Quantized(straight_ND.view(B, T, D).transpose(1, 2), commitment)
-
-
-@torch.no_grad()
-def _learn(codebook: EuclideanCodebook, residual_ND: torch.Tensor) -> torch.Tensor:
-    """Return the nearest codes of the residuals, then update the moving averages."""
-    indices_N = codebook.quantize(residual_ND)
-    code_ND = F.embedding(indices_N, codebook.embed)
-    use_C = torch.bincount(indices_N, minlength=codebook.codebook_size).to(residual_ND.dtype)
-    sums_CD = torch.zeros_like(codebook.embed).index_add_(0, indices_N, residual_ND)
-    codebook.cluster_size.mul_(DECAY).add_(use_C, alpha=1 - DECAY)
-    codebook.embed_avg.mul_(DECAY).add_(sums_CD, alpha=1 - DECAY)
-    _revive(codebook, residual_ND)
-    codebook.embed.copy_(codebook.embed_avg / codebook.cluster_size[:, None])
-    return code_ND
-
-
-def _revive(codebook: EuclideanCodebook, residual_ND: torch.Tensor) -> None:
-    mean_use = codebook.cluster_size.mean()
-    dead_C = torch.nonzero(codebook.cluster_size < DEAD_SHARE * mean_use)[:, 0]
-    chosen = torch.randint(len(residual_ND), (len(dead_C),))
-    codebook.cluster_size[dead_C] = 0.5 * mean_use
-    codebook.embed_avg[dead_C] = residual_ND[chosen] * 0.5 * mean_use
 
 
 @torch.no_grad()

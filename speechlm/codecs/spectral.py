@@ -135,12 +135,18 @@ class SpectralDecoder(nn.Module):
         self.mean_P.copy_(encoder.mean_P)
         self.components_PD.copy_(encoder.components_PD)
 
+    def mel(self, latents_BDT: torch.Tensor) -> torch.Tensor:
+        """Return the log-mel_BFM that the latents stand for."""
+        patches_BTP = latents_BDT.transpose(1, 2) @ self.components_PD.T + self.mean_P
+        return patches_BTP.unflatten(2, (-1, self.config.mel_bands)).flatten(1, 2)
+
+    def magnitudes(self, mel_BFM: torch.Tensor) -> torch.Tensor:
+        """Return magnitudes_BFS with about this log-mel."""
+        return ((mel_BFM.exp() - self.config.floor).clamp_min(0.0) @ self.inverse_MS).clamp_min(0.0)
+
     def forward(self, latents_BDT: torch.Tensor) -> torch.Tensor:
         """Return wav_B1N."""
-        patches_BTP = latents_BDT.transpose(1, 2) @ self.components_PD.T + self.mean_P
-        mel_BFM = (patches_BTP.unflatten(2, (-1, self.config.mel_bands)).flatten(1, 2).exp() - self.config.floor).clamp_min(0.0)
-        magnitudes_BFS = (mel_BFM @ self.inverse_MS).clamp_min(0.0)
-        return find_phases(self.spectrogram, magnitudes_BFS, self.config.phase_iterations)[:, None]
+        return find_phases(self.spectrogram, self.magnitudes(self.mel(latents_BDT)), self.config.phase_iterations)[:, None]
 
 
 def find_phases(spectrogram: Spectrogram, magnitudes_BFS: torch.Tensor, iterations: int, momentum: float = 0.99) -> torch.Tensor:

@@ -46,7 +46,7 @@ def fit(model: EncodecModel, config: SpectralTrainConfig, folders: list[list[Spa
     draws = [draw_clips(folders, settings, CLIPS_PER_DRAW, rng) for _ in range(-(-config.fit_clips // CLIPS_PER_DRAW))]
     patches_BTP = torch.cat([model.encoder.patches(torch.from_numpy(clips_BN)) for clips_BN in draws])
     model.encoder.fit(patches_BTP.flatten(0, 1))
-    model.decoder.fit(model.encoder)
+    getattr(model.decoder, "closed", model.decoder).fit(model.encoder)
     latents_BTD = (patches_BTP - model.encoder.mean_P) @ model.encoder.components_PD
     init_codebooks(model.quantizer.vq, latents_BTD.flatten(0, 1), len(latents_BTD))
 

@@ -17,10 +17,11 @@ from typing import Annotated
 import numpy as np
 import soxr
 
-from speechlm.data.settings import Range, fill, read_yaml
+from speechlm.data.settings import Range
 
 _SYNCHRONOUS, _RATE, _VOLUME, _UTF8 = 2, 1, 2, 1  # constants of speak_lib.h
 _VOLUME_PERCENT = 70  # head room: louder voices clip
+LANGUAGES = {"en": "en-us", "zh": "cmn"}  # our name of a language -> espeak-ng's, where they differ
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -35,15 +36,26 @@ class Voice:
     rate_wpm: Annotated[int, Range(80, 450)] = 175  # what espeak-ng can do
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w-]+", self.name):
-            raise ValueError(f"name is {self.name!r}; expected letters, numbers, _ and -: files are called so")
+        check_name(self.name)
         if self.pitch_low_hz > self.pitch_high_hz:
             raise ValueError(f"pitch_low_hz is {self.pitch_low_hz}, above pitch_high_hz, {self.pitch_high_hz}")
+
+    by = "espeak-ng"
+
+    def speak(self, text: str, lang: str, sample_rate_hz: int) -> np.ndarray:
+        """Speak a text of a language (en, es, zh, ...); see `speak`."""
+        return speak(text, LANGUAGES.get(lang, lang), self, sample_rate_hz)
 
     def variant(self) -> str:
         """Return the voice variant file's text."""
         formants = "".join(f"formant {i} {self.formant_percent} 100 100\n" for i in range(9))
         return f"language variant\nname {self.name}\npitch {self.pitch_low_hz} {self.pitch_high_hz}\nflutter 0\n{formants}"
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for a name of a voice that cannot name a file."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"name is {name!r}; expected letters, numbers, _ and -: files are called so")
 
 
 @dataclass(frozen=True)
@@ -57,11 +69,6 @@ class Cast:
         names = [voice.name for voice in (*self.train, *self.unheard)]
         if not self.train or not self.unheard or len(set(names)) < len(names):
             raise ValueError(f"found the voices {names}; expected some for train and some for unheard, each name once")
-
-
-def read_cast(path: str | Path) -> Cast:
-    """Return the voices of a file; raise ValueError naming what is wrong."""
-    return fill(Cast, read_yaml(path), str(path))
 
 
 @cache

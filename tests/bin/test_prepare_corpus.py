@@ -6,7 +6,7 @@ import pytest
 
 from speechlm.bin.prepare_corpus import find_corpus, parse
 
-NAMES = ("aishell", "covost2", "cvss", "gigast", "librispeech", "libritts", "mls")
+NAMES = ("aishell", "covost2", "cvss", "gigast", "librispeech", "libritts", "mls", "speechocean762")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Training of both kinds of codec: resuming, quantiser, losses, configs."""
+"""Training of codecs: codebooks, the neural decoder, resuming, losses, configs."""
 
 import numpy as np
 import pytest
@@ -6,47 +6,67 @@ import torch
 import yaml
 
 from speechlm.codecs import load_codec
-from speechlm.codecs.encodec import EncodecConfig
-from speechlm.codecs.losses import MelLoss
-from speechlm.codecs.rvq import init_codebooks, kmeans, quantize_and_learn
+from speechlm.codecs.losses import MelLoss, STFTLoss
+from speechlm.codecs.rvq import init_codebooks, kmeans
 from speechlm.codecs.spectral import SpectralConfig, Spectrogram, build_spectral, find_phases
-from speechlm.codecs.train import TrainConfig, learning_rate, train_encodec
+from speechlm.codecs.train import TrainConfig, learning_rate, train_vocos
 from speechlm.codecs.trainers import read_config, train_codec
+from speechlm.codecs.vocos import VocosConfig
 
 SPECTRAL = {"kind": "spectral", "sample_rate_hz": 8000, "fft_samples": 320, "step_samples": 80, "mel_bands": 20}
 SPECTRAL |= {"dimension": 16, "num_codebooks": 2, "codebook_size": 16}
 
 
-def tiny_training(tiny: EncodecConfig, **changes) -> TrainConfig:
-    settings = {"model": tiny, "steps": 6, "batch_clips": 2, "clip_sec": 0.2, "kmeans_batches": 2, "log_steps": 3, "checkpoint_steps": 3}
-    settings |= {"unquantized_share": 0.34}
+def tiny_training(**changes) -> TrainConfig:
+    model = VocosConfig(**SPECTRAL | {"kind": "vocos", "channels": 8, "hidden_channels": 16, "layers": 2})
+    settings = {"model": model, "fit_clips": 16, "steps": 6, "batch_clips": 2, "clip_sec": 0.4, "log_steps": 3, "checkpoint_steps": 3}
     return TrainConfig(**settings | changes)
 
 
-def test_interrupted_training_ends_with_the_same_weights(tiny, data_dir, tmp_path, monkeypatch):
+def test_interrupted_training_ends_with_the_same_weights(data_dir, tmp_path, monkeypatch):
     torch.set_num_threads(1)
-    config, data = tiny_training(tiny), [str(data_dir)]
-    train_encodec(config, data, data, tmp_path / "whole")
+    config, data = tiny_training(), [str(data_dir)]
+    train_vocos(config, data, data, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("speechlm.codecs.train.Log.report", lambda self, step, dev_mel: step < 6 or (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            train_encodec(config, data, data, tmp_path / "resumed")
+            train_vocos(config, data, data, tmp_path / "resumed")
     assert torch.load(tmp_path / "resumed" / "checkpoint.pt")["step"] == 3
-    train_encodec(config, data, data, tmp_path / "resumed")
+    train_vocos(config, data, data, tmp_path / "resumed")
     whole, resumed = (load_codec(str(tmp_path / name)) for name in ("whole", "resumed"))
     assert whole.fingerprint == resumed.fingerprint
     assert "step 6/6: mel" in (tmp_path / "resumed" / "train.log").read_text()
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tiny, data_dir, tmp_path):
-    train_encodec(tiny_training(tiny, steps=3), [str(data_dir)], [], tmp_path)
-    with pytest.raises(ValueError, match="steps: 3 -> 4.*another --out"):
-        train_encodec(tiny_training(tiny, steps=4), [str(data_dir)], [], tmp_path)
+def test_a_checkpoint_of_other_settings_is_refused(data_dir, tmp_path):
+    train_vocos(tiny_training(steps=3), [str(data_dir)], [], tmp_path)
+    with pytest.raises(ValueError, match="batch_clips: 2 -> 3.*another --out"):
+        train_vocos(tiny_training(batch_clips=3), [str(data_dir)], [], tmp_path)
+    train_vocos(tiny_training(steps=4), [str(data_dir)], [], tmp_path)
+    assert "step 4/4" in (tmp_path / "train.log").read_text(), "a training may be made longer"
 
 
-def test_adversarial_training(tiny, data_dir, tmp_path):
-    config = tiny_training(tiny, adversarial_weight=0.1, adversarial_share=0.5, discriminator_filters=2, clip_sec=0.4)
-    train_encodec(config, [str(data_dir)], [], tmp_path)
+def test_a_trained_decoder_is_nearer_and_keeps_the_codes(data_dir, tmp_path, noise):
+    train_vocos(tiny_training(), [str(data_dir)], [str(data_dir)], tmp_path / "short")
+    model = tiny_training(codes_from=str(tmp_path / "short"), steps=30, log_steps=30, warmup_steps=1)
+    train_vocos(model, [str(data_dir)], [str(data_dir)], tmp_path / "long")
+    short, long = (load_codec(str(tmp_path / name)) for name in ("short", "long"))
+    codes_TK = short.encode(noise(1.0))
+    assert np.array_equal(codes_TK, long.encode(noise(1.0))) and long.decode(codes_TK[:, :1]).shape == (len(codes_TK) * 640,)
+    first, last = (float((tmp_path / name / "train.log").read_text().split("dev_mel ")[-1].split()[0]) for name in ("short", "long"))
+    assert last < first
+
+
+def test_codes_of_other_sizes_are_refused(data_dir, tmp_path):
+    train_vocos(tiny_training(steps=1), [str(data_dir)], [], tmp_path / "one")
+    other = VocosConfig(**SPECTRAL | {"kind": "vocos", "num_codebooks": 3})
+    with pytest.raises(ValueError, match="codes_from .*one: not a spectral codec of the sizes"):
+        train_vocos(tiny_training(model=other, codes_from=str(tmp_path / "one")), [str(data_dir)], [], tmp_path / "two")
+
+
+def test_adversarial_training(data_dir, tmp_path):
+    config = tiny_training(adversarial_weight=0.1, adversarial_share=0.5, discriminator_filters=2, clip_sec=0.4)
+    train_vocos(config, [str(data_dir)], [], tmp_path)
     log = (tmp_path / "train.log").read_text()
     assert "discriminator" in log.splitlines()[-1] and "nan" not in log.replace("dev_mel nan", "")
 
@@ -65,32 +85,15 @@ def clusters_ND():
     return centres_CD.repeat(40, 1) + 0.01 * torch.randn(640, 8, generator=generator)
 
 
-def test_codebooks_find_the_clusters_and_dead_codes_revive(tiny, clusters_ND):
+def test_codebooks_find_the_clusters(tiny, clusters_ND):
     from speechlm.codecs.encodec import build_model
 
     torch.manual_seed(0)
     vq = build_model(tiny).quantizer.vq
     init_codebooks(vq, clusters_ND, 640)
-    first = vq.layers[0]._codebook
-    first.embed[3:] = 100.0  # thirteen codes that nothing is near
-    latents_BDT = clusters_ND.view(4, 160, 8).transpose(1, 2)
-    for _ in range(400):
-        quantized = quantize_and_learn(vq, latents_BDT, torch.full((4,), 4))
-    assert len(first.quantize(clusters_ND).unique()) > 10
-    assert (quantized.latents_BDT - latents_BDT).square().mean() < 0.01 * clusters_ND.var()
-
-
-def test_quantiser_dropout_and_straight_through_gradient(tiny, clusters_ND):
-    from speechlm.codecs.encodec import build_model
-
-    vq = build_model(tiny).quantizer.vq
-    init_codebooks(vq, clusters_ND, 640)
-    latents_BDT = clusters_ND.view(2, 320, 8).transpose(1, 2).clone().requires_grad_()
-    first_BDT = torch.nn.functional.embedding(vq.layers[0]._codebook.quantize(latents_BDT[0].T), vq.layers[0]._codebook.embed)
-    quantized = quantize_and_learn(vq, latents_BDT, torch.tensor([1, 4]))
-    assert torch.allclose(quantized.latents_BDT[0].T, first_BDT, atol=1e-5)
-    quantized.latents_BDT.sum().backward()
-    assert torch.allclose(latents_BDT.grad, torch.ones_like(latents_BDT))
+    assert len(vq.layers[0]._codebook.quantize(clusters_ND).unique()) > 10
+    made_ND = vq.decode(vq.encode(clusters_ND.T[None]))[0].T
+    assert (made_ND - clusters_ND).square().mean() < 0.01 * clusters_ND.var()
 
 
 def test_kmeans_with_fewer_points_than_centres():
@@ -100,6 +103,12 @@ def test_kmeans_with_fewer_points_than_centres():
 def test_mel_loss_is_zero_only_for_equal_sound():
     mel, wav_BN = MelLoss(16000), 0.1 * torch.randn(1, 8000)
     assert mel(wav_BN, wav_BN) == 0 and mel(0.5 * wav_BN, wav_BN) == pytest.approx(np.log(2), abs=0.05)
+
+
+def test_stft_loss_falls_as_sounds_get_nearer():
+    stft, wav_BN = STFTLoss(), 0.1 * torch.randn(1, 8000)
+    far, near = stft(wav_BN + 0.1 * torch.randn(1, 8000), wav_BN), stft(wav_BN + 0.01 * torch.randn(1, 8000), wav_BN)
+    assert stft(wav_BN, wav_BN) == 0 < near < far
 
 
 def test_spectrogram_and_its_inverse():
@@ -148,8 +157,9 @@ def test_training_a_spectral_codec(data_dir, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"stepz": 3}, r"unknown keys \['stepz'\]"),
+        ({"model": {"kind": "vocos"}, "stepz": 3}, r"unknown keys \['stepz'\]"),
         ({"model": {"kind": "spectral"}, "steps": 3}, r"unknown keys \['steps'\]"),
+        ({"model": {"kind": "encodec"}}, "kind encodec; a codec of this kind is not trained here"),
         ({"model": {"kind": "magic"}}, "kind 'magic'; expected one of"),
         ({"model": {"kind": "spectral", "ratios": [2]}}, r"unknown keys \['ratios'\]"),
     ],
@@ -163,4 +173,5 @@ def test_the_recipes_configs_can_be_read():
     from speechlm.codecs import ASSETS
 
     root = ASSETS.parents[1]
-    assert all(read_config(path).model.num_codebooks == 8 for path in (root / "egs/mini_codec/conf").glob("codec*.yaml"))
+    kinds = {read_config(path).model.kind for path in (root / "egs/mini_codec/conf").glob("codec*.yaml")}
+    assert kinds == {"spectral", "vocos"}

@@ -54,3 +54,16 @@ def test_a_process_that_crashes_does_not_hang_the_others(tmp_path):
     said = make(tmp_path, path=tmp_path)
     assert "the process that spoke alba-" in said and "ended with status -" in said
     assert "already" not in make(tmp_path)
+
+
+def test_natural_voices_speak_the_wide_grammar_and_open_sentences(tmp_path):
+    local = ROOT / "egs/mini_cvss/local"
+    natural = {"languages": "fr,en", "voices": local / "voices_pico.yaml", "grammar": local / "grammar_wide.yaml"}
+    assert "train: 0 of 1 shards were complete" in make(tmp_path, **natural)
+    made = files(tmp_path)
+    assert {"data/train/text.fr", "data/train_mono/text.en"} <= set(made) and "data/train_mono/text.fr" not in made
+    make(tmp_path, **natural | {"nj": 2})
+    command = [sys.executable, str(local / "make_sentences.py"), "--out", "data/open", "--skip", "2", "--lines", "3", "--nj", "1"]
+    subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+    said = [line.split(" ", 1)[1] for line in files(tmp_path)["data/open/text.en"].decode().splitlines()]
+    assert said == (local / "sentences.txt").read_text().splitlines()[2:5]

@@ -8,10 +8,10 @@ import pytest
 from speechlm.arms.config import load_arm
 from speechlm.bin.train_judge import read_course
 from speechlm.codecs.trainers import read_config
-from speechlm.data.espeak import read_cast
 from speechlm.data.grammar import Grammar
 from speechlm.data.llm_model import read_llm_model
 from speechlm.data.settings import Option, Positive, fill, read_json, read_yaml
+from speechlm.data.voices import read_cast
 from speechlm.metrics.protocol import load_protocol
 from speechlm.model.generate import read_decode_config
 
@@ -117,7 +117,7 @@ def test_decoding_settings_are_checked_when_they_are_read(tmp_path, before, afte
         (read_config, "model: {kind: spectral}\nfit_clips: 0", "fit_clips is 0; expected a whole number, 1 or more"),
         (read_config, "model: {kind: encodec, ratios: [2, 0]}", "ratios is 0"),
         (read_config, "model: {kind: encodec, activation: GELU}", "activation is 'GELU'; expected one of ELU, LeakyReLU"),
-        (read_config, "model: {kind: encodec}\ndecay_share: 2", "decay_share is 2; expected a number, from 0 to 1"),
+        (read_config, "model: {kind: vocos}\ndecay_share: 2", "decay_share is 2; expected a number, from 0 to 1"),
         (Grammar, "languages: []\nrules: {sentence: [{en: a}]}", r"languages is \[\]"),
         (Grammar, "languages: [en]\nrules: []", r"rules is \[\]; expected names and values"),
         (load_protocol, "description: x\nasr: {metrics: []}", r"metrics is \[\]"),

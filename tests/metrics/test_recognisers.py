@@ -1,6 +1,7 @@
 """Recognisers on tiny random networks of the real classes, with real tokenizers and feature extractors, made here."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -146,6 +147,23 @@ def make_espnet(folder):
 
     torch.save(ASRTask.build_model(argparse.Namespace(**config)).state_dict(), folder / "valid.acc.ave.pth")
     return folder
+
+
+@pytest.mark.parametrize("kind", ["whisper", "faster-whisper"])
+def test_real_weights_understand_speech(tmp_path, kind):
+    """SPEECHLM_WHISPER, SPEECHLM_FASTER_WHISPER: folders of a multilingual Whisper's weights, in transformers' and in CTranslate2's format."""
+    from speechlm.data.pico import Speaker
+
+    folder = os.environ.get(f"SPEECHLM_{kind.upper().replace('-', '_')}")
+    if not folder:
+        pytest.skip(f"SPEECHLM_{kind.upper().replace('-', '_')} names no folder with weights")
+    if kind == "faster-whisper":
+        pytest.importorskip("faster_whisper")
+    said = {"en": "my mother is in the garden today", "es": "mi madre está en el jardín hoy"}
+    for lang, text in said.items():
+        save_wav(tmp_path / f"{lang}.wav", Speaker("x").speak(text, lang, 16000), 16000)
+        heard = load_recogniser(f"{kind}:{folder}").transcribe([str(tmp_path / f"{lang}.wav")], lang)[0]
+        assert heard.lower().strip(" .") == text
 
 
 def test_espnet_models_are_read_from_their_folder(tmp_path, wavs):

@@ -1,17 +1,32 @@
 #!/usr/bin/env -S bash -p
-# Makes the training data of the shipped codec: 48 synthetic voices in es, en and zh, and real digits.
+# Makes the training data of a codec. espeak: 48 synthetic voices in es, en and zh, and real digits (the shipped codec's).
+# pico: 32 voices of SVOX Pico in es, en, fr, de and it, open text in English, real read English, and real digits.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-datadir=data                # where many/{train,dev} and digits go
+datadir=data                # where the sets go
+speech=espeak               # or pico
 recordings=downloads/fsdd/recordings    # the digits: made by egs/fsdd/local/data.sh, or a path of yours
-pairs=2400                  # sentences, each spoken in the three languages
+pairs=                      # sentences, each spoken in all languages (default: 2400 of espeak, 800 of pico)
+speechocean=                # with pico: folder that holds speechocean762/, if you have it (default: fetched)
+partial=false               # true: that folder has only a part of it
 nj=2                        # number of parallel jobs
 root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
-python "$root/egs/mini_cvss/local/make_corpus.py" --out "$datadir/many" --languages es,en,zh --pairs "$pairs" --text_pairs 0 \
-    --voices "$root/egs/mini_cvss/local/voices_many.yaml" --nj "$nj"
+cvss=$root/egs/mini_cvss/local
+make_pairs() { python "$cvss/make_corpus.py" --out "$datadir/$1" --languages "$2" --text_pairs 0 --nj "$nj" "${@:3}"; }
+
+if [ "$speech" = espeak ]; then
+    make_pairs many es,en,zh --pairs "${pairs:-2400}" --voices "$cvss/voices_many.yaml"
+else
+    pico=(--voices "$cvss/voices_pico_many.yaml" --grammar "$cvss/grammar_wide.yaml" --mono 0 --eval_pairs 40)
+    make_pairs pico es,en --pairs "${pairs:-800}" "${pico[@]}"
+    make_pairs fr_de fr,de --pairs 200 "${pico[@]}"
+    make_pairs it_en it,en --pairs 200 "${pico[@]}"
+    python "$cvss/make_sentences.py" --out "$datadir/open" --lines 1600 --nj "$nj"
+    "$root/egs/speechocean762/local/data.sh" --speechocean "$speechocean" --datadir "$datadir/ocean" --partial "$partial"
+fi
 if [ ! -d "$recordings" ]; then
     "$root/egs/fsdd/local/data.sh" --datadir downloads/fsdd_data
     [ -d "$recordings" ] || recordings=downloads/free-spoken-digit-dataset/recordings

@@ -10,12 +10,17 @@ pairs=8000          # spoken training pairs
 mono=12000          # further training utterances of the target language alone
 text_pairs=20000    # training pairs of text only
 eval_pairs=200      # pairs in dev and in each test set
-voices=             # YAML of who speaks (default: voices.yaml)
+voices=             # YAML of who speaks: voices_pico.yaml of this folder, or yours (default: voices.yaml)
+grammar=            # YAML of what is said: grammar_wide.yaml of this folder, or yours (default: grammar.yaml)
 root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
+here=$root/egs/mini_cvss/local
+in_folder() { if [ -e "$here/$1" ]; then echo "$here/$1"; else echo "$1"; fi; }
+
 python "$root/egs/mini_cvss/local/make_corpus.py" --out "$datadir" --languages "$languages" --nj "$nj" \
-    --pairs "$pairs" --mono "$mono" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs" ${voices:+--voices "$voices"}
+    --pairs "$pairs" --mono "$mono" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs" ${voices:+--voices "$(in_folder "$voices")"} \
+    ${grammar:+--grammar "$(in_folder "$grammar")"}
 exit
 }

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.audio import save_wav
-from speechlm.data.espeak import Voice, read_cast, speak
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest, sizes, stage
 from speechlm.data.grammar import Grammar
 from speechlm.data.kaldi import write_data_dir
 from speechlm.data.settings import Count, Option, Positive, read_json
+from speechlm.data.voices import AnyVoice, Cast, read_cast
 
-ESPEAK_LANGUAGE = {"en": "en-us", "es": "es", "zh": "cmn"}
 SAMPLE_RATE_HZ = 16000
 SHARD = 100  # utterances spoken in one fresh process; fixed, so that --nj does not change a sample
 HERE = Path(__file__).parent
@@ -32,7 +31,7 @@ class Utterance:
     """One sentence, by one speaker, in every language of the pair."""
 
     id: str
-    voice: Voice
+    voice: AnyVoice
     text: dict[str, str]
 
 
@@ -62,7 +61,8 @@ class Shard:
     @property
     def record(self) -> Path:
         """Where the sizes of the finished files are noted; the name says what was spoken."""
-        return self.folder / f".spoken.{settings_digest({'files': self.files, 'said': [asdict(u) for u in self.utterances]})}.json"
+        said = [asdict(u) | {"by": u.voice.by} for u in self.utterances]
+        return self.folder / f".spoken.{settings_digest({'files': self.files, 'said': said})}.json"
 
     def is_done(self) -> bool:
         return self.record.is_file() and read_json(self.record) == sizes(self.folder, self.files)
@@ -72,7 +72,7 @@ def speak_shard(shard: Shard) -> None:
     """Speak a shard's utterances."""
     for utterance in shard.utterances:
         for lang in shard.languages:
-            wav_T = speak(utterance.text[lang], ESPEAK_LANGUAGE[lang], utterance.voice, SAMPLE_RATE_HZ)
+            wav_T = utterance.voice.speak(utterance.text[lang], lang, SAMPLE_RATE_HZ)
             save_wav(shard.folder / f"wav.{lang}" / f"{utterance.id}.wav", wav_T, SAMPLE_RATE_HZ)
     with atomic_write(shard.record) as stream:
         json.dump(sizes(shard.folder, shard.files), stream)
@@ -87,7 +87,7 @@ def speak_in_own_process(shard: Shard) -> int:
         first, last = shard.utterances[0], shard.utterances[-1]
         raise ValueError(
             f"{shard.folder}: the process that spoke {first.id} to {last.id} ended with status {process.exitcode}. Expected voices that "
-            "espeak-ng can speak and enough memory: see above, mend the voices, and give the same command again."
+            "the synthesizer can speak and enough memory: see above, correct the voices, and give the same command again."
         )
     return len(shard.utterances)
 
@@ -111,7 +111,7 @@ def write_spoken(folder: Path, languages: list[str], utterances: list[Utterance]
     write_data_dir(folder, tables | {"utt2spk": {u.id: u.voice.name for u in utterances}})
 
 
-def cast(name: str, sentences: list[dict[str, str]], voices: list[Voice]) -> list[Utterance]:
+def cast(name: str, sentences: list[dict[str, str]], voices: list[AnyVoice]) -> list[Utterance]:
     """Give the sentences to the voices in turn."""
     pairs = ((voices[i % len(voices)], i, text) for i, text in enumerate(sentences))
     return [Utterance(f"{voice.name}-{name}-{i:05d}", voice, text) for voice, i, text in pairs]
@@ -132,19 +132,20 @@ def main() -> None:
     args = parser.parse_args()
 
     languages = args.languages.split(",")
+    voices = read_cast(args.voices)
     settings = {k: str(v) for k, v in vars(args).items() if k not in ("nj", "grammar", "voices")}
+    settings["spoken_by"] = ", ".join(sorted({voice.by for voice in voices.train + voices.unheard}))
     outputs = [f"*/{name}" for name in ("text.*", "wav.scp.*", "utt2spk", "spk2utt", "wav.*/*.wav")]
     with stage(args.out, "mini_cvss", settings, [args.grammar, args.voices], outputs) as todo:
         if todo:
-            make(args, languages)
+            make(args, languages, voices)
 
 
-def make(args: argparse.Namespace, languages: list[str]) -> None:
+def make(args: argparse.Namespace, languages: list[str], voices: Cast) -> None:
     grammar = Grammar(args.grammar)
     unknown = set(languages) - set(grammar.languages)
     if unknown:
         raise ValueError(f"--languages {args.languages}: {args.grammar} has {grammar.languages}, not {sorted(unknown)}")
-    voices = read_cast(args.voices)
     sizes = {"dev": args.eval_pairs, "test": args.eval_pairs, "test_unheard": args.eval_pairs, "text_test": args.eval_pairs}
     sizes |= {"train": args.pairs, "text_train": args.text_pairs, "train_mono": args.mono}
     sets = split_sentences(grammar, sizes, args.seed)

@@ -11,10 +11,10 @@ from pathlib import Path
 from make_corpus import HERE, cast, write_spoken
 
 from speechlm.bin.command import run_main
-from speechlm.data.espeak import Voice
 from speechlm.data.files import stage
 from speechlm.data.grammar import Grammar
-from speechlm.data.settings import Count, Option, Positive, read_yaml
+from speechlm.data.settings import Count, Option, Positive
+from speechlm.data.voices import read_cast
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     outputs = ["text.en", "wav.scp.en", "utt2spk", "spk2utt", "wav.en/*.wav"]
     with stage(args.out, "words", {"lines": args.lines, "seed": args.seed}, files, outputs) as todo:
         if todo:
-            voices = [Voice(**v) for v in read_yaml(files[1])["train"]]
+            voices = read_cast(files[1]).train
             lines = [{"en": line} for line in draw(args.lines, random.Random(args.seed))]
             write_spoken(args.out, ["en"], cast("words", lines, voices), args.nj)
 
