@@ -205,19 +205,21 @@ model_of() {
     if [ "$1" = zero_shot ] && [ -n "$cpt_exp" ]; then out=$expdir/zero_shot; fi    # it may be a colleague's
 }
 
-decode_task() {     # decode_task WHICH TASK
-    local model name out set lang line words
+decode_task() {     # decode_task WHICH TASK: all sets and languages in one process
+    local model name out set lang line words manifests=() languages=() outs=()
     model_of "$1" "$2"
     for set in "${test_sets[@]}"; do
         for line in "${tests[@]}"; do
             read -ra words <<< "$line"
             [ "${words[0]-}" = "$2" ] || continue
             for lang in "${words[@]:5}"; do
-                on_gpu decode --exp "$model" --task "$2" --manifest "$dump/$set/manifest.jsonl" --out "$out/decode_$2_${set}_$lang" \
-                    --lang "$lang" --tgt_lang "$tgt_lang" --codec "$codec" --config "$decode_config" --ngpu "$ngpu" --seed "$seed"
+                manifests+=("$dump/$set/manifest.jsonl") languages+=("$lang") outs+=("$out/decode_$2_${set}_$lang")
             done
         done
     done
+    if [ ${#outs[@]} -eq 0 ]; then return; fi
+    on_gpu decode --exp "$model" --task "$2" --manifest "${manifests[@]}" --out "${outs[@]}" --lang "${languages[@]}" \
+        --tgt_lang "$tgt_lang" --codec "$codec" --config "$decode_config" --ngpu "$ngpu" --seed "$seed"
 }
 
 ceiling() {         # ceiling SET

@@ -17,7 +17,7 @@ from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
 from speechlm.data.settings import fill
 from speechlm.model.folder import TrainedModel, load_model, usual_limit
-from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.model.generate import DecodeOptions, generate
 from speechlm.tasks import Task
 from speechlm.tasks.examples import build_prefix
 from speechlm.tokens.patterns import get_pattern
@@ -61,7 +61,7 @@ class Engine:
 
     def _load(self, model: Model) -> TrainedModel:
         trained = load_model(model.folder, self.codec.fingerprint)
-        trained.model.to(device=self.device, dtype=self.dtype)
+        trained.model.to(self.device).cast(self.dtype)
         for other in self._loaded.values():
             share_equal(trained.model, other.model)
             if other.vocab.text_fingerprint == trained.vocab.text_fingerprint:
@@ -91,17 +91,11 @@ class Engine:
             )
 
     def run(self, jobs: list[Job]) -> list[list[int] | np.ndarray]:
-        """Return text ids, or codes_TK, of jobs of one task, decoded in batches of similar length."""
-        task = jobs[0].task
-        options = self.options[task.name]
-        order = sorted(range(len(jobs)), key=lambda i: len(jobs[i].prefix_TK))
-        found: dict[int, list[int] | np.ndarray] = {}
+        """Return text ids, or codes_TK, of jobs of one task."""
+        task, prefixes = jobs[0].task, [job.prefix_TK for job in jobs]
         with self._lock:
-            trained = self.load(task.name)
-            for start in range(0, len(order), options.batch_size):
-                batch = order[start : start + options.batch_size]
-                found |= dict(zip(batch, generate(trained, task, [jobs[i].prefix_TK for i in batch], options)))
-        return [found[i] for i in range(len(jobs))]
+            found = dict(generate(self.load(task.name).model, task.speaks, prefixes, self.options[task.name]))
+        return [found[place].output for place in range(len(jobs))]
 
     def text(self, task: str, ids: list[int]) -> str:
         """Return the text of ids, with single blanks."""
@@ -113,11 +107,6 @@ class Engine:
             return np.zeros(round(self.codec.sample_rate_hz * EMPTY_SEC), np.float32)
         with self._lock:
             return np.clip(self.codec.decode(codes_TK), -1.0, 1.0)
-
-
-def generate(trained: TrainedModel, task: Task, prefixes: list[np.ndarray], options: DecodeOptions) -> list[list[int]] | list[np.ndarray]:
-    """The one call of the decoding engine: return text ids, or codes_TK, that follow each prefix."""
-    return (generate_speech if task.speaks else generate_text)(trained.model, prefixes, options)
 
 
 def _options(source: Source, task: str, model: Model) -> DecodeOptions:

@@ -111,10 +111,10 @@ def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
     target_TK = sequence.ids_TK[len(prefix) : -1]
     options = DecodeOptions(max_rows=len(target_TK) + 10)
     if get_task(draw.task).speaks:
-        [codes_TK] = generate_speech(speechlm, [prefix], options)
-        return codes_TK.tolist() == grid_to_codes(target_TK, speechlm.vocab).tolist()
-    [ids] = generate_text(speechlm, [prefix], options)
-    return ids == target_TK[:, 0].tolist()
+        [found] = generate_speech(speechlm, [prefix], options)
+        return found.output.tolist() == grid_to_codes(target_TK, speechlm.vocab).tolist()
+    [found] = generate_text(speechlm, [prefix], options)
+    return found.output == target_TK[:, 0].tolist()
 
 
 def learned_tasks(mixture: Iterable[str], learn_text: bool) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+BATCH_FRAMES = 2000  # that are decoded at once: bounds the memory
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -57,6 +59,23 @@ class Codec(Protocol):
         Raises ValueError if the codes are not integers of shape [T >= 1, 1..K] inside the codebooks.
         """
         ...
+
+    def decode_batch(self, codes_BTK: np.ndarray) -> np.ndarray:
+        """Return float32 wav_BN of several of equal length; each is what `decode` gives, within rounding."""
+        ...
+
+
+def decode_all(codec: Codec, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return {key: wav_N} of {key: codes_TK}, decoded in batches of equal length."""
+    by_length: dict[int, list[str]] = {}
+    for key, codes_TK in codes.items():
+        by_length.setdefault(len(codes_TK), []).append(key)
+    wavs = {}
+    for frames, keys in by_length.items():
+        size = max(1, BATCH_FRAMES // frames)
+        for some in (keys[i : i + size] for i in range(0, len(keys), size)):
+            wavs |= zip(some, codec.decode_batch(np.stack([codes[key] for key in some])))
+    return wavs
 
 
 def check_wav(wav_N: np.ndarray, min_samples: int) -> np.ndarray:

@@ -20,8 +20,8 @@ class DacCodec(NetworkCodec):
         padded_11N = F.pad(wav_11N, (0, -wav_11N.shape[-1] % self.hop_samples))
         return self.model.encode(padded_11N, n_quantizers=self.num_codebooks).audio_codes[0]
 
-    def wav(self, codes_1KT: Tensor) -> Tensor:
-        return self.model.decode(audio_codes=codes_1KT).audio_values[0]
+    def wavs(self, codes_BKT: Tensor) -> Tensor:
+        return self.model.decode(audio_codes=codes_BKT).audio_values
 
     @torch.inference_mode()
     def codebooks(self):

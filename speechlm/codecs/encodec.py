@@ -81,8 +81,8 @@ class EncodecCodec(ResidualCodec):
         hop_samples = int(model.encoder.hop_length)
         super().__init__(name, model, Shape(model.sample_rate, hop_samples, num_codebooks, model.quantizer.bins), settings)
 
-    def wav(self, codes_1KT: torch.Tensor) -> torch.Tensor:
-        return self.model.decoder(self.model.quantizer.decode(codes_1KT.transpose(0, 1)))[0, 0]
+    def wavs(self, codes_BKT: torch.Tensor) -> torch.Tensor:
+        return self.model.decoder(self.model.quantizer.decode(codes_BKT.transpose(0, 1)))[:, 0]
 
 
 KINDS = {"encodec": (EncodecConfig, build_model), "spectral": (SpectralConfig, build_spectral)}

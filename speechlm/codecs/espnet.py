@@ -19,8 +19,8 @@ ARCHITECTURES = ("soundstream", "encodec", "dac")
 class ESPnetCodec(ResidualCodec):
     """The generator of an ESPnet codec behind the `Codec` protocol."""
 
-    def wav(self, codes_1KT: Tensor) -> Tensor:
-        return self.model.decode(codes_1KT.transpose(0, 1))[0, 0]
+    def wavs(self, codes_BKT: Tensor) -> Tensor:
+        return self.model.decode(codes_BKT.transpose(0, 1))[:, 0]
 
 
 def load_espnet(config_path: Path, weights: Path, option: str, name: str = "") -> ESPnetCodec:

@@ -22,8 +22,8 @@ class MimiCodec(NetworkCodec):
     def codes(self, wav_11N: Tensor) -> Tensor:
         return self.model.encode(wav_11N, num_quantizers=self.num_codebooks).audio_codes[0]
 
-    def wav(self, codes_1KT: Tensor) -> Tensor:
-        return self.model.decode(codes_1KT).audio_values[0, 0]
+    def wavs(self, codes_BKT: Tensor) -> Tensor:
+        return self.model.decode(codes_BKT).audio_values[:, 0]
 
     @torch.inference_mode()
     def codebooks(self):

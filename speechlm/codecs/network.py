@@ -11,7 +11,7 @@ from speechlm.codecs.base import Shape, check_codes, check_wav, fingerprint
 
 
 class NetworkCodec:
-    """A module behind the `Codec` protocol. A codec defines `codes`, `wav` and `codebooks`.
+    """A module behind the `Codec` protocol. A codec defines `codes`, `wavs` and `codebooks`.
 
     `settings` are what decides the codes besides the weights.
     """
@@ -32,20 +32,25 @@ class NetworkCodec:
     @torch.inference_mode()
     def decode(self, codes_TK: np.ndarray) -> np.ndarray:
         """See `Codec.decode`; N = T * hop_samples, or less by a part of a frame."""
-        codes_TK = check_codes(codes_TK, self.num_codebooks, self.codebook_size)
-        return self.wav(torch.from_numpy(codes_TK.T.copy())[None]).numpy()
+        return self.decode_batch(np.asarray(codes_TK)[None])[0]
+
+    @torch.inference_mode()
+    def decode_batch(self, codes_BTK: np.ndarray) -> np.ndarray:
+        """See `Codec.decode_batch`."""
+        checked = [check_codes(codes_TK, self.num_codebooks, self.codebook_size) for codes_TK in codes_BTK]
+        return self.wavs(torch.from_numpy(np.stack(checked)).transpose(1, 2)).numpy()
 
     def codes(self, wav_11N: Tensor) -> Tensor:
         """Return codes_KT."""
         raise NotImplementedError
 
-    def wav(self, codes_1KT: Tensor) -> Tensor:
-        """Return wav_N."""
+    def wavs(self, codes_BKT: Tensor) -> Tensor:
+        """Return wav_BN."""
         raise NotImplementedError
 
 
 class ResidualCodec(NetworkCodec):
-    """A network with the quantiser of the `encodec` package, which ESPnet's codecs have too. A codec defines `wav`."""
+    """A network with the quantiser of the `encodec` package, which ESPnet's codecs have too. A codec defines `wavs`."""
 
     def codes(self, wav_11N: Tensor) -> Tensor:
         return self.model.quantizer.vq.encode(self.model.encoder(wav_11N), n_q=self.num_codebooks)[:, 0]

@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
 from speechlm.data.files import atomic_write
 from speechlm.data.settings import read_json
@@ -31,12 +31,35 @@ def in_parts(batches: Sequence[list[str]], work: Callable[[list[str]], Sequence]
     return found
 
 
-def _read(path: Path, keys: list[str]) -> dict[str, Any] | None:
-    """Return the results of just these keys; None if there is no such file, or it is of others, or damaged."""
+def as_they_end(
+    keys: Sequence[str], work: Callable[[list[str]], Iterable], folder: Path, label: str, every: int
+) -> dict[str, Any]:
+    """Return {key: result of work}, where `work` yields (key, JSON-able result) of the keys it is given, in any order.
+
+    Each `every` results are a file in `folder`, as in `in_parts`; what lies there already is not asked for.
+    """
+    found = {}
+    for path in folder.glob("*.json"):
+        found |= _read(path) or {}
+    part, before, start = {}, len(found), time.monotonic()
+    left = [key for key in keys if key not in found]
+    for key, result in work(left) if left else ():
+        part[key] = found[key] = result
+        if len(part) >= every or len(found) == len(keys):
+            with atomic_write(folder / f"{len(found)}.json") as stream:
+                json.dump(part, stream)
+            part = {}
+            left_sec = (time.monotonic() - start) / (len(found) - before) * (len(keys) - len(found))
+            print(f"{label}: {len(found)} of {len(keys)} utterances done, {left_sec:.0f} s left", flush=True)
+    return found
+
+
+def _read(path: Path, keys: list[str] | None = None) -> dict[str, Any] | None:
+    """Return the results (of just these keys); None if there is no such file, or it is of others, or damaged."""
     if not path.exists():
         return None
     try:
         found = read_json(path)
-        return found if isinstance(found, dict) and list(found) == keys else None
+        return found if isinstance(found, dict) and keys in (None, list(found)) else None
     except ValueError:
         return None

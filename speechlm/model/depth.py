@@ -48,15 +48,21 @@ class DepthTransformer(nn.Module):
         own_NJW = self._run(self.hidden_in(hidden_ND).unsqueeze(1) + self.code_in(embedding_NJD))
         return [F.linear(own_NJW[:, j], head_CW) for j, head_CW in enumerate(self.head.weight.split(self.sizes))]
 
-    def generate(self, hidden_ND: Tensor, first_ND: Tensor, choose: Callable[[Tensor], Tensor], embed: Callable[[int, Tensor], Tensor]):
-        """Yield the codes_N of codebooks 1..K-1, chosen from their logits by `choose`.
+    def generate(
+        self,
+        hidden_ND: Tensor,
+        first_ND: Tensor,
+        choose: Callable[[Tensor, int], Tensor],
+        embed: Callable[[int, Tensor], Tensor],
+    ):
+        """Yield the codes_N of codebooks 1..K-1, chosen from their logits by `choose`, which is told the codebook.
 
         `first_ND` embeds the codes of codebook 0, `embed(k, codes_N)` those of codebook k.
         """
         given_NW, embedding_ND, cache = self.hidden_in(hidden_ND), first_ND, DynamicCache()
         for j, head_CW in enumerate(self.head.weight.split(self.sizes)):
             own_N1W = self._run((given_NW + self.code_in(embedding_ND)).unsqueeze(1), cache)
-            codes_N = choose(F.linear(own_N1W[:, 0], head_CW))
+            codes_N = choose(F.linear(own_N1W[:, 0], head_CW), j + 1)
             yield codes_N
             embedding_ND = embed(j + 1, codes_N)
 

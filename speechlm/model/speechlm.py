@@ -59,6 +59,14 @@ class SpeechLM(nn.Module):
         start = self.vocab.codes_start - self.vocab.text_size
         self.new_embedding.weight[start : start + K * C] = (projected_KCD * text_std / std).flatten(0, 1)
 
+    def cast(self, dtype: torch.dtype) -> "SpeechLM":
+        """Make the parameters of this type; buffers stay as they are (rounded frequencies would turn far positions by
+        radians).
+        """
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(dtype)
+        return self
+
     def embed(self, ids_BLK: Tensor) -> Tensor:
         """Return embeddings_BLD: the sum of the embeddings of each row's ids."""
         first_BL = ids_BLK[..., 0]
@@ -67,7 +75,7 @@ class SpeechLM(nn.Module):
         # The clamp maps text to the padding row (its index is 0), so text adds nothing to the sum.
         new_NK = (ids_BLK - self.vocab.text_size).clamp(min=0).flatten(0, 1)
         new_ND = F.embedding_bag(new_NK, self.new_embedding.weight, mode="sum", padding_idx=self.new_embedding.padding_idx)
-        return text_BLD * is_text_BL1 + new_ND.view_as(text_BLD) * self.embed_scale
+        return text_BLD * is_text_BL1 + (new_ND.view_as(text_BLD) * self.embed_scale).to(text_BLD.dtype)
 
     @property
     def embed_scale(self) -> float | Tensor:
@@ -90,16 +98,23 @@ class SpeechLM(nn.Module):
 
     def first_logits(self, hidden_ND: Tensor) -> Tensor:
         """Return logits over text, special tokens and the codes of column 0 (codebook 0, or with one column all of them)."""
-        return self._bounded(torch.cat([self.llm.get_output_embeddings()(hidden_ND), self._new_logits(hidden_ND)], dim=-1))
+        return torch.cat([self.text_logits(hidden_ND), self.new_logits(hidden_ND)], dim=-1)
+
+    def text_logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return the logits over text alone."""
+        return self._bounded(self.llm.get_output_embeddings()(hidden_ND))
+
+    def new_logits(self, hidden_ND: Tensor, only: int | None = None) -> Tensor:
+        """Return the logits of column 0 over what follows text in the id space, or over one such id `only`."""
+        start, end = (self.vocab.text_size, self.first_size) if only is None else (only, only + 1)
+        rows = slice(start - self.vocab.text_size, end - self.vocab.text_size)
+        return self._bounded(F.linear(hidden_ND, self.new_head.weight[rows]))
 
     def speech_logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits of `first_logits` from `text_size` on, -inf for what can't stand within speech: text has no part."""
-        logits = self._bounded(self._new_logits(hidden_ND))
+        logits = self.new_logits(hidden_ND)
         ids = torch.arange(self.vocab.text_size, self.first_size, device=logits.device)
         return logits.masked_fill(~is_speech(self.vocab, ids), -torch.inf)
-
-    def _new_logits(self, hidden_ND: Tensor) -> Tensor:
-        return F.linear(hidden_ND, self.new_head.weight[: self.first_size - self.vocab.text_size])
 
     def _bounded(self, logits: Tensor) -> Tensor:
         cap = getattr(self.llm.config, "final_logit_softcapping", None)  # Gemma 2
@@ -111,15 +126,21 @@ class SpeechLM(nn.Module):
             return self.depth(hidden_ND, self.new_embedding(ids_NK[:, :-1] - self.vocab.text_size))
         return self._parallel_logits(hidden_ND)
 
-    def generate_codes(self, hidden_ND: Tensor, first_N: Tensor, choose: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """Return ids_N of columns 1..K-1, chosen from their logits by `choose`; `first_N` are the ids chosen for column 0."""
-        starts = self.vocab.codebook_starts
+    def generate_codes(self, hidden_ND: Tensor, first_N: Tensor, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """Return codes_NJ of columns 1..K-1; `first_N` are the ids chosen for column 0.
+
+        `choose` gets logits and the column they are of: logits_NC of one column after the other with `depth`, else
+        logits_NJC of all of them.
+        """
+        if self.vocab.num_columns == 1:
+            return first_N.new_zeros(len(first_N), 0)
         if self.depth is None:
-            chosen = (choose(logits_NC) for logits_NC in self._parallel_logits(hidden_ND))
-        else:
-            embedding = lambda ids_N: self.new_embedding(ids_N - self.vocab.text_size)  # noqa: E731
-            chosen = self.depth.generate(hidden_ND, embedding(first_N), choose, lambda k, codes_N: embedding(codes_N + starts[k]))
-        return [codes_N + starts[k] for k, codes_N in enumerate(chosen, start=1)]
+            return choose(torch.stack(self._parallel_logits(hidden_ND), dim=1), 1)
+        starts = self.vocab.codebook_starts
+        embedding = lambda ids_N: self.new_embedding(ids_N - self.vocab.text_size)  # noqa: E731
+        embed = lambda k, codes_N: embedding(codes_N + starts[k])  # noqa: E731
+        chosen = self.depth.generate(hidden_ND, embedding(first_N), choose, embed)
+        return torch.stack(list(chosen), dim=1)
 
     def _parallel_logits(self, hidden_ND: Tensor) -> list[Tensor]:
         if self.vocab.num_columns == 1:
@@ -134,15 +155,19 @@ def packed_attention_mask(segment_BL: Tensor) -> Tensor:
     return (same_BLL & torch.ones_like(same_BLL).tril()).unsqueeze(1)
 
 
-def layer_masks(mask_B1LL: Tensor, config) -> Tensor | dict[str, Tensor]:
+def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor | None = None) -> Tensor | dict[str, Tensor]:
     """Return a boolean mask as the LLM's layers want it, which transformers passes on as it is.
 
-    Sliding layers (Gemma 2 and 3; some Qwens) see their window only; eager attention (Gemma 2) adds a mask instead of selecting by it.
+    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`, which
+    follows from the places of a square mask). Eager attention (Gemma 2) adds a mask instead of selecting by it.
     """
     kinds = getattr(config, "layer_types", None) or ()
-    masks = {"full_attention": mask_B1LL}
+    masks = {"full_attention": mask_B1QL}
     if "sliding_attention" in kinds:
-        masks["sliding_attention"] = mask_B1LL & torch.ones_like(mask_B1LL).triu(1 - config.sliding_window)
+        if age_B1QL is None:
+            place_L = torch.arange(mask_B1QL.shape[-1], device=mask_B1QL.device)
+            age_B1QL = place_L.unsqueeze(1) - place_L
+        masks["sliding_attention"] = mask_B1QL & (age_B1QL < config.sliding_window)
     if config._attn_implementation == "eager":
         dtype = torch.get_default_dtype()
         masks = {kind: torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min) for kind, mask in masks.items()}

@@ -1,13 +1,12 @@
 """bin/decode: what of a test set is decoded, and what is not is listed."""
 
-import argparse
-
 import numpy as np
 import pytest
 
 from speechlm.bin.decode import list_test, not_ended, require_prompt_frames, say_unprompted, usual_limit
 from speechlm.data.codes import write_archive
 from speechlm.data.manifest import write_manifest
+from speechlm.model.generate import Generated
 from speechlm.tasks import get_task
 
 
@@ -19,11 +18,11 @@ def test_what_has_no_voice_prompt_is_left_out_and_listed_or_all_are_without(tmp_
         codes = {"en": [f"codes.ark:{offset}", 3]}
         lines = [{"id": f"u{i}", "speaker": s, "text": {"en": "x"}, "codes": codes} for i, s in enumerate(speakers)]
         write_manifest(tmp_path / name / "manifest.jsonl", lines)
-        args = argparse.Namespace(manifest=tmp_path / name / "manifest.jsonl", lang="en", tgt_lang="en", task="tts", out=tmp_path / name)
-        test = list_test(get_task("tts"), args)
-        say_unprompted(test, args)
+        manifest = tmp_path / name / "manifest.jsonl"
+        test = list_test(get_task("tts"), manifest, "en", "en")
+        say_unprompted(test, "tts", manifest, tmp_path / name)
         found[name] = ([item.record.id for item in test.items], test.settings)
-        assert list_test(get_task("asr"), args).settings == {}
+        assert list_test(get_task("asr"), manifest, "en", "en").settings == {}
     assert found == {
         "some": (["u0", "u1"], {"without_voice_prompt": "1 left out"}),
         "none": (["u0", "u1", "u2"], {"voice_prompt": "none"}),
@@ -47,6 +46,8 @@ def test_a_voice_prompt_is_as_long_as_in_training_and_outputs_as_long_as_targets
         require_prompt_frames(tmp_path / "a/b/c", None, "decode.yaml")
 
 
-def test_what_reaches_the_limit_did_not_end(capsys):
-    assert not_ended({"b": [1] * 4, "a": [1] * 4, "c": [1] * 3, "d": []}, 4, "asr") == ["a", "b"]
+def test_what_the_model_did_not_end_is_told(capsys):
+    cut = Generated([1] * 4, ended=False)
+    found = {"b": cut, "a": cut, "c": Generated([1] * 3, ended=True), "d": Generated([], ended=True)}
+    assert not_ended(found, 4, "asr") == ["a", "b"]
     assert "asr: 2 of 4 outputs did not end by themselves: cut at max_rows 4" in capsys.readouterr().out

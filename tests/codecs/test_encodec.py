@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from safetensors.torch import load_file
 
 from speechlm.codecs import ASSETS, load_codec
 from speechlm.codecs.encodec import build_model, load_folder, save_folder
+from speechlm.codecs.stream import look_ahead
+from tests.codecs.streams import check_batches_and_streams
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,22 @@ def test_equal_to_the_encodec_package(codec, codec_folder, noise, tiny):
         decoded = model.decode([(codes_BKT, scale)])
     assert np.array_equal(codec.encode(wav_N), codes_BKT[0].T.numpy())
     assert np.allclose(codec.decode(codes_BKT[0].T.numpy()), decoded[0, 0].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["shipped", "windowed", "recurrent"])
+def test_batches_and_streams_are_the_whole(codec, kind, tmp_path, tiny):
+    if kind == "shipped":
+        codec = load_codec("codec_16k")
+    elif kind == "recurrent":  # and causal: padding mirrors the first frames, which thus depend on later ones
+        config = replace(tiny, causal=True, lstm_layers=2)
+        torch.manual_seed(0)
+        model = build_model(config)
+        for layer in model.quantizer.vq.layers:
+            layer.codebook.normal_()
+        save_folder(tmp_path, model, config)
+        codec = load_folder(tmp_path)
+    check_batches_and_streams(codec)
+    assert kind != "shipped" or look_ahead(codec) == 3  # of 80 ms: what the sound waits for
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from transformers import DacConfig, DacModel, MimiConfig, MimiModel
 from speechlm.codecs import HUB, load_codec
 from speechlm.data.audio import load_wav, save_wav
 from speechlm.espnet_start import quick_imports
+from tests.codecs.streams import check_batches_and_streams
 
 MIMI = {"num_filters": 2, "hidden_size": 32, "codebook_size": 32, "codebook_dim": 8, "vector_quantization_hidden_dimension": 8}
 MIMI |= {"num_hidden_layers": 1, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "upsample_groups": 32}
@@ -106,6 +107,11 @@ def test_round_trip(folders, name, tmp_path):
     again = load_codec(str(folders(name)))
     assert np.array_equal(codec.encode(wav_N), codes_TK) and np.array_equal(again.decode(codes_TK), decoded_N)
     assert again.fingerprint == codec.fingerprint
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_batches_and_streams_are_the_whole(folders, name):
+    check_batches_and_streams(load_codec(str(folders(name))))
 
 
 @pytest.mark.parametrize("name", NUMBERS)

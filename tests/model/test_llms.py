@@ -109,7 +109,8 @@ def test_decoding_with_a_cache_equals_decoding_without(llms, name):
     special = lambda *names: special_segment(list(names), model.vocab)  # noqa: E731
     codes = np.random.default_rng(0).integers(0, 256, (9, 8))
     text = [join([special("<asr>", "<en>"), *speech_segment(codes[:n], model.vocab), special("<text>")], 0).ids_TK for n in (9, 2)]
-    for prefix, ids in zip(text, generate_text(model, text, DecodeOptions(max_rows=7)), strict=True):
+    for prefix, found in zip(text, generate_text(model, text, DecodeOptions(max_rows=7)), strict=True):
+        ids = found.output
         logits = uncached(model, [prefix, plain_text_segment(ids, model.vocab).ids_TK])[len(prefix) - 1 :]
         allowed = torch.cat([logits[:, : model.vocab.text_size], logits[:, [model.vocab.special_id("</text>")]]], dim=1).argmax(dim=1)
         assert allowed[: len(ids)].tolist() == ids and (len(ids) == 7 or allowed[len(ids)] == model.vocab.text_size)
@@ -117,7 +118,8 @@ def test_decoding_with_a_cache_equals_decoding_without(llms, name):
         join([special("<tts>", "<en>"), *text_segment(list(range(4, 4 + n)), model.vocab), special("<speech>")], 0).ids_TK for n in (8, 3)
     ]
     start = model.vocab.codes_start
-    for prefix, codes_TK in zip(speech, generate_speech(model, speech, DecodeOptions(max_rows=6)), strict=True):
+    for prefix, found in zip(speech, generate_speech(model, speech, DecodeOptions(max_rows=6)), strict=True):
+        codes_TK = found.output
         frames = speech_segment(codes_TK, model.vocab)[1].ids_TK[:-1] if len(codes_TK) else prefix[:0]
         logits = uncached(model, [prefix, frames])[len(prefix) - 1 :]
         assert logits[: len(codes_TK), start : start + 256].argmax(dim=1).tolist() == codes_TK[:, 0].tolist()

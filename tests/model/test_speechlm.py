@@ -79,8 +79,8 @@ def test_batched_decoding_equals_one_by_one(pattern):
     ]
     options = DecodeOptions(max_rows=12)  # an untrained model rarely ends
     batched = generate_speech(model, prefixes, options)
-    for codes, prefix in zip(batched, prefixes, strict=True):
-        assert np.array_equal(codes, generate_speech(model, [prefix], options)[0])
+    for codes, prefix in zip((found.output for found in batched), prefixes, strict=True):
+        assert np.array_equal(codes, generate_speech(model, [prefix], options)[0].output)
         assert codes.shape[1] == 3 and codes.min(initial=0) >= 0 and codes.max(initial=0) < 8
 
 
@@ -88,10 +88,10 @@ def test_speech_that_is_given_is_continued_as_it_would_have_gone_on():
     model = tiny_model("parallel")
     conditions = [[*text_segment([3, i], model.vocab), special_segment(["<speech>"], model.vocab)] for i in range(20)]
     prefixes = [join(condition, 0).ids_TK for condition in conditions]
-    wholes = generate_speech(model, prefixes, DecodeOptions(max_rows=8))
+    wholes = [found.output for found in generate_speech(model, prefixes, DecodeOptions(max_rows=8))]
     condition, whole = next((condition, whole) for condition, whole in zip(conditions, wholes) if len(whole) > 4)
     given = join([*condition, frames_segment(whole[:3], model.vocab)], 0).ids_TK
-    assert np.array_equal(generate_speech(model, [given], DecodeOptions(max_rows=5))[0], whole[3:])
+    assert np.array_equal(generate_speech(model, [given], DecodeOptions(max_rows=5))[0].output, whole[3:])
 
 
 def exhaustive_best(model, prefix, length: int) -> float:
@@ -122,8 +122,9 @@ def test_a_wide_beam_finds_the_best_text():
     prefix = join([special_segment(["<asr>", "<en>", "<text>"], model.vocab)], 0).ids_TK
     with torch.no_grad():
         model.new_head.weight[model.vocab.special_id("</text>") - 20] += 3 * model.llm.lm_head.weight[:5].mean(0)
-    [ids] = generate_text(model, [prefix], DecodeOptions(beam=40, length_penalty=0.0, max_rows=6))
-    assert score(model, prefix, ids, model.vocab.special_id("</text>")) >= exhaustive_best(model, prefix, 3) - 1e-4
+    [found] = generate_text(model, [prefix], DecodeOptions(beam=40, length_penalty=0.0, max_rows=6))
+    found_score = score(model, prefix, found.output, model.vocab.special_id("</text>"))
+    assert found_score >= exhaustive_best(model, prefix, 3) - 1e-4
 
 
 @pytest.mark.parametrize(("pattern", "text_weight"), [*((name, 2.0) for name in PATTERNS), ("parallel", 0.0), ("delay", 0.0)])
@@ -147,7 +148,9 @@ def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern, text_weig
     prefixes = [example.ids_TK[: int((example.loss_T == 0).sum())] for example in examples]
     for options in (DecodeOptions(max_rows=12), DecodeOptions(max_rows=12, temperature=0.5, top_k=4)):
         found = generate_speech(model, prefixes, options)
-        assert [codes.tolist() for codes in found] == [random_codes(frames, seed).tolist() for seed, frames in enumerate([5, 3, 6])]
+        assert all(one.ended for one in found)
+        expected = [random_codes(frames, seed).tolist() for seed, frames in enumerate([5, 3, 6])]
+        assert [one.output.tolist() for one in found] == expected
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -177,7 +180,7 @@ def test_the_depth_transformer_decodes_as_it_was_trained():
     ids_NK = torch.from_numpy(random_codes(4)) + torch.tensor(model.vocab.codebook_starts)
     seen, told = [], iter(ids_NK.T[1:] - torch.tensor(model.vocab.codebook_starts)[1:, None])
     with torch.no_grad():
-        model.generate_codes(hidden_ND, ids_NK[:, 0], lambda logits: (seen.append(logits), next(told))[1])
+        model.generate_codes(hidden_ND, ids_NK[:, 0], lambda logits, column: (seen.append(logits), next(told))[1])
         whole = model.code_logits(hidden_ND, ids_NK)
         changed = ids_NK.clone()
         changed[:, 1] = model.vocab.codebook_starts[1] + 7 - (ids_NK[:, 1] - model.vocab.codebook_starts[1])

@@ -216,7 +216,9 @@ def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
     corpus = ["--langs", "es en", "--src_lang", "es", "--tgt_lang", "en", "--test_sets", "test test_unheard"]
     done, calls = drive(recipe, *corpus, "--stage", "8", "--stop_stage", "9", "--tasks", "asr tts s2st", "--zero_shot_tasks", "s2st")
     assert done.returncode == 0, done.stdout
-    decoded = [option(c, "--out") for c in calls if "speechlm.bin.decode" in c]
+    decodings = [c for c in calls if "speechlm.bin.decode" in c]
+    assert len(decodings) == 4  # all sets and languages of a model's task in one process
+    decoded = [out for c in decodings for out in c[c.index("--out") + 1 : c.index("--lang")]]
     assert decoded == [
         f"exp/{exp}/decode_{task}_{name}_{lang}"
         for exp, task, langs in [

@@ -25,7 +25,7 @@ def rows(num_frames: int, num_codebooks: int) -> int:
 
 def cell(row: int, column: int, num_codebooks: int) -> tuple[int, int]:
     """Return (frame, codebook) of a cell of the grid."""
-    return divmod(row, num_codebooks)
+    return row // num_codebooks, row % num_codebooks  # divmod knows no tensors
 
 
 def apply(codes_TK: np.ndarray) -> np.ndarray:

@@ -1,55 +1,20 @@
-"""Batched decoding with a KV cache: speech by greedy search or sampling, text by greedy or beam search.
-
-Letters in shapes: B examples (times beams), S positions of the prefixes, K columns, V ids of column 0.
+"""Decoding as it was before the engine, which is compared with it: a batch from first to last row, with a cache and
+masks that grow.
 """
-
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from speechlm.data.settings import Count, Positive, Weight, fill, read_mapping
+from speechlm.model.generate import DecodeOptions
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.sequence import grid_to_codes
 from speechlm.tokens.vocabulary import SPEECH_END, TEXT_END
 
 
-@dataclass(frozen=True)
-class DecodeOptions:
-    """`temperature` 0 is greedy; `beam` is for text only. `max_rows` bounds the output: tokens of text, frames of speech."""
-
-    beam: Positive = 1
-    length_penalty: float = 1.0
-    temperature: Weight = 0.0
-    top_k: Count = 0
-    max_rows: Positive = 200
-    batch_size: Positive = 64
-    seed: Count = 0
-
-
-@dataclass(frozen=True)
-class DecodeConfig:
-    """What conf/decode.yaml holds: the options of each kind of output, and the length of a voice prompt in codec frames."""
-
-    prompt_frames: Positive | None = None
-    text: DecodeOptions | None = None
-    speech: DecodeOptions | None = None
-
-
-def read_decode_config(path: str | Path, kind: str, **defaults: int) -> tuple[DecodeOptions, int | None]:
-    """Return the options of `kind` (text or speech), over `defaults`, and prompt_frames; ValueError names the file and what is wrong."""
-    values = read_mapping(path)
-    config = fill(DecodeConfig, values, str(path))
-    if getattr(config, kind) is None:
-        raise ValueError(f"{path}: {kind} is missing or empty; expected options, such as {kind}: {{max_rows: 200}}")
-    return fill(DecodeOptions, defaults | values[kind], f"{path}: {kind}"), config.prompt_frames
-
-
-class _State:
+class GrowingState:
     """Prefixes, padded on the left and run through the model; then one row at a time."""
 
     def __init__(self, model: SpeechLM, prefixes: list[np.ndarray]):
@@ -84,7 +49,7 @@ def generate_text(model: SpeechLM, prefixes: list[np.ndarray], options: DecodeOp
     """
     vocab, W, B = model.vocab, options.beam, len(prefixes)
     end = vocab.special_id(TEXT_END)
-    state = _State(model, prefixes)
+    state = GrowingState(model, prefixes)
     state.select(torch.arange(B, device=state.mask_BS.device).repeat_interleave(W))
     score_BW = torch.full((B, W), -torch.inf, device=state.mask_BS.device)
     score_BW[:, 0] = 0
@@ -98,7 +63,12 @@ def generate_text(model: SpeechLM, prefixes: list[np.ndarray], options: DecodeOp
         keep, keep_tokens, keep_scores = [], [], []
         for b in range(B):
             chosen = _advance_beams(
-                beams[b], finished[b], best[b].tolist(), rows[b].tolist(), tokens[b].tolist(), (W, vocab.text_size, options.length_penalty)
+                beams[b],
+                finished[b],
+                best[b].tolist(),
+                rows[b].tolist(),
+                tokens[b].tolist(),
+                (W, vocab.text_size, options.length_penalty),
             )
             beams[b] = [ids for ids, _, _ in chosen]
             keep += [b * W + row for _, row, _ in chosen]
@@ -144,7 +114,10 @@ def _is_done(finished, best_open: float, length: int, options: DecodeOptions) ->
     """No open beam can beat the finished ones (scores only fall)."""
     if not finished:
         return False
-    return len(finished) >= options.beam or max(score for score, _ in finished) >= best_open / length**options.length_penalty
+    return (
+        len(finished) >= options.beam
+        or max(score for score, _ in finished) >= best_open / length**options.length_penalty
+    )
 
 
 @torch.inference_mode()
@@ -156,19 +129,20 @@ def generate_speech(model: SpeechLM, prefixes: list[np.ndarray], options: Decode
     vocab, pattern, B = model.vocab, get_pattern(model.vocab.pattern), len(prefixes)
     K = vocab.num_codebooks
     end = vocab.pad_id if pattern.COLUMN_0_ENDS_FIRST else vocab.special_id(SPEECH_END)
-    state = _State(model, prefixes)
+    state = GrowingState(model, prefixes)
     device = state.mask_BS.device
-    generator = torch.Generator(device=device).manual_seed(options.seed)
     length_B = torch.full((B,), options.max_rows, device=device)  # frames, once known
     rows: list[Tensor] = []
     for step in range(pattern.rows(options.max_rows, K)):
         frame, k = pattern.cell(step, 0, K)
-        first_B, ends_B = _choose_first(model, state.hidden_BD, (k, end), options, generator)
+        first_B, ends_B = _choose_first(model, state.hidden_BD, (k, end))
         length_B = torch.where(ends_B & (length_B > frame), frame, length_B)
         row_BC = torch.full((B, vocab.num_columns), vocab.pad_id, device=device)
         row_BC[:, 0] = torch.where(length_B > frame, first_B, vocab.pad_id)
-        later = model.generate_codes(state.hidden_BD, row_BC[:, 0], lambda logits_BC: _choose(logits_BC.float(), options, generator))
-        for column, ids_B in enumerate(later, start=1):
+        later_BJ = model.generate_codes(state.hidden_BD, row_BC[:, 0], lambda logits, column: logits.argmax(dim=-1))
+        for column, ids_B in enumerate(
+            (later_BJ + torch.tensor(vocab.codebook_starts)[1 : 1 + later_BJ.shape[1]]).T, start=1
+        ):
             frame, _ = pattern.cell(step, column, K)
             row_BC[:, column] = torch.where((frame >= 0) & (frame < length_B), ids_B, vocab.pad_id)
         rows.append(row_BC)
@@ -179,7 +153,7 @@ def generate_speech(model: SpeechLM, prefixes: list[np.ndarray], options: Decode
     return [grid_to_codes(grid_BSC[b, : pattern.rows(int(length_B[b]), K)], vocab) for b in range(B)]
 
 
-def _choose_first(model: SpeechLM, hidden_BD: Tensor, among: tuple[int, int], options: DecodeOptions, generator) -> tuple[Tensor, Tensor]:
+def _choose_first(model: SpeechLM, hidden_BD: Tensor, among: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Choose column 0 `among` (codebook, end): its codes, and at the start of a frame `end`; return (ids, did it choose the end?)."""
     k, end = among
     start, size = model.vocab.codebook_starts[k], model.vocab.codebook_sizes[k]
@@ -187,15 +161,5 @@ def _choose_first(model: SpeechLM, hidden_BD: Tensor, among: tuple[int, int], op
     allowed = logits_BV[:, start : start + size]
     if k == 0:
         allowed = torch.cat([allowed, logits_BV[:, end : end + 1]], dim=1)
-    choice_B = _choose(allowed, options, generator)
+    choice_B = allowed.argmax(dim=1)
     return choice_B.clamp(max=size - 1) + start, choice_B == size
-
-
-def _choose(logits_BV: Tensor, options: DecodeOptions, generator) -> Tensor:
-    if options.temperature == 0:
-        return logits_BV.argmax(dim=1)
-    logits_BV = logits_BV / options.temperature
-    if options.top_k:
-        least_B1 = logits_BV.topk(min(options.top_k, logits_BV.shape[1]), dim=1).values[:, -1:]
-        logits_BV = logits_BV.masked_fill(logits_BV < least_B1, -torch.inf)
-    return torch.multinomial(logits_BV.softmax(dim=1), 1, generator=generator).squeeze(1)

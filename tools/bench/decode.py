@@ -1,0 +1,126 @@
+"""How quick is decoding? Milliseconds a frame at some batch sizes, of this engine and of transformers' `generate` with the same LLM.
+
+Run from the repository: `python tools/bench/decode.py` (a GPU, in five minutes), or with `--toy` a small model (the CPU, seconds). One line of JSON
+for each measurement, and last one with all of them, the device and the commit. Weights are random and nothing ends by itself: each example makes
+`--frames` frames. transformers is measured as it is, and without cuDNN's attention, which plans anew for each length of a growing cache.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import AutoModelForCausalLM, Qwen2Config
+
+from speechlm.data.machine import code_version, describe_machine
+from speechlm.model.generate import DecodeOptions, generate_speech
+from speechlm.model.speechlm import SpeechLM
+from speechlm.tokens.vocabulary import BOUNDARIES, SPEECH_END, Vocabulary
+
+LARGE = {
+    "hidden_size": 1024,
+    "intermediate_size": 2816,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "vocab_size": 151936,
+}
+TOY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 2000,
+}
+WITHOUT_CUDNN = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+def make_model(sizes: dict[str, int], device: str, dtype: torch.dtype) -> SpeechLM:
+    """Return a speech LLM with random weights of the sizes of Qwen1.5-0.5B, or of others, and 8 codebooks of 1,024."""
+    config = Qwen2Config(**sizes, num_key_value_heads=sizes["num_attention_heads"], tie_word_embeddings=True)
+    torch.manual_seed(0)
+    with torch.device(device):
+        llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        vocab = Vocabulary(config.vocab_size, (*BOUNDARIES, "<tts>", "<en>"), (1024,) * 8, "parallel", "text", "codec")
+        model = SpeechLM(llm, vocab).eval()
+    model.new_head.weight.data[vocab.special_id(SPEECH_END) - vocab.text_size] = (
+        0  # the best of a thousand codes is above 0
+    )
+    return model.cast(dtype)
+
+
+def timed(run: Callable[[], object], device: str) -> float:
+    """Return the seconds of a run."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    run()
+    wait()
+    return time.perf_counter() - start
+
+
+def per_frame(run: Callable[[int], object], frames: int, device: str) -> float:
+    """Return milliseconds a frame: what twice as many frames take longer, so that prefixes and captures don't count."""
+    run(frames)  # libraries set themselves up
+    short, long = (timed(lambda n=n: run(n), device) for n in (frames, 2 * frames))
+    return round((long - short) / frames * 1000, 3)
+
+
+def measure(model: SpeechLM, batch: int, frames: int, device: str) -> dict[str, float]:
+    """Return milliseconds a frame by what makes it."""
+    rng = np.random.default_rng(0)
+    ids_BS = rng.integers(0, 1000, (batch, 200))
+    prefixes = np.full((batch, 200, 8), model.vocab.pad_id)
+    prefixes[..., 0] = ids_BS
+    inputs = torch.from_numpy(ids_BS).to(device)
+
+    def engine(count: int, **more) -> None:
+        found = generate_speech(model, list(prefixes), DecodeOptions(max_rows=count, batch_size=batch, **more))
+        assert all(len(one.output) == count for one in found), "an example ended by itself"
+
+    def theirs(count: int, backends: list | None = None) -> None:
+        with sdpa_kernel(backends) if backends else nullcontext(), torch.inference_mode():
+            model.llm.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
+                max_new_tokens=count,
+                min_new_tokens=count,
+                do_sample=False,
+                pad_token_id=0,
+            )
+
+    return {
+        "greedy": per_frame(engine, frames, device),
+        "sampled": per_frame(lambda count: engine(count, temperature=0.8, top_k=50), frames, device),
+        "transformers": per_frame(theirs, frames, device),
+        "transformers_without_cudnn": per_frame(lambda count: theirs(count, WITHOUT_CUDNN), frames, device),
+    }
+
+
+def main() -> None:
+    """Measure, and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toy", action="store_true", help="a small model, on the CPU too")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 128])
+    parser.add_argument("--frames", type=int, default=0, help="of each example (default: 150; toy 20)")
+    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
+    args = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    frames = args.frames or (20 if args.toy else 150)
+    found = {}
+    for dtype in args.dtypes:
+        model = make_model(TOY if args.toy else LARGE, device, getattr(torch, dtype))
+        for batch in args.batches:
+            found[f"{dtype}_batch{batch}"] = measure(model, batch, frames, device)
+            print(json.dumps({f"{dtype}_batch{batch}": found[f"{dtype}_batch{batch}"]}), flush=True)
+    name = torch.cuda.get_device_name() if device == "cuda" else describe_machine()
+    print(
+        json.dumps({"ms_per_frame": found, "frames": frames, "toy": args.toy, "device": name, "commit": code_version()})
+    )
+
+
+if __name__ == "__main__":
+    main()
