@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speechlm.api.inputs import Sound, check_text, is_many, is_there, read_sound
-from speechlm.api.results import Speech, Text
+from speechlm.api.results import Speech, SpeechStream, Text
 from speechlm.api.sources import Source, read_source
 from speechlm.data.audio import MAX_SEC
 from speechlm.tasks import get_task
@@ -91,12 +91,24 @@ class SpeechLM:
             raise ValueError(f"to={to!r}: expected 'text' or 'speech'.")
         return self._each(audio, lambda sound: self.prepare("s2tt" if to == "text" else "s2st", sound, src, tgt))
 
-    def synthesise(self, text: str | list[str], lang: str | None = None, voice: Sound | None = None) -> Speech | list[Speech]:
+    def synthesise(
+        self, text: str | list[str], lang: str | None = None, voice: Sound | None = None, stream: bool = False
+    ) -> Speech | SpeechStream | list[Speech]:
         """Return a text spoken. `voice` is a recording of a speaker, or the name of one of `voices` (default: the first of them).
 
+        With `stream` the samples of one text come in chunks while they are made: `for wav in lm.synthesise(..., stream=True)`.
         Raises ValueError for an empty or very long text, another language, a voice that can't be used, or a model without synthesis.
         """
-        return self._each(text, lambda one: self.prepare("tts", one, lang, lang, voice))
+        if not stream:
+            return self._each(text, lambda one: self.prepare("tts", one, lang, lang, voice))
+        if is_many(text):
+            raise ValueError("stream=True takes one text; without it, a list is spoken in batches.")
+        return self.stream(self.prepare("tts", text, lang, lang, voice))
+
+    def stream(self, job: "Job") -> SpeechStream:
+        """Return the speech of a job (of tts or s2st) while it is made."""
+        codes: list[np.ndarray] = []
+        return SpeechStream(self._engine.stream(job, codes), codes, self.rate_hz, job.lang)
 
     def _each(self, given: Any, prepare: Callable[[Any], "Job"]) -> Any:
         if is_many(given):

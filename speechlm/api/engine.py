@@ -4,6 +4,7 @@ Shapes: T frames or rows, K codebooks, N samples.
 """
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,9 +16,10 @@ from torch import nn
 from speechlm.api.sources import Model, Source
 from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
+from speechlm.codecs.stream import stream_audio
 from speechlm.data.settings import fill
 from speechlm.model.folder import TrainedModel, load_model, usual_limit
-from speechlm.model.generate import DecodeOptions, generate
+from speechlm.model.generate import DecodeOptions, generate, stream_speech
 from speechlm.tasks import Task
 from speechlm.tasks.examples import build_prefix
 from speechlm.tokens.patterns import get_pattern
@@ -96,6 +98,23 @@ class Engine:
         with self._lock:
             found = dict(generate(self.load(task.name).model, task.speaks, prefixes, self.options[task.name]))
         return [found[place].output for place in range(len(jobs))]
+
+    def stream(self, job: Job, codes: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield wav_N of one job while it is decoded, in [-1, 1]; the codes_TK made are added to `codes`."""
+        trained = self.load(job.task.name)
+
+        def made() -> Iterator[np.ndarray]:
+            for codes_TK in stream_speech(trained.model, job.prefix_TK, self.options[job.task.name]):
+                codes.append(codes_TK)
+                yield codes_TK
+
+        chunks = stream_audio(self.codec, made())
+        while True:
+            with self._lock:  # others may compute between two chunks
+                wav_N = next(chunks, None)
+            if wav_N is None:
+                return
+            yield np.clip(wav_N, -1.0, 1.0)
 
     def text(self, task: str, ids: list[int]) -> str:
         """Return the text of ids, with single blanks."""

@@ -1,6 +1,7 @@
 """What the API returns: texts and speech."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,3 +67,23 @@ class Speech:
         content = io.BytesIO()
         soundfile.write(content, np.clip(self.wav, -1.0, 1.0), self.rate_hz, **FORMATS[kind])
         return content.getvalue()
+
+
+class SpeechStream:
+    """Speech while it is made: iterating gives its samples in chunks, float32 [samples] in [-1, 1] at `rate_hz`; `join` the whole."""
+
+    def __init__(self, chunks: Iterator[np.ndarray], codes: list[np.ndarray], rate_hz: int, lang: str):
+        self.rate_hz, self.lang = rate_hz, lang
+        self._chunks, self._codes, self._wav = chunks, codes, []
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for wav_N in self._chunks:
+            self._wav.append(wav_N)
+            yield wav_N
+
+    def join(self) -> Speech:
+        """Return all that was and will be said, waiting for the rest."""
+        for _ in self:
+            pass
+        wav_N = np.concatenate(self._wav) if self._wav else np.zeros(0, np.float32)
+        return Speech(wav_N, self.rate_hz, np.concatenate(self._codes) if self._codes else np.zeros((0, 0), np.int32), self.lang)

@@ -31,9 +31,7 @@ def in_parts(batches: Sequence[list[str]], work: Callable[[list[str]], Sequence]
     return found
 
 
-def as_they_end(
-    keys: Sequence[str], work: Callable[[list[str]], Iterable], folder: Path, label: str, every: int
-) -> dict[str, Any]:
+def as_they_end(keys: Sequence[str], work: Callable[[list[str]], Iterable], folder: Path, label: str, every: int) -> dict[str, Any]:
     """Return {key: result of work}, where `work` yields (key, JSON-able result) of the keys it is given, in any order.
 
     Each `every` results are a file in `folder`, as in `in_parts`; what lies there already is not asked for.

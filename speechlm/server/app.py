@@ -1,4 +1,7 @@
-"""The endpoints. What a request may hold beyond OpenAI's: `language` in all three (what is spoken), `target` in translations (default: en)."""
+"""The endpoints. What a request may hold beyond OpenAI's: `language` in all three (what is spoken), `target` in translations (default: en).
+
+Speech of response_format pcm is streamed: it comes while it is made. Other formats are sent when they are whole, and are made together with others.
+"""
 
 import asyncio
 import tempfile
@@ -8,9 +11,10 @@ from pathlib import PurePath
 from typing import Annotated
 
 import numpy as np
+import soxr
 from fastapi import FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -18,8 +22,6 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from speechlm.api import Speech, SpeechLM, Text
 from speechlm.api.inputs import read_sound
-from speechlm.api.results import FORMATS
-from speechlm.data.audio import resample
 from speechlm.data.items import printable
 from speechlm.server.gate import Gate, Limits, error_response
 from speechlm.server.metrics import Metrics
@@ -58,8 +60,27 @@ class Service:
     async def run(self, task: str, given, src: str | None, tgt: str | None, voice: str | None = None) -> Text | Speech:
         """Return the result of one request, whenever it is its turn; ValueError is the user's mistake."""
         self.lm.languages(task, src, tgt)
-        work = Work(task, lambda: self.lm.prepare(task, given, src, tgt, voice))
+        work = Work(lambda: self.lm.prepare(task, given, src, tgt, voice))
         return await asyncio.wrap_future(self.worker.submit(work))
+
+    async def stream(self, given: str, lang: str | None, voice: str | None) -> AsyncIterator[np.ndarray]:
+        """Return chunks of samples of a text that is spoken, when the first is there."""
+        self.lm.languages("tts", lang, lang)
+        loop, chunks = asyncio.get_running_loop(), asyncio.Queue()
+        emit = lambda chunk: loop.call_soon_threadsafe(chunks.put_nowait, chunk)  # noqa: E731
+        work = Work(lambda: self.lm.prepare("tts", given, lang, lang, voice), emit)
+        await asyncio.wrap_future(self.worker.submit(work))
+        return _receive(chunks, work)
+
+
+async def _receive(chunks: asyncio.Queue, work: Work) -> AsyncIterator[np.ndarray]:
+    try:
+        while (chunk := await chunks.get()) is not None:
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+    finally:
+        work.left.set()
 
 
 def make_app(lm: SpeechLM, name: str, limits: Limits | None = None, key: str | None = None, hosts: list[str] | None = None) -> FastAPI:
@@ -193,14 +214,19 @@ async def answer_speech(service: Service, asked: SpeechRequest) -> Response:
     if asked.voice != DEFAULT_VOICE and asked.voice not in service.lm.voices:  # a path is no voice here
         known = ", ".join([DEFAULT_VOICE, *service.lm.voices])
         raise ValueError(f"voice {printable(asked.voice)!r}: no voice of this model. Expected one of {known}.")
-    lang = asked.language or None
-    result = await service.run("tts", asked.input, lang, lang, None if asked.voice == DEFAULT_VOICE else asked.voice)
-    content = await run_in_threadpool(encode, result, asked.response_format)
+    lang, voice = asked.language or None, None if asked.voice == DEFAULT_VOICE else asked.voice
+    if asked.response_format == "pcm":
+        chunks = await service.stream(asked.input, lang, voice)
+        return StreamingResponse(as_pcm(chunks, service.lm.rate_hz), media_type=SOUND_TYPES["pcm"])
+    result = await service.run("tts", asked.input, lang, lang, voice)
+    content = await run_in_threadpool(result.encode, asked.response_format)
     return Response(content, media_type=SOUND_TYPES[asked.response_format])
 
 
-def encode(speech: Speech, kind: str) -> bytes:
-    """Return speech as a sound file's content, or as raw samples (pcm)."""
-    if kind in FORMATS:
-        return speech.encode(kind)
-    return (np.clip(resample(speech.wav, speech.rate_hz, PCM_HZ), -1, 1) * 32767).astype("<i2").tobytes()
+async def as_pcm(chunks: AsyncIterator[np.ndarray], rate_hz: int) -> AsyncIterator[bytes]:
+    """Yield chunks of samples as raw 16 bits at `PCM_HZ`."""
+    resampler = soxr.ResampleStream(rate_hz, PCM_HZ, 1, dtype="float32")
+    convert = lambda wav_N: (np.clip(wav_N, -1, 1) * 32767).astype("<i2").tobytes()  # noqa: E731
+    async for wav_N in chunks:
+        yield convert(resampler.resample_chunk(wav_N))
+    yield convert(resampler.resample_chunk(np.zeros(0, np.float32), last=True))

@@ -13,11 +13,16 @@ from speechlm.server.metrics import Metrics
 
 @dataclass(eq=False)
 class Request:
-    """What is to be done: `prepare` makes the job, in the worker's thread; the result, or the user's mistake, comes through `done`."""
+    """What is to be done: `prepare` makes the job, in the worker's thread; the result, or the user's mistake, comes through `done`.
 
-    task: str
+    With `emit`, speech is streamed: it is called with each chunk [samples], in the end with None, or with what went wrong; `done` then tells
+    that the first one is there. `left` is set by who asked, if nobody listens any more.
+    """
+
     prepare: Callable
+    emit: Callable | None = None
     done: Future = field(default_factory=Future)
+    left: threading.Event = field(default_factory=threading.Event)
 
 
 class Worker:
@@ -63,7 +68,10 @@ class Worker:
                 jobs.append((request, request.prepare()))
             except Exception as error:  # the user's mistake (ValueError) or a bug: it is this request's alone
                 request.done.set_exception(error)
-        self._answer(jobs)
+        self._answer([(request, job) for request, job in jobs if request.emit is None])
+        for request, job in jobs:
+            if request.emit is not None:
+                self._stream(request, job)
         self._metrics.count_batch(len(batch), time.monotonic() - began)
 
     def _answer(self, jobs: list) -> None:
@@ -81,3 +89,21 @@ class Worker:
             return
         for (request, _), result in zip(jobs, results, strict=True):
             request.done.set_result(result)
+
+    def _stream(self, request: Request, job) -> None:
+        """Make speech chunk by chunk; nobody else is served meanwhile."""
+        try:
+            for wav_N in self._lm.stream(job):
+                if not request.done.done():
+                    request.done.set_result(None)
+                request.emit(wav_N)
+                if request.left.is_set():
+                    return
+            request.emit(None)
+            if not request.done.done():  # nothing is said
+                request.done.set_result(None)
+        except Exception as error:
+            if request.done.done():
+                request.emit(error)
+            else:
+                request.done.set_exception(error)

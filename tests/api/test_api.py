@@ -64,6 +64,17 @@ def test_a_voice_is_a_recording_or_one_of_the_models(made):
     assert not np.array_equal(made.lm.synthesise("good morning", voice=made.b).codes, default.codes)
 
 
+def test_speech_comes_in_chunks_that_join_to_the_whole(made):
+    whole = made.lm.synthesise("good morning", voice="bert")
+    stream = made.lm.synthesise("good morning", voice="bert", stream=True)
+    first = next(iter(stream))
+    assert 0 < len(first) < len(whole.wav) and stream.rate_hz == whole.rate_hz
+    joined = stream.join()
+    assert np.array_equal(joined.codes, whole.codes) and np.abs(joined.wav - whole.wav).max() < 1e-4
+    with pytest.raises(ValueError, match="stream=True takes one text"):
+        made.lm.synthesise(["good", "morning"], stream=True)
+
+
 def test_speech_is_saved_as_its_name_says(made, tmp_path):
     speech = made.lm.translate(made.a, to="speech")
     for name in ("x.wav", "x.flac", "x.mp3", "x.opus", "deep/x.ogg"):

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import serving
 
+from speechlm.data.audio import resample
 from speechlm.server import gate
 
 http = httpx.Client(timeout=60)
@@ -72,6 +73,20 @@ def test_openais_client_gets_speech(client, made, tmp_path):
     assert abs(len(pcm) / 2 / 24000 - speech.sec) < 0.01
     with client.audio.speech.with_streaming_response.create(**asked) as response:
         assert sum(map(len, response.iter_bytes())) > 1000
+
+
+def test_pcm_is_streamed_while_others_are_served(server, made):
+    asked = {"model": "tiny", "input": "good morning", "voice": "bert", "response_format": "pcm"}
+    with http.stream("POST", f"{server.url}/v1/audio/speech", json=asked) as answer:
+        chunks = [chunk for chunk in answer.iter_raw() if chunk]
+    wav = np.frombuffer(b"".join(chunks), "<i2") / 32767
+    whole = resample(made.lm.synthesise("good morning", voice="bert").wav, RATE_HZ, 24000)
+    assert len(chunks) > 1 and abs(len(wav) - len(whole)) < 50
+    assert np.abs(wav[: len(whole)] - np.clip(whole, -1, 1)[: len(wav)]).max() < 0.02
+    with http.stream("POST", f"{server.url}/v1/audio/speech", json=asked) as answer:
+        next(answer.iter_raw())  # and then nobody listens
+    assert http.post(f"{server.url}/v1/audio/speech", json=asked | {"response_format": "wav"}).status_code == 200
+    assert http.post(f"{server.url}/v1/audio/speech", json=asked | {"input": ""}).status_code == 400
 
 
 def test_models_health_and_metrics(client, server):
