@@ -1,13 +1,13 @@
-#!/usr/bin/env bash
+#!/usr/bin/env -S bash -p
 # Runs all tests and every stage of tiny mini_cvss under other Pythons than the default one, each in an environment of its own,
 # and keeps what came of it in tests/long/PYTHONS.md. Needs those Pythons, and 6 GB of disk for each environment.
 #
 #   tests/pythons.sh                  3.12 and 3.13
 #   tests/pythons.sh 3.12             one of them
 #   SPEECHLM_VENVS=/big/disk tests/pythons.sh      environments in /big/disk/3.12, ... (default: tools/venvs)
+{   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
-unset CDPATH
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(realpath -m "$0/../..")"
 venvs=${SPEECHLM_VENVS:-$PWD/tools/venvs}
 report=tests/long/PYTHONS.md
 unset PYTHON
@@ -51,3 +51,4 @@ for version in "${@:-3.12 3.13}"; do
 done
 mv "$venvs/report.md" "$report"
 exit "$status"
+}

@@ -10,13 +10,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {  # folder of speechlm -> the folders that it may import
     "data": set(),
     "codecs": {"data"},
-    "metrics": {"data", "codecs", "espnet_start"},  # distances of codecs; the judge runs on ESPnet
-    "report": {"data", "metrics"},
+    "metrics": {"data", "codecs", "tasks", "espnet_start"},  # distances of codecs; the judge runs on ESPnet
+    "report": {"data", "metrics", "tasks"},
     "tokens": {"data", "codecs"},
     "tasks": {"data", "codecs", "tokens"},
     "model": {"data", "codecs", "tokens", "tasks"},
     "espnet": {"espnet_start", "data", "codecs", "tokens", "tasks", "model"},
-    "arms": {"data", "metrics"},
+    "arms": {"data", "metrics", "tasks"},
     "bin": {"arms", "data", "codecs", "metrics", "report", "tokens", "tasks", "model", "espnet"},
 }
 SHARED = {"espnet_start"}  # imported before ESPnet, by whoever needs ESPnet

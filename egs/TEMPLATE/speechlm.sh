@@ -64,7 +64,7 @@ cpt_config=                 # continual pre-training (default: cpt.yaml)
 sft_config=                 # fine-tuning, for all tasks (default: sft_<task>.yaml)
 decode_config=              # default: decode.yaml
 ## Tasks and scores
-tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt s2st
+tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt t2st s2st
 zero_shot_tasks=            # tasks that the CPT model itself is also scored on, as it is
 probe_task=                 # task whose fine-tuning is scored while it goes on,
 probe_steps=                # after these steps
@@ -83,7 +83,6 @@ driver=$(realpath -m "$0/..")
 fail() { echo "speechlm.sh: $*" >&2; exit 2; }
 if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 4 ]; then need_gpus "$ngpu"; fi
 
-asr_langs=${asr_langs:-$langs} tts_langs=${tts_langs:-$tgt_lang}
 all_langs=$langs            # langs itself may be exported, for local/data.sh
 lists all_langs train_sets text_train_set dev_set test_sets text_test_set tasks zero_shot_tasks probe_steps \
     lm_eval_tasks lm_eval_opts local_data_opts keep_published text_models overlay protocol
@@ -160,13 +159,10 @@ absolute train_sets
 absolute dev_set
 all_train_sets=("${train_sets[@]}" "${text_train_set[@]}")
 
-langs_of() {        # langs_of TASK: the languages to test it in (a translation is named by its source)
-    case $1 in
-        asr) echo "$asr_langs" ;;
-        tts) echo "$tts_langs" ;;
-        *) echo "$src_lang" ;;
-    esac
-}
+# How the tasks are tested, as speechlm/tasks says: lines TASK speech|text SRC TGT SUFFIX LANG...
+tests=$("$python" -m speechlm.bin.tasks --tasks "${tasks[@]}" "${zero_shot_tasks[@]}" ${probe_task:+"$probe_task"} \
+    --langs "${all_langs[@]}" --src_lang "$src_lang" --tgt_lang "$tgt_lang" --only "asr=${asr_langs// /+}" "tts=${tts_langs// /+}") || exit 2
+mapfile -t tests <<< "$tests"
 
 lm_options=(--dump "$dump" --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang" --langs "${all_langs[@]}"
     --ngpu "$ngpu" --seed "$seed" --resume true)
@@ -210,12 +206,16 @@ model_of() {
 }
 
 decode_task() {     # decode_task WHICH TASK
-    local model name out set lang
+    local model name out set lang line words
     model_of "$1" "$2"
     for set in "${test_sets[@]}"; do
-        for lang in $(langs_of "$2"); do
-            on_gpu decode --exp "$model" --task "$2" --manifest "$dump/$set/manifest.jsonl" --out "$out/decode_$2_${set}_$lang" \
-                --lang "$lang" --tgt_lang "$tgt_lang" --codec "$codec" --config "$decode_config" --ngpu "$ngpu" --seed "$seed"
+        for line in "${tests[@]}"; do
+            read -ra words <<< "$line"
+            [ "${words[0]-}" = "$2" ] || continue
+            for lang in "${words[@]:5}"; do
+                on_gpu decode --exp "$model" --task "$2" --manifest "$dump/$set/manifest.jsonl" --out "$out/decode_$2_${set}_$lang" \
+                    --lang "$lang" --tgt_lang "$tgt_lang" --codec "$codec" --config "$decode_config" --ngpu "$ngpu" --seed "$seed"
+            done
         done
     done
 }
@@ -226,18 +226,16 @@ ceiling() {         # ceiling SET
 }
 
 score_task() {      # score_task WHICH TASK: asr in all its languages at once (es+en), other tasks one by one
-    local model name out set group groups lang hyps target test_set
+    local model name out set lang line words hyps
     model_of "$1" "$2"
-    groups=$(langs_of "$2")
-    if [ "$2" = asr ]; then groups=${groups// /+}; fi
     for set in "${test_sets[@]}"; do
-        for group in $groups; do
-            hyps=() target=$group test_set=$set
-            for lang in ${group//+/ }; do hyps+=("$out/decode_$2_${set}_$lang"); done
-            case $2 in s2tt | s2st) target=$tgt_lang ;; esac
-            if [ "$2" = tts ] && [ "$group" != "$tgt_lang" ]; then test_set=$set.$group; fi
-            on_gpu score --task "$2" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "$group" --tgt_lang "$target" \
-                --model "$name" --test_set "$test_set" "${scoring[@]}" --out "$out/score_$2_${set}_$group/score.json"
+        for line in "${tests[@]}"; do
+            read -ra words <<< "$line"
+            [ "${words[0]-}" = "$2" ] || continue
+            hyps=()
+            for lang in "${words[@]:5}"; do hyps+=("$out/decode_$2_${set}_$lang"); done
+            on_gpu score --task "$2" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "${words[2]}" --tgt_lang "${words[3]}" \
+                --model "$name" --test_set "$set${words[4]#-}" "${scoring[@]}" --out "$out/score_$2_${set}_${words[2]}/score.json"
         done
     done
 }
@@ -375,7 +373,7 @@ text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before an
 }
 
 if want 9 "score"; then
-    case " ${models[*]} " in *" tts "* | *" s2st "*) for_tasks ceiling "${test_sets[@]}" ;; esac     # no other speaks
+    if [[ " ${tests[*]} " = *" speech "* ]]; then for_tasks ceiling "${test_sets[@]}"; fi
     for_tasks score_task "${models[@]}"
     for name in "${text_models[@]}"; do text_ability "$name"; done
 fi

@@ -9,9 +9,11 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from speechlm.data.settings import fill, read_yaml
+from speechlm.arms.figures import load_layout
+from speechlm.data.settings import Percentage, fill, read_mapping, read_value, read_yaml
+from speechlm.tasks import SCORED, TASKS, check_tasks
 
-TASKS = ("asr", "tts", "s2tt", "s2st")
+COMPARED = tuple(task for task in SCORED if task in {wanted["task"] for wanted in load_layout()["metrics"].values()})
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,14 @@ class Arm:
     sft: dict = field(default_factory=dict)
     skip_cpt: bool = False
     random_init: bool = False
-    tasks: tuple[str] = TASKS
+    tasks: tuple[str] = COMPARED
     share_of: tuple[str] = ()
     among: tuple[str] = ()
-    number: int | None = None
+    number: Percentage | None = None
 
     def __post_init__(self) -> None:
-        if unknown := [task for task in self.tasks if task not in TASKS]:
-            raise ValueError(f"tasks: unknown {', '.join(unknown)}; expected some of {', '.join(TASKS)}")
-        if self.number is not None and not 0 <= self.number <= 100:
-            raise ValueError(f"number is {self.number}; expected a percentage")
+        check_tasks(self.tasks, SCORED, "tasks")
+        check_tasks([*self.share_of, *self.among], TASKS, "share_of, among")
         if self.skip_cpt and (self.cpt or self.share_of):
             raise ValueError("skip_cpt with settings of CPT; expected one of them")
 
@@ -63,6 +63,7 @@ def load_arm(name: str, folders: list[Path]) -> Arm:
         return arm
     if arm.number is not None or (not arm.share_of and number == "0"):
         raise ValueError(f"--arms {name}: {path} takes no {number}. Expected {stem}")
+    read_value(int(number), Percentage, f"--arms {name}: the percentage")
     return replace(arm, number=int(number), told=f"{arm.told}: {number} %" + ("" if arm.share_of else " of the steps"))
 
 
@@ -90,7 +91,7 @@ def layered(name: str, folders: list[Path], overlays: list[Path]) -> tuple[dict,
     files = [base] + [p for folder in overlays for kind in kinds if (p := folder / f"{kind}.yaml").is_file()]
     settings: dict = {}
     for path in files:
-        settings |= read_yaml(path) or {}
+        settings |= read_mapping(path)
     return settings, files
 
 

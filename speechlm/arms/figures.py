@@ -5,10 +5,11 @@ N utterances, C counts, R resamples, S seeds.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from speechlm.data.settings import read_json, read_yaml
+from speechlm.data.settings import fill, read_json, read_yaml
 from speechlm.metrics.bootstrap import bounds, resampled_sums
 from speechlm.metrics.rows import SENTENCES, UTTERANCES, Row, read_lines, read_rows
 from speechlm.metrics.scoring import Mean, Perplexity
@@ -73,9 +74,18 @@ class Measured:
         return None if means_R is None else bounds(means_R)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What assets/arms.yaml holds."""
+
+    metrics: dict[str, dict[str, Any]]
+    paper: dict[str, dict[str, dict[str, Any]]]
+    orderings: dict[str, list[list[str]]]
+
+
 def load_layout() -> dict:
-    """Return assets/arms.yaml."""
-    return read_yaml(LAYOUT)
+    """Return assets/arms.yaml; raise ValueError naming what is wrong with it."""
+    return vars(fill(Layout, read_yaml(LAYOUT), str(LAYOUT)))
 
 
 def find_pieces(exp: Path) -> list[Piece]:

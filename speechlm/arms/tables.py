@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speechlm.arms.config import COMPARED
 from speechlm.arms.figures import Measured, Piece, ceilings, load_layout, measure
 from speechlm.arms.orderings import MISSING, Verdict, judge, undominated
 from speechlm.data.settings import read_json
+from speechlm.metrics.table import LOWER_IS_BETTER
 
 PAPERS = ("joint", "speech_only", "no_cpt", "random")
-FULL = ("asr", "tts", "s2tt", "s2st")
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Comparison:
         """Return the arms of a kind: `main` (all tasks), `balance` (with CPT), `pattern` (a codebook pattern)."""
         pattern = [piece.arm for piece in self.pieces if is_pattern(piece)]
         cpt = [piece.arm for piece in self.pieces if "--skip_cpt" not in piece.record["options"]]
-        whole = [piece.arm for piece in self.pieces if set(FULL) <= set(piece.record["tasks"])]
+        whole = [piece.arm for piece in self.pieces if set(COMPARED) <= set(piece.record["tasks"])]
         numbered = [arm for arm in self.arms if arm.rpartition("_")[2].isdigit()]
         chosen = {"pattern": pattern, "balance": cpt, "main": [a for a in self.arms if a not in pattern + numbered or a in whole]}[kind]
         return [arm for arm in self.arms if arm in chosen]
@@ -121,7 +122,9 @@ def verdicts(all_: Comparison) -> list[tuple[str, str, str, str, Verdict]]:
         for metric, better, worse in orderings:
             wanted = all_.layout["metrics"][metric]
             found = measure([p for p in all_.pieces if p.arm in (better, worse)], all_.exp, wanted)
-            rows.append((finding, metric, better, worse, judge(found.get(better), found.get(worse), wanted.get("lower", False))))
+            rows.append(
+                (finding, metric, better, worse, judge(found.get(better), found.get(worse), wanted["metrics"][0] in LOWER_IS_BETTER))
+            )
     return rows
 
 

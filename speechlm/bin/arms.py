@@ -16,8 +16,8 @@ from pathlib import Path
 from speechlm.arms.config import as_yaml, load_arm, make_plan
 from speechlm.arms.figures import find_pieces
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, file_digest
-from speechlm.data.settings import read_json
+from speechlm.data.files import FORMAT, atomic_write, differences, digests_of
+from speechlm.data.settings import Count, Option, Percentage, read_json
 
 
 def main() -> None:
@@ -26,20 +26,22 @@ def main() -> None:
     one = commands.add_parser("prepare")
     one.set_defaults(run=prepare)
     one.add_argument("--arm", required=True)
-    one.add_argument("--seed", type=int, required=True)
+    one.add_argument("--seed", type=Option(Count), required=True)
     one.add_argument("--exp", type=Path, required=True)
     one.add_argument("--conf", type=Path, nargs="+", required=True, help="folders of settings, the first that has a file counts")
     one.add_argument("--overlay", type=Path, nargs="*", default=[], help="folders of settings over those")
     one.add_argument("--inputs", type=Path, nargs="*", default=[], help="further files that the piece depends on: data, the LLM")
     one.add_argument("--tasks", nargs="*", default=[], help="only these of the arm's tasks")
     one.add_argument("--probe_task", default="s2st")
-    one.add_argument("--probe", type=int, nargs="*", default=[], help="percentages of its fine-tuning after which it is scored")
+    one.add_argument(
+        "--probe", type=Option(Percentage), nargs="*", default=[], help="percentages of its fine-tuning after which it is scored"
+    )
     one.add_argument("--options", default="", help="further options of the driver, which the result depends on")
     all_ = commands.add_parser("tables")
     all_.set_defaults(run=tables)
     all_.add_argument("--exp", type=Path, required=True)
     all_.add_argument("--arms", nargs="*", default=[], help="arms that there should be")
-    all_.add_argument("--seeds", type=int, nargs="*", default=[], help="each with these seeds")
+    all_.add_argument("--seeds", type=Option(Count), nargs="*", default=[], help="each with these seeds")
     args = parser.parse_args()
     args.run(args)
 
@@ -50,8 +52,8 @@ def prepare(args: argparse.Namespace) -> None:
         arm = arm.only(args.tasks)
     plan = make_plan(arm, args.conf, args.overlay, (args.probe_task, args.probe))
     out = args.exp / f"seed{args.seed}" / args.arm
-    digests = {str(path): file_digest(path) for path in [*plan.files, *args.inputs]}
-    piece = {"arm": args.arm, "told": arm.told, "seed": args.seed, "tasks": list(arm.tasks), "settings": plan.overlay}
+    digests = digests_of([*plan.files, *args.inputs])
+    piece = {"format": FORMAT, "arm": args.arm, "told": arm.told, "seed": args.seed, "tasks": list(arm.tasks), "settings": plan.overlay}
     piece |= {"options": [*plan.options, args.options], "inputs": digests}
     if is_finished(out, piece):
         return
@@ -69,7 +71,18 @@ def prepare(args: argparse.Namespace) -> None:
 def is_finished(out: Path, piece: dict) -> bool:
     """Was this very piece run to its end, and are its scores still there?"""
     path = out / "piece.json"
-    return path.is_file() and read_json(path) == piece and all(any(out.glob(f"sft_{task}/score_*/score.json")) for task in piece["tasks"])
+    return (
+        path.is_file()
+        and is_same(read_json(path), piece)
+        and all(any(out.glob(f"sft_{task}/score_*/score.json")) for task in piece["tasks"])
+    )
+
+
+def is_same(old: dict, new: dict) -> bool:
+    """Is this the same piece, of the same files wherever they lie?"""
+    files = ({"format": piece.get("format"), "settings": {}, "inputs": piece["inputs"]} for piece in (old, new))
+    apart = ("format", "inputs")
+    return {k: v for k, v in old.items() if k not in apart} == {k: v for k, v in new.items() if k not in apart} and not differences(*files)
 
 
 def tables(args: argparse.Namespace) -> None:

@@ -2,9 +2,9 @@
 
 `python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test --cache dump/test`
 
-Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tts and, if the set is parallel, for s2st
-too. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all experiments;
-in `<out>` if the cache may only be read.
+Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tasks that speak: tts and, if the set is
+parallel, translations. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all
+experiments; in `<out>` if the cache may only be read.
 """
 
 import argparse
@@ -24,10 +24,11 @@ from speechlm.data.files import settings_digest, stage
 from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, require_valid, side_path, write_table
 from speechlm.data.machine import device_for
 from speechlm.data.parts import in_parts
-from speechlm.metrics.protocol import SPOKEN, Rules, rules_for
+from speechlm.metrics.protocol import Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
 from speechlm.metrics.scoring import Output
 from speechlm.metrics.speech import BATCH, digest_of, other_recordings, score_speech
+from speechlm.tasks import SCORED, TASKS, check_tasks
 
 MODELS = {"originals": "originals", "reconstruction": "codec reconstruction"}  # folder -> name in the table
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--codec", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--cache", type=Path, help="where recordings and transcripts are kept (default: --out)")
-    parser.add_argument("--tasks", nargs="*", default=list(SPOKEN), help="tasks to score it for; those that do not speak are passed over")
+    parser.add_argument("--tasks", nargs="*", default=list(SCORED), help="tasks to score it for; those that do not speak are passed over")
     parser.add_argument("--test_set", help="name in the table (default: the directory's name)")
     add_protocol_options(parser)
     args = parser.parse_args()
@@ -79,9 +80,11 @@ def own_folder(args: argparse.Namespace, name: str) -> Path:
 
 
 def tasks_of(args: argparse.Namespace) -> dict[str, Rules]:
-    """Return {task: rules} of the spoken ones among --tasks; s2st only for a parallel set."""
+    """Return {task: rules} of the spoken ones among --tasks; translations only for a parallel set."""
+    check_tasks(args.tasks, SCORED, "--tasks")
     parallel = len(list_sides(args.data, args.lang)) > 1
-    return {task: rules_for(args.protocol, task, args.judge) for task in SPOKEN if task in args.tasks and (parallel or task != "s2st")}
+    spoken = [task for task in SCORED if task in args.tasks and TASKS[task].speaks and (parallel or TASKS[task].languages == "same")]
+    return {task: rules_for(args.protocol, task, args.judge) for task in spoken}
 
 
 def output_of(args: argparse.Namespace, task: str, spans: dict[str, Span], wavs: dict[str, str]) -> Output:
@@ -105,7 +108,7 @@ def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder:
 
 
 def copy_originals(spans: dict[str, Span], folder: Path) -> dict[str, str]:
-    """Return {id: path}; whole files are used where they are, others (stretches, entries of an archive, cut ones) are written."""
+    """Return {id: path}: whole files where they are; what is a stretch, an entry of an archive or cut, in a file made of it."""
     paths = {}
     for key, span in spans.items():
         paths[key] = span.path

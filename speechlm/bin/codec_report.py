@@ -13,13 +13,14 @@ from speechlm.codecs.clips import read_spans
 from speechlm.codecs.quality import measure
 from speechlm.data.audio import load_span
 from speechlm.data.files import atomic_write
+from speechlm.data.settings import Option, Positive
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs")
     parser.add_argument("--data", required=True, nargs="+", help="Kaldi directories")
-    parser.add_argument("--utterances", type=int, default=300, help="at most so many, evenly spread")
+    parser.add_argument("--utterances", type=Option(Positive), default=300, help="at most so many, evenly spread")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     args = parser.parse_args()
     torch.set_num_threads(1)

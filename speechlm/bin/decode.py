@@ -19,14 +19,14 @@ from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec
 from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codes
-from speechlm.data.files import atomic_write, settings_digest, stage
+from speechlm.data.files import atomic_write, digests_of, settings_digest, stage
 from speechlm.data.items import LEFT_OUT, BadItem, write_items
 from speechlm.data.machine import code_version, describe_machine, device_for
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import in_parts
-from speechlm.data.settings import read_yaml
-from speechlm.model.folder import TrainedModel, load_model
-from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.data.settings import Count, Option
+from speechlm.model.folder import TrainedModel, load_model, longest_target, trained_with
+from speechlm.model.generate import DecodeOptions, generate_speech, generate_text, read_decode_config
 from speechlm.tasks import Task, get_task
 from speechlm.tasks.examples import ExampleBuilder, Item, PromptIndex, keep_listed, keep_prompted, list_items
 
@@ -49,7 +49,10 @@ class TestItems:
 
 
 def list_test(task: Task, args: argparse.Namespace) -> TestItems:
-    """Return the whole test set, or what it lists to be synthesised, as far as there are voice prompts. ValueError if an utterance lacks a part."""
+    """Return the whole test set, or what it lists to be synthesised, as far as there are voice prompts.
+
+    ValueError if an utterance lacks a part.
+    """
     records = load_manifest(args.manifest)
     items = list_items(task, records, [(args.lang, args.tgt_lang if task.languages == "pair" else args.lang)])
     lacking = sorted({r.id for r in records} - {item.record.id for item in items})
@@ -71,13 +74,32 @@ def prepare(trained: TrainedModel, test: TestItems, prompt_frames: int) -> tuple
     return {item.record.id: builder.prefix(item, test.prompts.for_item(item, 0)) for item in test.items}, beginnings
 
 
+def require_prompt_frames(exp: Path, given: int | None, config: Path) -> int:
+    """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another, or nothing says it."""
+    trained = trained_with(exp, "prompt_frames")
+    if given is None and trained is None:
+        raise ValueError(f"{config}: no prompt_frames, and {exp} does not say with what it was trained. Write prompt_frames: N there.")
+    if None not in (given, trained) and given != trained:
+        raise ValueError(
+            f"{config}: prompt_frames is {given}, {exp} was trained with {trained}. Leave prompt_frames out of the file: then it is the model's."
+        )
+    return trained if given is None else given
+
+
+def usual_limit(exp: Path, task: str) -> int:
+    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training."""
+    longest = longest_target(exp, task)
+    return DecodeOptions.max_rows if longest is None else longest * 3 // 2 + 8
+
+
 def say_unprompted(test: TestItems, args: argparse.Namespace) -> None:
     """Print and list (`left_out.tsv`) what is not decoded, or say that voices are free."""
     why = "no other recording of their speaker, to be shown as a voice prompt"
-    write_items(args.out / LEFT_OUT, [BadItem(key, "no voice prompt", str(args.manifest), why) for key in test.left_out])
-    if test.left_out:
-        whole = len(test.items) + len(test.left_out)
-        print(f"{args.task}: {len(test.left_out)} of {whole} utterances left out: {why}; listed in {args.out / LEFT_OUT}", flush=True)
+    left_out, listed = test.left_out, args.out / LEFT_OUT
+    write_items(listed, [BadItem(key, "no voice prompt", str(args.manifest), why) for key in left_out])
+    if left_out:
+        whole = len(test.items) + len(left_out)
+        print(f"{args.task}: {len(left_out)} of {whole} utterances left out: {why}; listed in {listed}", flush=True)
     elif test.settings:
         print(f"{args.task}: all {len(test.items)} utterances are synthesised without a voice prompt: {why}", flush=True)
 
@@ -115,6 +137,9 @@ def write_speech(out: Path, codec: Codec, found: dict[str, list]) -> None:
     for key, codes_TK in codes.items():
         wav = codec.decode(codes_TK) if len(codes_TK) else np.zeros(codec.sample_rate_hz // 10, dtype=np.float32)
         save_wav(out / "wav" / f"{key}.wav", wav, codec.sample_rate_hz)
+    for path in (out / "wav").glob("*.wav"):
+        if path.stem not in codes:  # of another test set
+            path.unlink()
     with atomic_write(out / "wav.scp") as stream:
         stream.writelines(f"{key} {out}/wav/{key}.wav\n" for key in codes)
 
@@ -129,15 +154,15 @@ def main() -> None:
     parser.add_argument("--codec", required=True)
     parser.add_argument("--config", type=Path, required=True, help="YAML: options of text and of speech decoding, prompt_frames")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--ngpu", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ngpu", type=Option(Count), default=0)
+    parser.add_argument("--seed", type=Option(Count), default=0)
     args = parser.parse_args()
     device_for(args.ngpu)
 
     task = get_task(args.task)
-    config = read_yaml(args.config)
     kind = "speech" if task.speaks else "text"
-    options = DecodeOptions.from_dict({"seed": args.seed} | config[kind], f"{args.config}: {kind}")
+    options, stated = read_decode_config(args.config, kind, seed=args.seed, max_rows=usual_limit(args.exp, args.task))
+    prompt_frames = require_prompt_frames(args.exp, stated, args.config)
     test = list_test(task, args)
     settings = {
         "task": args.task,
@@ -145,20 +170,20 @@ def main() -> None:
         "tgt_lang": args.tgt_lang,
         "codec": args.codec,
         kind: vars(options),
-        "prompt_frames": config["prompt_frames"],
+        "prompt_frames": prompt_frames,
     } | test.settings
     outputs = ["codes.ark", "codes.scp", "wav.scp", "wav/*.wav"] if task.speaks else ["text"]
-    with stage(args.out, "decode", settings, [args.manifest, args.exp / "model.safetensors"], [*outputs, "decode.json"]) as todo:
+    inputs = {"manifest.jsonl": args.manifest} | {name: args.exp / name for name in ("model.safetensors", "vocab.json")}
+    with stage(args.out, "decode", settings, inputs, [*outputs, "decode.json"]) as todo:
         if not todo:
             return
         codec = load_codec(args.codec)
         trained = load_model(args.exp, codec.fingerprint)
         trained.model.to(device_for(args.ngpu))
         torch.manual_seed(options.seed)
-        prefixes, beginnings = prepare(trained, test, config["prompt_frames"])
+        prefixes, beginnings = prepare(trained, test, prompt_frames)
         say_unprompted(test, args)
-        weights = (args.exp / "model.safetensors").stat()
-        parts = args.out / f".parts.{settings_digest(settings | {'weights': [weights.st_mtime_ns, weights.st_size]})}"
+        parts = args.out / f".parts.{settings_digest(settings | digests_of(inputs))}"
         began = time.monotonic()
         found = decode(trained, task, prefixes, options, parts)
         write_cost(args.out, began, prefixes, found)

@@ -25,6 +25,7 @@ from speechlm.data.audio import Span, load_wav
 from speechlm.data.files import atomic_write
 from speechlm.data.kaldi import read_audio
 from speechlm.data.manifest import load_manifest
+from speechlm.data.recording import split_place
 from speechlm.tasks import get_task
 from speechlm.tasks.examples import Item, PromptIndex, list_items
 
@@ -59,7 +60,7 @@ class Exporter:
     def __init__(self, data: Path, dump: Path, out: Path):
         self._data, self._out, self._name = data, out, data.name
         self._records = load_manifest(dump / "manifest.jsonl")
-        self._prompts = PromptIndex(self._records)
+        self._prompts = PromptIndex(self._records, listed=False)
         self._spans: dict[str, dict[str, Span]] = {}  # by language, then by utterance
 
     def write(self, task, pairs: list[tuple[str, str]]) -> tuple[Path, int]:
@@ -99,7 +100,7 @@ class Exporter:
         if lang not in self._spans:
             self._spans[lang] = read_audio(self._data, lang)
         span = self._spans[lang][key]
-        if span.end_sec is None and not span.start_sec:
+        if span.end_sec is None and not span.start_sec and split_place(span.path)[1] is None:
             return Path(span.path).resolve()
         path = self._out / "audio" / self._name / lang / f"{key}.flac"
         if not path.exists():

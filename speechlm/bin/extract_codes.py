@@ -4,18 +4,20 @@
 
 Writes `<dump>/<set>/codes.<lang>.scp` and its archives. Interrupted, it goes on with the shards that are missing. A bad recording or
 text stops it, at the end, with a report of all of them (`<dump>/<set>/bad_items.tsv`). With `--skip_bad N`, up to N bad items are left
-out of the training sets (`left_out.tsv`); a test set is never shortened. What a corpus published cut off or silent can be kept in test
-sets as it is (`--keep_published "truncated silence"`), and is listed in `warnings.tsv`.
+out of the training sets (`left_out.tsv`); a test set is never shortened. What a corpus published cut off or silent can be kept
+in test sets as it is (`--keep_published truncated silence`), and is listed in `warnings.tsv`.
 
 On many machines: `--shard 1/10` to `--shard 10/10`, each with its own --nj, then the same command without --shard. The archives are the same.
 """
 
 import argparse
 from pathlib import Path
+from typing import Annotated
 
 from speechlm.bin.command import run_main
 from speechlm.codecs.extract import Options, extract_codes
 from speechlm.data.audio import KEEPABLE, MAX_SEC
+from speechlm.data.settings import Count, Option, Positive, Range
 
 
 def read_part(text: str) -> tuple[int, int]:
@@ -34,15 +36,15 @@ def main() -> None:
     parser.add_argument("--dump", required=True, type=Path, help="folder of the codes, with one folder for each set")
     parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs")
     parser.add_argument("--lang", help="language of files without a suffix")
-    parser.add_argument("--nj", type=int, default=2, help="processes")
-    parser.add_argument("--skip_bad", type=int, default=0, help="bad items left out of all training sets together, at most")
-    parser.add_argument("--max_sec", type=float, default=MAX_SEC, help="the longest utterance; bounds the memory of a process")
-    parser.add_argument("--keep_published", nargs="*", default=[], choices=sorted(KEEPABLE), help="faults kept in recordings of test sets")
+    parser.add_argument("--nj", type=Option(Positive), default=2, help="processes")
+    parser.add_argument("--skip_bad", type=Option(Count), default=0, help="bad items left out of all training sets together, at most")
+    parser.add_argument(
+        "--max_sec", type=Option(Annotated[float, Range(1)]), default=MAX_SEC, help="the longest utterance; bounds the memory of a process"
+    )
+    kept = "faults with which recordings of test sets are kept"
+    parser.add_argument("--keep_published", nargs="*", default=[], choices=sorted(KEEPABLE), help=kept)
     parser.add_argument("--shard", type=read_part, default=(1, 1), help="I/N: only every N-th shard from the I-th, and no scp files")
     args = parser.parse_args()
-    for name, least in (("nj", 1), ("skip_bad", 0), ("max_sec", 1)):
-        if not getattr(args, name) >= least:
-            raise ValueError(f"--{name} {getattr(args, name)}: expected at least {least}")
     if not args.train_sets + args.test_sets:
         raise ValueError("no sets. Name some: --train_sets train --test_sets dev test")
     train, test = ([args.data / name for name in names] for names in (args.train_sets, args.test_sets))

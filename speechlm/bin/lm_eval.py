@@ -16,7 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.data.files import atomic_write, file_digest, settings_digest, stage
+from speechlm.data.files import atomic_write, digests_of, settings_digest, stage
+from speechlm.data.settings import Count, Option, Positive
 from speechlm.metrics.rows import Row, write_rows
 from speechlm.tokens.text import LLM_FILES, find_llm
 
@@ -30,10 +31,10 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", required=True, help="tasks or groups of lm-evaluation-harness")
     parser.add_argument("--task_files", type=Path, help="folder of further tasks (YAML of the harness)")
     parser.add_argument("--manifest", type=Path, help="held-out text, for held_out_final_word")
-    parser.add_argument("--num_fewshot", type=int, help="examples before each question (default: the task's)")
-    parser.add_argument("--limit", type=int, help="only so many questions of each task: to try things, not to report")
+    parser.add_argument("--num_fewshot", type=Option(Count), help="examples before each question (default: the task's)")
+    parser.add_argument("--limit", type=Option(Positive), help="only so many questions of each task: to try things, not to report")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16, or auto: that of the weights")
-    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--batch_size", type=Option(Positive), default=16)
     parser.add_argument("--model", help="name in the table (default: that of the folder --out lies in)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -49,7 +50,7 @@ def main() -> None:
     inputs = [*files, *([args.manifest] if args.manifest else []), *task_files(args.task_files)]
     with stage(args.out.parent, args.out.stem, settings, inputs, [args.out.name, REPORT]) as todo:
         if todo:
-            these = settings_digest(settings | {str(path): file_digest(path) for path in inputs})
+            these = settings_digest(settings | digests_of(inputs))
             report = evaluate(args, folder, args.out.parent / f".answers_{these}")
             write_rows(args.out, rows_of(report, name, f"dtype:{args.dtype}" + (f"|limit:{args.limit}" if args.limit else "")))
             with atomic_write(args.out.with_name(REPORT)) as stream:

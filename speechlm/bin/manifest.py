@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.items import LEFT_OUT, ids_of, read_items
-from speechlm.data.manifest import build_manifest, load_manifest, write_manifest
+from speechlm.data.manifest import CodesDigest, build_manifest, load_manifest, write_manifest
 
 
 def main() -> None:
@@ -18,7 +18,8 @@ def main() -> None:
     parser.add_argument("--lang", help="language of files without a suffix")
     args = parser.parse_args()
     path = Path(args.codes) / "manifest.jsonl"
-    write_manifest(path, build_manifest(args.data, args.codes, args.lang))
+    digest = CodesDigest()
+    write_manifest(path, build_manifest(args.data, args.codes, args.lang, digest), digest)
     records = load_manifest(path)
     left_out = len(ids_of(read_items(path.with_name(LEFT_OUT))))
     note = f", {left_out} left out (see {path.with_name(LEFT_OUT)})" if left_out else ""

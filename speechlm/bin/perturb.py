@@ -15,6 +15,7 @@ from speechlm.bin.command import run_main
 from speechlm.data.audio import load_span, save_wav
 from speechlm.data.files import stage
 from speechlm.data.kaldi import list_sides, read_audio, read_speakers, read_text, write_data_dir
+from speechlm.data.settings import Above0, Count, Option, Positive, Weight
 
 RATE_HZ = 16000
 
@@ -56,10 +57,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="data directory of one language")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--lang", default="en")
-    parser.add_argument("--copies", type=int, default=6)
-    parser.add_argument("--speeds", type=float, nargs=2, default=[0.85, 1.15], help="slowest and fastest")
-    parser.add_argument("--max_shift_sec", type=float, default=0.08)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--copies", type=Option(Positive), default=6)
+    parser.add_argument("--speeds", type=Option(Above0), nargs=2, default=[0.85, 1.15], help="slowest and fastest")
+    parser.add_argument("--max_shift_sec", type=Option(Weight), default=0.08)
+    parser.add_argument("--seed", type=Option(Count), default=1)
     args = parser.parse_args()
     settings = {k: v for k, v in vars(args).items() if k not in ("data", "out")}
     inputs = [p for name in ("wav.scp", "text", "utt2spk") if (p := args.data / name).exists()]

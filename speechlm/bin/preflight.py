@@ -20,13 +20,13 @@ from espnet2.torch_utils.device_funcs import to_device
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 
 from speechlm.bin.command import run_main
-from speechlm.bin.train import input_files
 from speechlm.data.files import atomic_write, settings_digest, stage
 from speechlm.data.machine import device_for
 from speechlm.espnet.iterator import Corpus, pack
 from speechlm.espnet.lengths import check_lengths
 from speechlm.espnet.mixture import Draw
 from speechlm.espnet.options import parse_options
+from speechlm.espnet.record import input_files, result_settings
 from speechlm.espnet.task import SpeechLMTask, load_corpus
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import get_task
@@ -171,12 +171,11 @@ def main() -> None:
     args, trainings = parse_trainings(sys.argv[1:])
     device_for(args.ngpu)
     settings = {
-        "options": settings_digest({k: str(v) for k, v in vars(args).items() if k not in ("ngpu", "num_workers")}),
-        "trainings": settings_digest([{k: str(v) for k, v in vars(training).items()} for training in trainings]),
-        "arguments": sys.argv[1:],
+        "options": settings_digest(result_settings(args, 1)),
+        "trainings": settings_digest([result_settings(training, 1) for training in trainings]),
     }
     out = Path(args.output_dir)
-    with stage(out, "preflight", settings, input_files(args), ["preflight.json"]) as todo:
+    with stage(out, "preflight", settings, input_files(args, dev=True), ["preflight.json"]) as todo:
         if todo:
             found = check(args, trainings)
             with atomic_write(out / "preflight.json") as stream:

@@ -13,7 +13,7 @@ from espnet2.torch_utils.device_funcs import to_device
 
 from speechlm.bin.command import run_main
 from speechlm.data.machine import device_for
-from speechlm.data.settings import read_json, read_yaml
+from speechlm.data.settings import Count, Option, read_json, read_yaml
 from speechlm.espnet.checkpoint import load_checkpoint
 from speechlm.espnet.iterator import Corpus, PlannedBatches
 from speechlm.espnet.mixture import Draw
@@ -63,7 +63,7 @@ def main() -> None:
     logging.basicConfig(level="WARNING")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp", type=Path, required=True, help="folder of the training")
-    parser.add_argument("--ngpu", type=int, default=0, help="1: on the GPU")
+    parser.add_argument("--ngpu", type=Option(Count), default=0, help="1: on the GPU")
     options = parser.parse_args()
     device = device_for(options.ngpu)
     bad = read_bad_batch(options.exp)

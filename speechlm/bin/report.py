@@ -10,6 +10,7 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest, stage
+from speechlm.data.settings import Count, Option, Weight
 from speechlm.report.experiment import load
 from speechlm.report.listen import Corpus, Recordings, listen
 from speechlm.report.page import Heard, assets, payload, render
@@ -27,9 +28,9 @@ def main() -> None:
     parser.add_argument("--protocol", help="take only scores of the protocol of this name")
     parser.add_argument("--title", help="default: the experiment's folders")
     parser.add_argument(
-        "--listen", type=int, default=8, help="how many chosen utterances of a set, and how many worst of each model, have audio"
+        "--listen", type=Option(Count), default=8, help="how many chosen utterances of a set, and how many worst of each model, have audio"
     )
-    parser.add_argument("--max_mb", type=float, default=20, help="no more audio than this, in MB")
+    parser.add_argument("--max_mb", type=Option(Weight), default=20, help="no more audio than this, in MB")
     args = parser.parse_args()
     out = args.out or args.experiments[0] / "report"
     if len(args.experiments) > 1 and not args.out:

@@ -67,9 +67,13 @@ def _align(line: tuple[str, ...], widths: list[int]) -> str:
 
 def markdown(rows: list[Row]) -> str:
     """Return RESULTS.md: one table, then the signatures."""
+    return f"# Results\n\n{table(rows)}"
+
+
+def table(rows: list[Row]) -> str:
+    """Return the table and its signatures as Markdown, with a line that says what they are."""
     cells, signatures = _cells(rows)
-    lines = ["# Results", "", TOLD, ""]
-    lines += [f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|"]
+    lines = [TOLD, "", f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|"]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in cells]
     lines += ["", "Signatures:", "", *(f"{i}. `{s}`" for i, s in enumerate(signatures, start=1)), ""]
     return "\n".join(lines)

@@ -3,12 +3,12 @@
     python -m speechlm.bin.score --task s2st --hyp exp/sft/decode_s2st_test --ref data/test --src_lang es --tgt_lang en \\
         --model sft --test_set test --out exp/sft/score_s2st_test/score.json --protocol mini --codec codec_16k
 
-asr, s2tt: `<hyp>/text` is scored. tts, s2st: the protocol's recogniser transcribes the files of `<hyp>/wav.scp`, kept as
-`<hyp>/heard`; quality is measured on the files themselves. The language scored is --tgt_lang, for asr --src_lang.
+Tasks that write (asr, s2tt): `<hyp>/text` is scored. Tasks that speak (tts, s2st, t2st): the protocol's recogniser transcribes the files of
+`<hyp>/wav.scp`, kept as `<hyp>/heard`; quality is measured on the files themselves. The language scored is --tgt_lang, for asr --src_lang.
 asr takes several languages, each with its folder, and adds a row over all of them:
 `--hyp decode_asr_test_es decode_asr_test_en --src_lang es+en` gives rows for test.es, test.en and test.es+en.
-tts is scored on what the set's `prompts` lists, if it has such a file, else on what has another recording of its speaker (on all, if nothing
-has). Beside --out lies utterances.jsonl: each utterance's texts and values.
+Speech in a given voice (tts, t2st) is scored on what the set's `prompts` lists, if it has such a file, else on what has another recording
+of its speaker (on all, if nothing has). Beside --out lies utterances.jsonl: each utterance's texts and values.
 """
 
 import argparse
@@ -20,13 +20,14 @@ import numpy as np
 
 from speechlm.bin.command import run_main
 from speechlm.data.kaldi import read_audio, read_prompts, read_speakers, read_table, read_text, side_path
+from speechlm.data.languages import by_character
 from speechlm.data.machine import device_for
-from speechlm.metrics.normalise import by_character
-from speechlm.metrics.protocol import SPOKEN, TASKS, Rules, rules_for
+from speechlm.data.settings import Count, Option
+from speechlm.metrics.protocol import Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
 from speechlm.metrics.scoring import Output, Score, score_texts
 from speechlm.metrics.speech import other_recordings, score_speech
-from speechlm.tasks import get_task
+from speechlm.tasks import SCORED, TASKS, get_task
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Part:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", required=True, choices=TASKS)
+    parser.add_argument("--task", required=True, choices=SCORED)
     parser.add_argument("--hyp", required=True, nargs="+", type=Path, help="decoding folder; for asr one per language")
     parser.add_argument("--ref", required=True, type=Path, help="Kaldi data directory with the reference texts")
     parser.add_argument("--src_lang", help="language of the source; for asr one or several, joined by +")
@@ -65,7 +66,7 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to score."""
     parser.add_argument("--protocol", nargs="+", default=["mini"], help="names or files; of several, the first that covers the task")
     parser.add_argument("--judge", help="recogniser of speech outputs instead of the protocol's: KIND:MODEL, judge_en or a folder")
-    parser.add_argument("--ngpu", type=int, default=0, help="1: recognise and measure on the GPU")
+    parser.add_argument("--ngpu", type=Option(Count), default=0, help="1: recognise and measure on the GPU")
 
 
 def show(rows: list[Row]) -> None:
@@ -76,12 +77,13 @@ def show(rows: list[Row]) -> None:
 
 def languages(task: str, src_lang: str | None, tgt_lang: str | None, folders: int) -> list[str]:
     """Return the language of each hypothesis folder; raise ValueError if the options do not say it."""
-    named = (src_lang or tgt_lang) if task == "asr" else tgt_lang
-    option = "--src_lang" if task == "asr" else "--tgt_lang"
+    together = TASKS[task].recognises
+    named = (src_lang or tgt_lang) if together else tgt_lang
+    option = "--src_lang" if together else "--tgt_lang"
     if not named:
         raise ValueError(f"--task {task}: the language to score is not known. Give {option}, e.g. {option} en")
     langs = named.split("+")
-    if len(langs) != folders or (task != "asr" and folders > 1):
+    if len(langs) != folders or (not together and folders > 1):
         rule = "expected one folder for each language, and only asr takes several"
         raise ValueError(f"--task {task}: {folders} folder(s) in --hyp for {option} {named}; {rule}")
     return langs
@@ -91,21 +93,30 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
     """Return the scores of one decoding folder."""
     refs, speakers = read_references(args.ref, args.task, lang), read_speakers(args.ref)
     if len(refs) < (whole := len(read_text(args.ref, lang))):
-        print(f"{args.test_set}: {args.task} is scored over {len(refs)} of {whole} utterances: those with a voice prompt", flush=True)
+        over = f"{len(refs)} of {whole} utterances: those with a voice prompt"
+        print(f"{args.test_set}: {args.task} is scored over {over}", flush=True)
     made_by = "|".join([*([f"codec:{args.codec}"] if args.codec else []), *decoding_settings(folder / "decode.json")])
-    if args.task not in SPOKEN:
+    if not TASKS[args.task].speaks:
         output = Output(args.task, lang, read_table(folder / "text", may_be_empty=True), refs, speakers)
         return Part(lang, *score_texts(rules, output), made_by)
     spoken = rules.quality and side_path(args.ref, "wav.scp", lang).is_file()
     voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
-    output = Output(args.task, lang, {}, refs, speakers, read_table(folder / "wav.scp"), voices)
+    output = Output(args.task, lang, {}, refs, speakers, own_recordings(folder), voices)
     return Part(lang, *score_speech(rules, output, folder, device_for(args.ngpu)), made_by)
+
+
+def own_recordings(folder: Path) -> dict[str, str]:
+    """Return {utterance: path} of wav.scp; what lies in the folder's wav/ is taken from there, wherever the folder has moved."""
+    table = read_table(folder / "wav.scp")
+    own = {key: folder / "wav" / Path(path).name for key, path in table.items()}
+    return {key: str(own[key]) if own[key].is_file() else table[key] for key in table}
 
 
 def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:
     """Return {utterance: text} of those that a task is tested on.
 
-    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its speaker; all, if nothing has.
+    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its speaker
+    (all, if nothing has).
     """
     refs = read_text(data_dir, lang)
     if not get_task(task).prompted:

@@ -48,9 +48,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     lines: dict[str, int] = {}
     for number, row in enumerate(rows, start=2):
         if (first := lines.setdefault(row["id"], number)) != number:
-            raise ValueError(
-                f"{path}:{number}: the id {row['id']} occurs twice, first in line {first}. Give every utterance an id of its own."
-            )
+            found = f"the id {row['id']} occurs twice, first in line {first}"
+            raise ValueError(f"{path}:{number}: {found}. Give every utterance an id of its own.")
     return rows
 
 
@@ -60,8 +59,8 @@ def _check_header(path: Path, columns: list[str]) -> None:
         raise ValueError(f"{path}: found the columns {columns}; expected id, speaker, wav[.<lang>], text[.<lang>], separated by tabs")
     if "speaker" not in columns and any(c.startswith("wav") for c in columns):
         raise ValueError(
-            f"{path}: found audio without a speaker column. Add one. If speakers are unknown, give each utterance its id: nothing else is then "
-            "known of its voice, and synthesis is trained and tested without voice prompts."
+            f"{path}: found audio without a speaker column. Add one. If speakers are unknown, give each utterance its id: "
+            "nothing else is then known of its voice, and synthesis is trained and tested without voice prompts."
         )
 
 

@@ -13,6 +13,7 @@ import torch
 
 from speechlm.bin.command import run_main
 from speechlm.codecs.trainers import train_codec
+from speechlm.data.settings import Option, Positive
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, nargs="+", help="Kaldi directories; each gets the same share of the clips")
     parser.add_argument("--dev", nargs="*", default=[], help="Kaldi directories for the logged dev_mel")
     parser.add_argument("--out", required=True, type=Path, help="codec folder")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads; the result depends on it in the last digits")
+    parser.add_argument("--threads", type=Option(Positive), default=2, help="CPU threads; the result depends on it in the last digits")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()

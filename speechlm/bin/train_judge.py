@@ -11,7 +11,9 @@ import argparse
 import hashlib
 import os
 import shutil
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from speechlm.data.audio import load_span, save_wav
 from speechlm.data.files import stage
 from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, side_path, write_table
 from speechlm.data.machine import device_for
-from speechlm.data.settings import read_yaml
+from speechlm.data.settings import Above0, Count, Option, Positive, fill, read_mapping, read_yaml
 from speechlm.metrics.judge.hearing import RATE_HZ, prepare, vary
 from speechlm.metrics.judge.network import JudgeConfig, token_list
 from speechlm.metrics.judge.recogniser import ASSETS, Judge, save_judge
@@ -37,12 +39,14 @@ def main() -> None:
     parser.add_argument("--dev", nargs="+", required=True, help="Kaldi directories to choose the best epoch by")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--lang", default="en")
-    parser.add_argument("--copies", type=int, default=3, help="varied copies of each training utterance")
+    parser.add_argument("--copies", type=Option(Count), default=3, help="varied copies of each training utterance")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="ESPnet training configuration")
     parser.add_argument("--init", help="judge to start from (default: random weights)")
-    parser.add_argument("--epochs", type=int, help="in place of the configuration's max_epoch; the learning rate's course follows")
-    parser.add_argument("--max_lr", type=float, help="in place of the configuration's highest learning rate")
-    parser.add_argument("--ngpu", type=int, default=0)
+    parser.add_argument(
+        "--epochs", type=Option(Positive), help="in place of the configuration's max_epoch; the learning rate's course follows"
+    )
+    parser.add_argument("--max_lr", type=Option(Above0), help="in place of the configuration's highest learning rate")
+    parser.add_argument("--ngpu", type=Option(Count), default=0)
     args = parser.parse_args()
     device_for(args.ngpu)
     settings = {"lang": args.lang, "data": args.data, "dev": args.dev, "copies": args.copies}
@@ -87,11 +91,26 @@ def _hear(span: Span, seed: str) -> np.ndarray:
     return vary(wav_T, CORPUS_RATE_HZ, np.random.default_rng(number))
 
 
+@dataclass(frozen=True)
+class Course:
+    """What we read of ESPnet's training configuration; ESPnet checks the rest."""
+
+    max_epoch: Positive
+    num_iters_per_epoch: Positive
+    scheduler_conf: dict[str, Any]
+
+
+def read_course(path: Path) -> Course:
+    """Return the length of the training and the course of its learning rate."""
+    config = read_mapping(path)
+    return fill(Course, {field.name: config[field.name] for field in fields(Course) if field.name in config}, str(path))
+
+
 def overrides(args: argparse.Namespace) -> list[str]:
     """Return ESPnet's options for what differs from the configuration: start, length, learning rate."""
-    config = read_yaml(args.config)
-    epochs = args.epochs or config["max_epoch"]
-    course = config["scheduler_conf"] | {"total_steps": epochs * config["num_iters_per_epoch"]}
+    config = read_course(args.config)
+    epochs = args.epochs or config.max_epoch
+    course = config.scheduler_conf | {"total_steps": epochs * config.num_iters_per_epoch}
     if args.max_lr:
         course["max_lr"] = args.max_lr
     options = ["--max_epoch", str(epochs)]

@@ -21,7 +21,7 @@ from speechlm.codecs.base import Shape
 from speechlm.codecs.network import ResidualCodec
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
 from speechlm.data.files import atomic_write, share, storage_errors
-from speechlm.data.settings import fill, read_json
+from speechlm.data.settings import Choice, Count, Positive, fill, read_json
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 PRETRAINED_BITS_PER_CODE = 10
@@ -35,24 +35,20 @@ class EncodecConfig:
     """The architecture of a small EnCodec; `ratios` are in the decoder's order, their product is the hop."""
 
     kind: str = "encodec"
-    sample_rate_hz: int = 16000
-    ratios: tuple[int, ...] = (8, 5, 4, 8)
-    dimension: int = 64
-    encoder_filters: int = 8
-    decoder_filters: int = 16
-    lstm_layers: int = 0
+    sample_rate_hz: Positive = 16000
+    ratios: tuple[Positive, ...] = (8, 5, 4, 8)
+    dimension: Positive = 64
+    encoder_filters: Positive = 8
+    decoder_filters: Positive = 16
+    lstm_layers: Count = 0
     causal: bool = False
-    norm: str = "weight_norm"
-    activation: str = "LeakyReLU"
-    num_codebooks: int = 8
-    codebook_size: int = 256
+    norm: Choice("weight_norm", "time_group_norm") = "weight_norm"
+    activation: Choice("ELU", "LeakyReLU") = "LeakyReLU"
+    num_codebooks: Positive = 8
+    codebook_size: Positive = 256
 
     def __post_init__(self):
         object.__setattr__(self, "ratios", tuple(self.ratios))
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation: expected one of {sorted(ACTIVATIONS)}, found {self.activation!r}")
-        if self.norm not in ("weight_norm", "time_group_norm"):
-            raise ValueError(f"norm: expected weight_norm or time_group_norm, found {self.norm!r}")
 
     @property
     def hop_samples(self) -> int:

@@ -40,7 +40,7 @@ SHARD_UTTERANCES = 500
 class Options:
     """`nj` processes; at most `skip_bad` items are left out of all training sets together; none is longer than `max_sec`.
 
-    `keep`: faults of `speechlm.data.audio.KEEPABLE` that recordings of test sets may have, since they were published so.
+    `keep`: faults (of `KEEPABLE`) that recordings of test sets may have, since they were published so.
     `part` (i, n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows after all of them.
     """
 

@@ -19,22 +19,24 @@ from encodec import EncodecModel
 from encodec.quantization import ResidualVectorQuantizer
 from torch import nn
 
+from speechlm.data.settings import Above0, Count, Positive
+
 
 @dataclass(frozen=True)
 class SpectralConfig:
     """The sizes. `floor` is the amplitude (of a sine) below which everything is silence."""
 
     kind: str = "spectral"
-    sample_rate_hz: int = 16000
-    fft_samples: int = 640
-    step_samples: int = 160
-    patch_frames: int = 8
-    mel_bands: int = 80
-    floor: float = 1e-4
-    dimension: int = 64
-    phase_iterations: int = 16
-    num_codebooks: int = 8
-    codebook_size: int = 256
+    sample_rate_hz: Positive = 16000
+    fft_samples: Positive = 640
+    step_samples: Positive = 160
+    patch_frames: Positive = 8
+    mel_bands: Positive = 80
+    floor: Above0 = 1e-4
+    dimension: Positive = 64
+    phase_iterations: Count = 16
+    num_codebooks: Positive = 8
+    codebook_size: Positive = 256
 
     @property
     def hop_samples(self) -> int:

@@ -27,6 +27,7 @@ from speechlm.codecs.progress import Log
 from speechlm.codecs.rvq import Quantized, init_codebooks, quantize_and_learn
 from speechlm.data.files import machine_error, storage_errors
 from speechlm.data.kaldi import Span
+from speechlm.data.settings import Above0, Count, Positive, Share, Weight
 
 CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "train.log"
 DEV_SEED = 1_000_000_007
@@ -37,24 +38,24 @@ class TrainConfig:
     """Everything that decides the result besides the data. `*_share` are shares of `steps`."""
 
     model: EncodecConfig = field(default_factory=EncodecConfig)
-    steps: int = 4000
-    batch_clips: int = 12
-    clip_sec: float = 1.28
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    decay_share: float = 0.5  # the learning rate falls linearly to 0 over the last half
-    unquantized_share: float = 0.2
-    kmeans_batches: int = 60
-    full_depth_chance: float = 0.5  # else the number of codebooks is uniform in 1..K
-    commitment_weight: float = 0.25
-    waveform_weight: float = 0.1
-    adversarial_weight: float = 0.0
-    adversarial_share: float = 0.7  # the discriminator starts here
-    discriminator_filters: int = 8
-    gain_db: float = 6.0
-    seed: int = 1
-    log_steps: int = 100
-    checkpoint_steps: int = 250
+    steps: Positive = 4000
+    batch_clips: Positive = 12
+    clip_sec: Above0 = 1.28
+    learning_rate: Above0 = 1e-3
+    warmup_steps: Count = 100
+    decay_share: Share = 0.5  # the learning rate falls linearly to 0 over the last half
+    unquantized_share: Share = 0.2
+    kmeans_batches: Positive = 60
+    full_depth_chance: Share = 0.5  # else the number of codebooks is uniform in 1..K
+    commitment_weight: Weight = 0.25
+    waveform_weight: Weight = 0.1
+    adversarial_weight: Weight = 0.0
+    adversarial_share: Share = 0.7  # the discriminator starts here
+    discriminator_filters: Positive = 8
+    gain_db: Weight = 6.0
+    seed: Count = 1
+    log_steps: Positive = 100
+    checkpoint_steps: Positive = 250
 
     @property
     def first_quantized_step(self) -> int:

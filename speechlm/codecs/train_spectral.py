@@ -17,6 +17,7 @@ from speechlm.codecs.rvq import init_codebooks
 from speechlm.codecs.spectral import SpectralConfig, build_spectral
 from speechlm.data.files import atomic_write
 from speechlm.data.kaldi import Span
+from speechlm.data.settings import Above0, Count, Positive, Weight
 
 CLIPS_PER_DRAW, DEV_CLIPS, DEV_SEED = 16, 16, 1_000_000_007
 
@@ -26,10 +27,10 @@ class SpectralTrainConfig:
     """Everything that decides the result besides the data."""
 
     model: SpectralConfig = field(default_factory=SpectralConfig)
-    fit_clips: int = 2400
-    clip_sec: float = 1.28
-    gain_db: float = 6.0
-    seed: int = 1
+    fit_clips: Positive = 2400
+    clip_sec: Above0 = 1.28
+    gain_db: Weight = 6.0
+    seed: Count = 1
 
     @property
     def clip_samples(self) -> int:

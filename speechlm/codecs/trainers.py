@@ -5,16 +5,14 @@ from pathlib import Path
 from speechlm.codecs.encodec import config_from_dict
 from speechlm.codecs.train import TrainConfig, train_encodec
 from speechlm.codecs.train_spectral import SpectralTrainConfig, train_spectral
-from speechlm.data.settings import fill, read_yaml
+from speechlm.data.settings import fill, read_mapping
 
 TRAINERS = {"encodec": (TrainConfig, train_encodec), "spectral": (SpectralTrainConfig, train_spectral)}
 
 
 def read_config(path: Path) -> TrainConfig | SpectralTrainConfig:
     """Read a YAML file; an unknown kind or key is refused with ValueError."""
-    values = read_yaml(path) or {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: found a {type(values).__name__}; expected names and values")
+    values = read_mapping(path)
     model = config_from_dict(values.get("model", {}), f"{path}, model")
     return fill(TRAINERS[model.kind][0], values | {"model": model}, str(path))
 

@@ -1,8 +1,9 @@
 """Read and write audio: float32 mono in [-1, 1], any rate, whatever libsndfile or FFmpeg's libraries read.
 
-A file is decoded by its content, whatever its name, and what decodes is what counts: wav, flac and Ogg by libsndfile, mp3 and everything
-else as packets (`speechlm.data.packets`). A recording that ends a little earlier than its header says is used and listed; one that lacks
-more than `SLACK_SEC` is an `AudioError`, as is everything that cannot be used. Its kind is one of `speechlm.data.items`.
+A file is decoded by its content, whatever its name, and what decodes is what counts: wav, flac and Ogg by libsndfile, mp3
+and everything else as packets (`speechlm.data.packets`). A recording that ends a little earlier than its header says is used
+and listed; one that lacks more than `SLACK_SEC` is an `AudioError`, as is everything that cannot be used. Its kind is one of
+`speechlm.data.items`.
 """
 
 import io
@@ -26,10 +27,11 @@ from speechlm.data.recording import STREAMED_BYTES, AudioError, Span, is_pointer
 MAX_SEC = 300.0  # an utterance; five minutes are 3,750 rows at 12.5 Hz, more than a row of training holds
 RATES_HZ = (1_000, 768_000)  # outside, the header is damaged: speech needs more, no device records above
 SILENCE_LEVEL = 1e-4  # -80 dB, three steps of 16 bits: below is dither, in any room a microphone gives more
-SLACK_SEC = 0.1  # a recording may end this much before its header or its segments say: writers round and cut; less than a syllable
+SLACK_SEC = 0.1  # a recording may end this much before its header or segments say: writers round; less than a syllable
 KEEPABLE = frozenset({"truncated", "silence"})  # faults with which a published recording can be kept (--keep_published)
 CLIPPED_LEVEL, CLIPPED_SHARE = 0.99, 0.01  # one sample in a hundred at full scale (127/128 for 8 bits) is heard as distortion
-BLOCK_SAMPLES = 1 << 12  # of all channels, decoded at once: of a block that is damaged in part, libsndfile gives nothing
+BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at once: memory does not depend on the number of channels
+SMALL_BLOCK_SAMPLES = 1 << 9  # the same, of a damaged file
 LONGEST_FRAMES = 1 << 48  # the same, as libsndfile counts frames
 MAGIC = {b"OggS": b"OggS\0\2", b"fLaC": b"fLaC\0\0\0\42"}  # how a file starts -> how each stream in it does
 NOTED_SEC = 0.005  # missing of a recording of packets: less is padding, which containers count differently
@@ -50,7 +52,8 @@ def load_wav(
 def load_span(span: Span, rate_hz: int, max_sec: float = MAX_SEC, keep: Collection[str] = ()) -> np.ndarray:
     """Return wav_T (float32 mono at `rate_hz`) of an utterance's stretch of audio.
 
-    Raises AudioError as `load_wav`, and for a stretch that is silent, outside the file, or longer than `max_sec`; faults in `keep` are passed over.
+    Raises AudioError as `load_wav`, and for a stretch that is silent, outside the file, or longer than `max_sec`; faults in
+    `keep` are passed over.
     """
     return inspect_span(span, rate_hz, max_sec, keep)[0]
 
@@ -74,7 +77,7 @@ def inspect_span(span: Span, rate_hz: int, max_sec: float, keep: Collection[str]
 
 def check_header(span: Span, max_sec: float = MAX_SEC) -> None:
     """Raise the AudioError that `load_span` would, as far as the header of the file tells it."""
-    with _open(span.path) as stream:
+    with _open(span.path, whole=span.end_sec is not None) as stream:
         if isinstance(stream, Packets):
             _find_packets(stream, span, max_sec)
         else:
@@ -82,11 +85,11 @@ def check_header(span: Span, max_sec: float = MAX_SEC) -> None:
 
 
 def duration_sec(span: Span) -> float:
-    """Return the length of a stretch in seconds, as the header of its file tells it; raise AudioError if it has no samples.
+    """Return the length of a stretch in seconds, as its header tells it; raise AudioError if it has no samples.
 
     The header of an mp3 without an index tells nothing: its packets are counted.
     """
-    with _open(span.path) as stream:
+    with _open(span.path, whole=span.end_sec is not None) as stream:
         if isinstance(stream, Packets):
             return _find_packets(stream, span, None)
         start, stop, _ = _find(stream, span, None)
@@ -168,7 +171,8 @@ def _open(path: str, whole: bool = False) -> Iterator[soundfile.SoundFile | Pack
     """Open a recording by its content: its name cannot mislead us. With `whole`, what was joined behind it is found too."""
     with open_recording(path) as raw:
         start = raw.read(4)
-        packets = start[:3] == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0") or (whole and _is_joined(path, raw, start))
+        mpeg = start[:3] == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0")
+        packets = mpeg or (whole and _is_joined(path, raw, start))
         raw.seek(0)
         stream = None if packets else _open_samples(raw)
         if stream is not None:
@@ -185,7 +189,7 @@ def _open(path: str, whole: bool = False) -> Iterator[soundfile.SoundFile | Pack
 
 
 def _is_joined(path: str, raw: BinaryIO, start: bytes) -> bool:
-    """Tell whether a second stream follows the first in an Ogg or flac file, which libsndfile would not read; AudioError for a second wav."""
+    """Tell whether a second stream, which libsndfile would not read, follows in an Ogg or flac file; AudioError for a wav."""
     if isinstance(raw, io.BytesIO):
         return False
     found = os.fstat(raw.fileno())
@@ -209,7 +213,7 @@ def _count_streams(path: str, _size: int, _mtime_ns: int, magic: bytes) -> int:
 
 
 def _open_samples(raw: BinaryIO) -> soundfile.SoundFile | None:
-    """Return the stream of a file; None if libsndfile doesn't read it, or doesn't know how long it is (flac written to a pipe)."""
+    """Return the stream of a file; None if libsndfile doesn't read it, or not how long it is (flac written to a pipe)."""
     try:
         stream = soundfile.SoundFile(raw if isinstance(raw, io.BytesIO) else raw.fileno(), closefd=False)
     except (soundfile.LibsndfileError, RuntimeError):
@@ -225,7 +229,7 @@ def _read_samples(stream: soundfile.SoundFile, span: Span, max_sec: float | None
 
 
 def _find(stream: soundfile.SoundFile, span: Span, max_sec: float | None) -> tuple[int, int, float]:
-    """Return the first and the last sample (exclusive) of a stretch, and how many seconds the file is too short for its header.
+    """Return the first and the last sample (exclusive) of a stretch, and how many seconds its file lacks at the end.
 
     Raises AudioError if the header doesn't allow the stretch.
     """
@@ -233,8 +237,9 @@ def _find(stream: soundfile.SoundFile, span: Span, max_sec: float | None) -> tup
     start = round(span.start_sec * rate_hz)
     stop = frames if span.end_sec is None else round(span.end_sec * rate_hz)
     missing_sec = _missing_sec(stream) if span.end_sec is None or stop > frames else 0.0
-    if not frames:
+    if start >= frames:
         _require_whole(span.path, missing_sec, ())
+    if not frames:
         raise AudioError("no samples", f"{span.path}: no samples; expected audio")
     too_late = max_sec is not None and stop > frames + SLACK_SEC * rate_hz and missing_sec <= SLACK_SEC
     if start >= frames or too_late:
@@ -255,20 +260,37 @@ def _missing_sec(stream: soundfile.SoundFile) -> float:
 
 
 def _read_mono(stream: soundfile.SoundFile, start: int, stop: int) -> np.ndarray:
-    """Return the mean of the channels, block by block, as far as it can be decoded."""
-    pieces, done = [], 0
+    """Return the mean of the channels as far as it can be decoded."""
+    wav_T = _read_in_blocks(stream, start, stop, BLOCK_SAMPLES)
+    if len(wav_T) == stop - start:
+        return wav_T
+    _rewind(stream.name)  # libsndfile gives nothing of a block that is damaged in part, and can't go on after it
+    with soundfile.SoundFile(stream.name, closefd=False) as again:
+        return _read_in_blocks(again, start, stop, SMALL_BLOCK_SAMPLES)
+
+
+def _rewind(file: int | io.BytesIO) -> None:
+    os.lseek(file, 0, os.SEEK_SET) if isinstance(file, int) else file.seek(0)
+
+
+def _read_in_blocks(stream: soundfile.SoundFile, start: int, stop: int, block_samples: int) -> np.ndarray:
+    pieces: list[np.ndarray] = []
     with suppress(soundfile.LibsndfileError, RuntimeError):
         if start:
             stream.seek(start)
-        while done < stop - start:
-            wanted = min(stop - start - done, max(1, BLOCK_SAMPLES // stream.channels))
-            block_TC = stream.read(wanted, dtype="float32", always_2d=True)
-            if not len(block_TC):
-                break
-            with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are found later
-                pieces.append(block_TC.mean(axis=1))
-            done += len(block_TC)
+        for wav_T in _read_blocks(stream, stop - start, block_samples):
+            pieces.append(wav_T)
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def _read_blocks(stream: soundfile.SoundFile, samples: int, block_samples: int) -> Iterator[np.ndarray]:
+    while samples > 0:
+        block_TC = stream.read(min(samples, max(1, block_samples // stream.channels)), dtype="float32", always_2d=True)
+        if not len(block_TC):
+            return
+        samples -= len(block_TC)
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are found later
+            yield block_TC.mean(axis=1)
 
 
 # ---------------------------------------------------------------- packets, by FFmpeg's libraries
@@ -276,7 +298,9 @@ def _read_mono(stream: soundfile.SoundFile, start: int, stop: int) -> np.ndarray
 
 def _find_packets(packets: Packets, span: Span, max_sec: float | None) -> float:
     """Return the length of a stretch as far as the file tells it; raise AudioError if it doesn't allow it."""
-    length_sec = packets.count()
+    length_sec = packets.claimed_sec or 0.0
+    if length_sec <= (span.end_sec or span.start_sec):  # nothing is claimed, or of joined files only the first
+        length_sec = packets.count()
     if not length_sec:
         raise AudioError("no samples", f"{span.path}: no samples; expected audio")
     end_sec = length_sec if span.end_sec is None else span.end_sec

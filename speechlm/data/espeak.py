@@ -7,13 +7,17 @@ Sources: espeak-ng's C interface (speak_lib.h) and its description of voice vari
 """
 
 import ctypes
+import re
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soxr
+
+from speechlm.data.settings import Range, fill, read_yaml
 
 _SYNCHRONOUS, _RATE, _VOLUME, _UTF8 = 2, 1, 2, 1  # constants of speak_lib.h
 _VOLUME_PERCENT = 70  # head room: louder voices clip
@@ -25,15 +29,39 @@ class Voice:
     """A synthetic speaker: a vocal tract (formants, in percent of a man's), a pitch range and a speed."""
 
     name: str
-    pitch_low_hz: int = 80
-    pitch_high_hz: int = 118
-    formant_percent: int = 100
-    rate_wpm: int = 175
+    pitch_low_hz: Annotated[int, Range(20, 1000)] = 80
+    pitch_high_hz: Annotated[int, Range(20, 1000)] = 118
+    formant_percent: Annotated[int, Range(10, 500)] = 100
+    rate_wpm: Annotated[int, Range(80, 450)] = 175  # what espeak-ng can do
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-]+", self.name):
+            raise ValueError(f"name is {self.name!r}; expected letters, numbers, _ and -: files are called so")
+        if self.pitch_low_hz > self.pitch_high_hz:
+            raise ValueError(f"pitch_low_hz is {self.pitch_low_hz}, above pitch_high_hz, {self.pitch_high_hz}")
 
     def variant(self) -> str:
         """Return the voice variant file's text."""
         formants = "".join(f"formant {i} {self.formant_percent} 100 100\n" for i in range(9))
         return f"language variant\nname {self.name}\npitch {self.pitch_low_hz} {self.pitch_high_hz}\nflutter 0\n{formants}"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """What a voices.yaml holds: the speakers of the training sets, and those never heard in training."""
+
+    train: list[Voice]
+    unheard: list[Voice]
+
+    def __post_init__(self) -> None:
+        names = [voice.name for voice in (*self.train, *self.unheard)]
+        if not self.train or not self.unheard or len(set(names)) < len(names):
+            raise ValueError(f"found the voices {names}; expected some for train and some for unheard, each name once")
+
+
+def read_cast(path: str | Path) -> Cast:
+    """Return the voices of a file; raise ValueError naming what is wrong."""
+    return fill(Cast, read_yaml(path), str(path))
 
 
 @cache

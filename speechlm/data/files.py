@@ -6,10 +6,12 @@ import json
 import os
 import re
 import secrets
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Iterable, Iterator
 
 TEMPORARY = ".part"  # how the name of a file that is being written ends
 STORAGE_ERRORS = {  # what the system says of a disk -> what to do
@@ -117,10 +119,15 @@ def _stamp(path: str | Path) -> tuple[int, int]:
 
 
 def file_digest(path: str | Path) -> str:
-    """Return the sha256 (hex) of a file's content, from its index if it has one; raise ValueError if it is missing."""
+    """Return the sha256 (hex) of a file's content, of a manifest with its index followed by "+" and the digest of the codes that it names.
+
+    ValueError if it is missing.
+    """
     try:
         head = index_head(path)
-        return head["sha256"] if head else _digest(path, _stamp(path))
+        if head is None:
+            return _digest(path, _stamp(path))
+        return head["sha256"] + (f"+{head['codes']}" if head.get("codes") else "")
     except FileNotFoundError:
         raise ValueError(f"{path}: not found. Run the stage that writes it first.") from None
 
@@ -136,21 +143,40 @@ def settings_digest(settings: dict) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+FORMAT = 2  # of records; in the first one, inputs were keyed by their paths
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of settings: the values of those that are not recorded, and which do not decide the result."""
+
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    neutral: frozenset[str] = frozenset()
+
+
+Inputs = Mapping[str, str | Path] | Iterable[str | Path]
+
+
 @contextmanager
-def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str | Path] = (), outputs: Iterable[str] = ()) -> Iterator[bool]:
+def stage(
+    out_dir: str | Path, name: str, settings: dict, inputs: Inputs = (), outputs: Iterable[str] = (), known: Known = Known()
+) -> Iterator[bool]:
     """Run a block once for given settings and input files, as long as what it wrote is there.
 
     Yields True if there is work to do. When the block ends without an error, a record of the settings, of the inputs'
     digests and of the outputs' sizes is written to `out_dir/.done.<name>.json`; the next call with the same ones yields
     False. A changed setting, input or output is named and the work is done again. `outputs` are patterns of files in
-    `out_dir`: "text", "wav/*.wav".
+    `out_dir`: "text", "wav/*.wav". Inputs are compared by role and content, wherever they lie: `inputs` maps roles to files, or lists
+    files whose names are their roles. A setting that is not recorded had its default.
     """
     out_dir, outputs = Path(out_dir), list(outputs)
     record_path, record = _record_path(out_dir, name), _record(out_dir, settings, inputs, outputs)
     if record_path.exists():
-        changed = _changes(record_path, record)
+        changed = _changes(record_path, record, known)
         if not changed:
             print(f"{name}: already complete in {out_dir}, skipped", flush=True)
+            with suppress(OSError):  # a folder that may only be read keeps the record of an earlier version
+                _write_record(record_path, record)
             yield False
             return
         print(f"{name}: done again in {out_dir}, because of {'; '.join(changed)}", flush=True)
@@ -160,31 +186,66 @@ def stage(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str |
     record["outputs"] = sizes(out_dir, outputs)
     missing = [pattern for pattern, (files, _) in record["outputs"].items() if not files]
     assert not missing, f"{name}: wrote no {', '.join(missing)} in {out_dir}"
-    with atomic_write(record_path) as stream:
-        json.dump(record, stream, indent=1, sort_keys=True)
+    _write_record(record_path, record)
 
 
-def is_complete(out_dir: str | Path, name: str, settings: dict, inputs: Iterable[str | Path], outputs: Iterable[str]) -> bool:
+def is_complete(out_dir: str | Path, name: str, settings: dict, inputs: Inputs, outputs: Iterable[str], known: Known = Known()) -> bool:
     """Tell whether `stage` would find nothing to do, changing nothing."""
     path = _record_path(Path(out_dir), name)
-    record = _record(Path(out_dir), settings, inputs, outputs)
-    return path.exists() and not _changes(path, record)
+    return path.exists() and not _changes(path, _record(Path(out_dir), settings, inputs, outputs), known)
+
+
+def digests_of(inputs: Inputs) -> dict[str, str]:
+    """Return {role: digest} of input files; files that have no role are told by their names, and numbered where several share one."""
+    if isinstance(inputs, Mapping):
+        return {role: file_digest(path) for role, path in inputs.items()}
+    found, seen = {}, Counter()
+    for path in map(Path, inputs):
+        seen[path.name] += 1
+        found[path.name + (f" ({seen[path.name]})" if seen[path.name] > 1 else "")] = file_digest(path)
+    return found
+
+
+def differences(old: dict, new: dict, known: Known = Known()) -> list[str]:
+    """Say what differs between two records {"settings", "inputs"}, and "outputs" if they have them; `old` may be of the first format."""
+    found = _setting_changes(old.get("settings", {}), new["settings"], known)
+    same = input_changes if old.get("format") == FORMAT else _input_changes_by_content
+    found += same(old.get("inputs", {}), new["inputs"])
+    before, after = old.get("outputs", {}), new.get("outputs", {})
+    return found + [
+        f"output {key} ({_count(before.get(key))} -> {_count(after.get(key))})"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+
+
+def input_changes(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """Say which roles have other contents, or came or went."""
+    roles = sorted(old.keys() | new.keys())
+    return [_input_change(role, old.get(role), new.get(role)) for role in roles if not _same(old.get(role), new.get(role))]
 
 
 def _record_path(out_dir: Path, name: str) -> Path:
     return out_dir / f".done.{name}.json"
 
 
-def _changes(path: Path, record: dict) -> list[str]:
-    """Return what differs from what was recorded; a file that is empty or cut, by a full disk or a machine that stopped, recorded nothing."""
+def _write_record(path: Path, record: dict) -> None:
+    text = json.dumps(record, indent=1, sort_keys=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with atomic_write(path) as stream:
+            stream.write(text)
+
+
+def _changes(path: Path, record: dict, known: Known) -> list[str]:
+    """Return what differs from what was recorded; a file that is empty or cut, as by a full disk, recorded nothing."""
     try:
-        return _differences(json.loads(path.read_text(encoding="utf-8")), record)
+        return differences(json.loads(path.read_text(encoding="utf-8")), record, known)
     except (ValueError, TypeError, AttributeError):
         return [f"a damaged record ({path})"]
 
 
-def _record(out_dir: Path, settings: dict, inputs: Iterable[str | Path], outputs: Iterable[str]) -> dict:
-    record = {"settings": settings, "inputs": {str(p): file_digest(p) for p in inputs}}
+def _record(out_dir: Path, settings: dict, inputs: Inputs, outputs: Iterable[str]) -> dict:
+    record = {"format": FORMAT, "settings": settings, "inputs": digests_of(inputs)}
     return json.loads(json.dumps(record)) | {"outputs": sizes(out_dir, outputs)}
 
 
@@ -197,17 +258,39 @@ def sizes(folder: Path, patterns: Iterable[str]) -> dict[str, list[int]]:
     return found
 
 
-def _differences(old: dict, new: dict) -> list[str]:
-    found = []
-    for kind in ("settings", "inputs", "outputs"):
-        before, after = old.get(kind, {}), new[kind]
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key):
-                found.append(f"{kind[:-1]} {key} ({_describe(kind, before.get(key))} -> {_describe(kind, after.get(key))})")
-    return found
+def _setting_changes(old: dict, new: dict, known: Known) -> list[str]:
+    keys = sorted((old.keys() | new.keys()) - known.neutral)
+    pairs = ((key, *(record.get(key, known.defaults.get(key)) for record in (old, new))) for key in keys)
+    return [f"setting {key} ({before} -> {after})" for key, before, after in pairs if before != after]
 
 
-def _describe(kind: str, value) -> str:
-    if kind == "outputs":
-        return "not recorded" if value is None else f"{value[0]} files of {value[1]} bytes"
-    return ("none" if value is None else f"sha256 {value[:12]}") if kind == "inputs" else str(value)
+def _input_changes_by_content(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """The same for a record keyed by paths: a file may have moved, and one whose name is not there was not recorded in that version."""
+    known, names = {_plain(digest) for digest in old.values()}, {Path(path).name for path in old}
+    return [
+        _input_change(role, None, digest)
+        for role, digest in sorted(new.items())
+        if _plain(digest) not in known and Path(role.split(" (")[0]).name in names
+    ]
+
+
+def _same(before: str | None, after: str | None) -> bool:
+    """A digest may be of a manifest alone, or of a manifest and the codes that it names, behind a plus sign."""
+    if None in (before, after) or ("+" in before and "+" in after):
+        return before == after
+    return _plain(before) == _plain(after)
+
+
+def _plain(digest: str) -> str:
+    return digest.partition("+")[0]
+
+
+def _input_change(role: str, before: str | None, after: str | None) -> str:
+    if before and after and _plain(before) == _plain(after):
+        return f"input {role} (the codes that it names)"
+    told = [f"sha256 {value[:12]}" if value else "none" for value in (before, after)]
+    return f"input {role} ({' -> '.join(told)})"
+
+
+def _count(value: list[int] | None) -> str:
+    return "not recorded" if value is None else f"{value[0]} files of {value[1]} bytes"

@@ -15,6 +15,7 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speechlm.data.settings import fill, read_yaml
 
@@ -26,7 +27,11 @@ class Content:
     """What a grammar file holds."""
 
     languages: list[str]
-    rules: dict
+    rules: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.languages:
+            raise ValueError("languages is []; expected some, such as [es, en]")
 
 
 class Grammar:

@@ -87,15 +87,15 @@ def _voices(lang: str, lengths: np.ndarray, speaker: np.ndarray, num_speakers: i
     return {f"voice.{lang}": members[np.argsort(speaker[members], kind="stable")], f"voice_start.{lang}": starts}
 
 
-def write_index(path: Path, arrays: Arrays, sha256: str) -> None:
-    """Write the index of the manifest `path`, which is complete and has this digest."""
+def write_index(path: Path, arrays: Arrays, sha256: str, codes: str = "") -> None:
+    """Write the index of the manifest `path`, which is complete and has this digest; `codes` is that of the codes that it names, if known."""
     stat, places, end, crc32 = path.stat(), {}, 0, 0
     for name, values in arrays.items():
         places[name] = [values.dtype.str, end, len(values)]
         end += -(-values.nbytes // ALIGNMENT) * ALIGNMENT
         crc32 = zlib.crc32(_padding(values), zlib.crc32(values.data, crc32))
     about = {"format": FORMAT, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
-    about |= {"arrays": places, "bytes": end, "crc32": crc32}
+    about |= {"arrays": places, "bytes": end, "crc32": crc32} | ({"codes": codes} if codes else {})
     head = json.dumps(about | {"check": settings_digest(about)})
     head += " " * (-(len(head) + 1) % ALIGNMENT) + "\n"
     with atomic_write(index_path(path), "wb") as stream:

@@ -37,8 +37,9 @@ ADVICE = {  # kind -> (what is expected, how to mend it)
     "bad segment": ("`id recording start_sec end_sec`, 0 <= start < end, a recording of wav.scp", "correct it, in local/data.sh"),
     "a command": (
         "paths of audio files; nothing that a corpus says is run",
-        "where a command only decodes a file, write that file's path instead (flac, sph, mp3, ogg, m4a are read as they are, and stretches are cut "
-        "by `segments`); else run each command once (sox a.wav -t wav - > wav/ID.wav), and write the path of what it made",
+        "where a command only decodes a file, write that file's path instead (flac, mp3, ogg, m4a, sph without compression are "
+        "read as they are, and `segments` cut stretches); else run each command once (sox a.wav -t wav - > wav/ID.wav), and "
+        "write the path of what it made",
     ),
     "missing file": ("files that exist", "paths are relative to {here}; run local/data.sh there again"),
     "empty file": ("wav or flac files with samples", "fetch or make the files again, and run local/data.sh"),

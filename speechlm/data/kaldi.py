@@ -31,7 +31,7 @@ from speechlm.data.plaintext import BOM, HEAD_BYTES, head_fault
 ID_PATTERN = re.compile(r"[^\s/\\.:|\x00-\x1f\ufeff-][^\s/\\:|\x00-\x1f]*")
 ID_BYTES = 200  # names of files are made of ids; a file system takes 255 bytes, and temporary names are longer
 SIDE_PATTERN = re.compile(r"\.([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)")
-NO_LANGUAGES = set("bak bck bk csv gz log new old org orig raw sav swp tmp tsv txt xz zip".split())  # what backups and other tables end in
+NO_LANGUAGES = set("bak bck bk csv gz log new old org raw sav swp tmp tsv txt xz zip".split())  # but backups, archives
 CONTROL_PATTERN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # the last two are line ends to many programs
 BLANKS = " \t\r\n"
 MAX_WORDS = 900  # the longest recording (five minutes) at three words a second, faster than any reader
@@ -154,9 +154,9 @@ def read_table(path: str | Path, may_be_empty: bool = False) -> Mapping[str, str
 
 
 def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
-    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values are kept as they are, but for blanks around them.
+    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values stay as they are, but for blanks around them.
 
-    Raises ValueError for a bad id, a value of several lines, and a path that a blank begins or ends: no such file can hold them.
+    Raises ValueError for what a line can't hold: a bad id, a value of several lines, a path that a blank begins or ends.
     """
     bad = [key for key in entries if not is_id(key)]
     if bad:
@@ -165,9 +165,8 @@ def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
     is_audio = Path(path).name.startswith("wav.scp")
     lines = {key: value.strip(BLANKS) for key, value in entries.items()}
     if odd := [key for key, value in lines.items() if "\n" in value or (is_audio and value != entries[key])]:
-        raise ValueError(
-            f"{path}: {len(odd)} values have several lines, or blanks around a path ({shorten(odd)}), which a line can't hold. Rename the files."
-        )
+        found = f"{len(odd)} values have several lines, or blanks around a path ({shorten(odd)})"
+        raise ValueError(f"{path}: {found}, which a line can't hold. Rename the files.")
     with atomic_write(path) as stream:
         stream.writelines(f"{key} {lines[key]}\n" for key in sorted(lines))
 

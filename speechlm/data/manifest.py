@@ -8,8 +8,10 @@ utterance whose voice it is to be synthesised in. Lines are parsed when they are
 the index beside the file (`speechlm.data.index`).
 """
 
+import hashlib
 import json
 import os
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -245,8 +247,27 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
     return codes_TK
 
 
-def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None = None) -> Iterator[dict]:
+class CodesDigest:
+    """A digest of the codes that a manifest names, in its order: other codes of the same lengths make another one."""
+
+    def __init__(self):
+        self._sha256, self._any = hashlib.sha256(), False
+
+    def add(self, codes_TK: np.ndarray) -> None:
+        self._any = True
+        self._sha256.update(b"%d %d;" % (codes_TK.shape[1], zlib.crc32(np.ascontiguousarray(codes_TK))))
+
+    def hexdigest(self) -> str:
+        """Return 16 hex digits; "" if there are no codes."""
+        return self._sha256.hexdigest()[:16] if self._any else ""
+
+
+def build_manifest(
+    data_dir: str | Path, codes_dir: str | Path, lang: str | None = None, digest: CodesDigest | None = None
+) -> Iterator[dict]:
     """Give the manifest's lines (dicts) of a data directory whose codes, if it has audio, are in `codes_dir`, one after the other.
+
+    The codes are added to `digest` meanwhile.
 
     What stands in `codes_dir/left_out.tsv` is not in it. Raises ValueError naming all other utterances that are bad or
     have no codes: none is skipped silently.
@@ -266,7 +287,7 @@ def build_manifest(data_dir: str | Path, codes_dir: str | Path, lang: str | None
             "id": key,
             "speaker": data.speakers.get(key, ""),
             "text": {side: texts[key] for side, texts in data.texts.items()},
-            "codes": {side: _locate(codes_dir / f"codes.{side}.scp", table[key]) for side, table in codes.items()},
+            "codes": {side: _locate(codes_dir / f"codes.{side}.scp", table[key], digest) for side, table in codes.items()},
         }
         | ({"prompt": prompts[key]} if key in prompts else {})
         for key in ids
@@ -305,20 +326,26 @@ def _require_codes(data: DataDir, codes_dir: Path, codes: dict) -> None:
         raise ValueError(f"{codes_dir}: no {', '.join(without)}. Run: {EXTRACT} {sets} --codec CODEC")
 
 
-def _locate(scp: Path, place: str) -> list:
+def _locate(scp: Path, place: str, digest: CodesDigest | None) -> list:
     """Turn a value of codes.<side>.scp (path:offset) into the manifest's [name:offset, T]."""
     ark, _, offset = place.rpartition(":")
     if not (offset.isascii() and offset.isdigit()):
         raise ValueError(f"{scp}: found the place {place!r}; expected ARCHIVE:OFFSET. Delete the file and run: {EXTRACT}")
     name = Path(ark).name
     try:
-        return [f"{name}:{offset}", len(read_matrix(scp.parent / name, int(offset)))]
+        codes_TK = read_matrix(scp.parent / name, int(offset))
     except ValueError as error:
         raise ValueError(f"{scp}: {error}") from None
+    if digest is not None:
+        digest.add(codes_TK)
+    return [f"{name}:{offset}", len(codes_TK)]
 
 
-def write_manifest(path: str | Path, lines: Iterable[dict]) -> None:
-    """Write manifest lines, whole or not at all, and the index beside them; the lines may be more than fit into memory."""
+def write_manifest(path: str | Path, lines: Iterable[dict], digest: CodesDigest | None = None) -> None:
+    """Write manifest lines, whole or not at all, and the index beside them; the lines may be more than fit into memory.
+
+    `digest`, complete when all lines are given, is kept in the index, where `file_digest` finds it.
+    """
     path, builder = Path(path), IndexBuilder()
     with _mend(path):
         with atomic_write(path, "wb") as stream:
@@ -328,4 +355,4 @@ def write_manifest(path: str | Path, lines: Iterable[dict]) -> None:
                 builder.add(line, fields["id"], fields["speaker"], fields["text"], frames)
                 stream.write(line)
             arrays = builder.arrays()
-        write_index(path, arrays, builder.sha256.hexdigest())
+        write_index(path, arrays, builder.sha256.hexdigest(), digest.hexdigest() if digest else "")

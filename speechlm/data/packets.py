@@ -48,12 +48,8 @@ class Packets:
         return self.stream.rate
 
     def count(self) -> float:
-        """Return the length in seconds: what is claimed for certain, else all packets together, without decoding them."""
-        if self.claimed_sec is None:
-            for packet in self._demux():
-                self.end_sec += self._seconds(packet)
-            self.claimed_sec = self.end_sec
-        return self.claimed_sec
+        """Return the length in seconds of all packets together, without decoding them."""
+        return sum(map(self._seconds, self._demux()))
 
     def decode(self, start_sec: float, stop_sec: float) -> Iterator[np.ndarray]:
         """Give the samples (wav_T, mono) from `start_sec` on, until `stop_sec` or the end."""
@@ -63,7 +59,7 @@ class Packets:
             self.end_sec += self._seconds(packet)
             if self._may_skip and packet.size and self.end_sec < start_sec - PREROLL_SEC:
                 continue
-            for frame in self._frames(packet):
+            for frame in self._frames(packet, counted=self.end_sec > start_sec):
                 place = self._place(frame) if place is None else place
                 wav_T = _mono(frame)
                 yield wav_T[max(0, first - place) :]
@@ -88,11 +84,11 @@ class Packets:
     def _seconds(self, packet: av.Packet) -> float:
         return (packet.duration or 0) * self._tick_sec if packet.size else 0.0
 
-    def _frames(self, packet: av.Packet) -> list[av.AudioFrame]:
+    def _frames(self, packet: av.Packet, counted: bool) -> list[av.AudioFrame]:
         try:
             frames = packet.decode()
         except av.FFmpegError:
-            self.bad_sec += self._seconds(packet)
+            self.bad_sec += self._seconds(packet) if counted else 0.0
             return []
         if odd := [frame.sample_rate for frame in frames if frame.sample_rate != self.rate_hz]:
             raise AudioError("not audio", f"{self.path}: its rate changes from {self.rate_hz} to {odd[0]} Hz; expected one recording")

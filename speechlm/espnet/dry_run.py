@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from speechlm.codecs import HUB, load_codec
+from speechlm.data.llm_model import read_llm_model
 from speechlm.data.settings import read_json, read_yaml
 from speechlm.model.depth import DepthTransformer
 from speechlm.tokens.patterns import get_pattern
@@ -189,7 +190,7 @@ def llm_config(args: argparse.Namespace) -> PretrainedConfig:
     if name in known:
         return _from_dict(known[name]["config"], str(LLMS))
     if name and name.endswith((".yaml", ".yml")):
-        content = read_yaml(name)
+        content = read_llm_model(name)
         return _from_dict(content["model"] | {"vocab_size": content["vocab_size"]}, name)
     if name and (Path(name) / "config.json").exists():
         return _from_dict(read_json(Path(name) / "config.json"), f"{name}/config.json")

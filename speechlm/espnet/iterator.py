@@ -39,6 +39,11 @@ class Corpus:
         item = self._items[draw.task][draw.index]
         return sum(item.record.codes[lang].frames for kind, lang in map(item.side, item.task.parts) if kind == "speech")
 
+    def target(self, draw: Draw) -> int:
+        """Return the length of what is to be said or written: frames of speech, tokens of text."""
+        item = self._items[draw.task][draw.index]
+        return self._builder.target_length(item)
+
     def sequence(self, draw: Draw) -> Sequence:
         item = self._items[draw.task][draw.index]
         return self._builder.sequence(item, self._prompt(item, draw.number), draw.number, self._condition_weight)

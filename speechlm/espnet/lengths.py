@@ -20,11 +20,12 @@ SAMPLE = 1000
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of N examples of a task: their positions in a row, and the frames of audio in them (prompts aside)."""
+    """Of N examples of a task: their positions in a row, the frames of audio in them (prompts aside), and the frames or tokens of their targets."""
 
     task: str
     positions_N: np.ndarray
     frames_N: np.ndarray
+    targets_N: np.ndarray
     size: int  # of the whole task
 
     def left_out(self, row_length: int) -> tuple[float, float]:
@@ -54,22 +55,22 @@ def measure(corpus: Corpus, tasks: Iterable[str]) -> list[Lengths]:
             continue
         key, count = stable_hash("lengths", task), min(size, SAMPLE)
         draws = [Draw(task, i if count == size else shuffled(i, size, key), i) for i in range(count)]
-        positions_N, frames_N = (np.array([of(draw) for draw in draws]) for of in (corpus.length, corpus.frames))
-        found.append(Lengths(task, positions_N, frames_N, size))
+        counts = (np.array([of(draw) for draw in draws]) for of in (corpus.length, corpus.frames, corpus.target))
+        found.append(Lengths(task, *counts, size))
     return found
 
 
-def check_lengths(corpus: Corpus, args) -> None:
-    """Say what args.row_length leaves out; ValueError if that is more than args.max_left_out of a task."""
+def check_lengths(corpus: Corpus, args) -> list[Lengths]:
+    """Return the lengths, and say what args.row_length leaves out; ValueError if that is more than args.max_left_out of a task."""
     found = measure(corpus, [task for task, weight in args.mixture.items() if weight > 0])
     affected = [lengths for lengths in found if lengths.left_out(args.row_length)[0]]
     if not affected:
-        return
+        return found
     shares = "; ".join(each.told(args.row_length) for each in affected)
     said = f"{args.config or 'the options'}: row_length {args.row_length} leaves out {shares}"
     if all(max(each.left_out(args.row_length)) <= args.max_left_out for each in affected):
         logging.warning(said)
-        return
+        return found
     needed, every = (max(each.needed(share) for each in affected) for share in (args.max_left_out, 0.0))
     raise ValueError(
         f"{said}. Expected at most {100 * args.max_left_out:g} % of a task. Set row_length: {needed} (or {every}, "

@@ -2,13 +2,37 @@
 
 import argparse
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Any, Literal, Sequence
 
 from espnet2.train.trainer import TrainerOptions
 from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import str2bool, str_or_none
+from espnet2.utils.types import float_or_none, int_or_none, str2bool, str_or_none
 
-from speechlm.data.settings import read_yaml
+from speechlm.data.settings import Count, Option, Positive, Share, Weight, read_mapping, read_value
+from speechlm.tasks import TASKS, get_task
+from speechlm.tokens.patterns import PATTERNS
+
+PLAIN = {  # what ESPnet's types of options stand for
+    None: str,
+    int: int,
+    float: float,
+    str: str,
+    str2bool: bool,
+    str_or_none: str | None,
+    int_or_none: int | None,
+    float_or_none: float | None,
+}
+WANTED = {  # of mappings, and of ESPnet's options that have a range
+    "mixture": dict[str, Weight],
+    "task_langs": dict[str, list[str]],
+    "task_sets": dict[str, list[str]],
+    "seed": Count,
+    "ngpu": Count,
+    "num_workers": Count,
+    "accum_grad": Positive,
+    "log_interval": Positive | None,
+    "grad_clip": Weight,
+}
 
 
 @dataclass
@@ -33,17 +57,37 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
     files.add_argument("--config")
     files.add_argument("--overlay", nargs="*", default=[])
     named, rest = files.parse_known_args(argv)
-    known = {action.dest for action in parser._actions}
+    known = {action.dest: action for action in parser._actions}
     for path in filter(None, [named.config, *named.overlay]):
-        settings = read_yaml(path)
-        if not isinstance(settings, dict) or (unknown := sorted(set(settings) - known)):
-            found = f"unknown settings {unknown}" if isinstance(settings, dict) else f"a {type(settings).__name__}"
+        settings = read_mapping(path)
+        if unknown := sorted(set(settings) - set(known)):
+            found = f"unknown settings {unknown}"
             raise ValueError(f"{path}: found {found}; expected options of the program (--help lists them) and their values")
-        parser.set_defaults(**settings)
+        parser.set_defaults(**{name: read_value(value, wanted_of(known[name]), f"{path}: {name}") for name, value in settings.items()})
     args = parser.parse_args(rest)
+    for name in WANTED.keys() & known.keys():
+        setattr(args, name, read_value(getattr(args, name), WANTED[name], f"--{name}"))
+    for name in args.mixture:
+        get_task(name)
+    if args.mixture and not any(args.mixture.values()):
+        raise ValueError(f"mixture: found {args.mixture}; expected a share above 0 for some task")
     args.config, args.overlay = named.config, named.overlay
     args.train_sets = [name for name in args.train_sets if name]
     return args
+
+
+def wanted_of(action: argparse.Action) -> Any:
+    """Return the type that a setting of a file must have to stand for an option of the command line."""
+    if action.dest in WANTED:
+        return WANTED[action.dest]
+    wanted = action.type.wanted if isinstance(action.type, Option) else PLAIN.get(action.type, Any)
+    if isinstance(action, NestedDictAction):
+        wanted = Any
+    if action.choices and all(isinstance(choice, str) for choice in action.choices):
+        wanted = Literal[tuple(action.choices)]
+    if action.nargs in ("*", "+"):
+        wanted = list[wanted]
+    return Any if wanted is Any else wanted | None if action.default is None else wanted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,14 +106,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--task_langs", action=NestedDictAction, default={}, help="task -> its languages (default: all)")
     data.add_argument("--task_sets", action=NestedDictAction, default={}, help="task -> names of the sets that it uses (default: all)")
     data.add_argument("--directions", nargs="+", default=[], help="translations trained: en-zh zh-en (default: source to target)")
-    data.add_argument("--condition_weight", type=float, default=1.0, help="loss weight of the rows before the target (0: SFT)")
-    data.add_argument("--prompt_frames", type=int, default=16, help="length of a voice prompt, in codec frames")
-    data.add_argument("--rows", type=int, default=8, help="rows of a packed batch")
-    data.add_argument("--row_length", type=int, default=256, help="positions of a row")
+    data.add_argument("--condition_weight", type=Option(Weight), default=1.0, help="loss weight of the rows before the target (0: SFT)")
+    data.add_argument("--prompt_frames", type=Option(Positive), default=16, help="length of a voice prompt, in codec frames")
+    data.add_argument("--rows", type=Option(Positive), default=8, help="rows of a packed batch")
+    data.add_argument("--row_length", type=Option(Positive), default=256, help="positions of a row")
     data.add_argument(
-        "--max_left_out", type=float, default=0.05, help="largest share of a task that may be longer than a row, and so is left out"
+        "--max_left_out", type=Option(Share), default=0.05, help="largest share of a task that may be longer than a row, and so is left out"
     )
-    data.add_argument("--eval_examples", type=int, default=50, help="validation examples per task")
+    data.add_argument("--eval_examples", type=Option(Positive), default=50, help="validation examples per task")
 
     model = parser.add_argument_group("Model")
     model.add_argument(
@@ -84,30 +128,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="start code embeddings from the codec's codebooks (false: random, as in the paper)",
     )
-    model.add_argument("--pattern", default="parallel", help="codebook pattern: parallel, delay, flatten or depth")
-    model.add_argument("--tasks", nargs="+", default=["continuation", "asr", "tts", "s2tt", "t2st", "s2st"], help="tasks that get a token")
+    model.add_argument("--pattern", default="parallel", choices=list(PATTERNS), help="codebook pattern: parallel, delay, flatten or depth")
+    model.add_argument(
+        "--tasks", nargs="+", default=[name for name, task in TASKS.items() if not task.plain], help="tasks that get a token"
+    )
     model.add_argument(
         "--stream_weights",
-        type=float,
+        type=Option(Weight),
         nargs="+",
         default=[1.0],
         help="loss weight of each codebook: the last is repeated, more than the codec has are not used",
     )
-    model.add_argument("--text_weight", type=float, default=1.0, help="loss weight of text and special tokens")
+    model.add_argument("--text_weight", type=Option(Weight), default=1.0, help="loss weight of text and special tokens")
 
     steps = parser.add_argument_group("Steps")
-    steps.add_argument("--max_steps", type=int, default=1000)
-    steps.add_argument("--warmup_steps", type=int, default=50)
-    steps.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW")
+    steps.add_argument("--max_steps", type=Option(Positive), default=1000)
+    steps.add_argument("--warmup_steps", type=Option(Count), default=50)
+    steps.add_argument("--lr", type=Option(Weight), default=1e-3, help="peak learning rate of AdamW")
     steps.add_argument(
-        "--muon_lr", type=float, default=0.0, help="peak learning rate of Muon for the backbone's matrices; 0: AdamW for all"
+        "--muon_lr", type=Option(Weight), default=0.0, help="peak learning rate of Muon for the backbone's matrices; 0: AdamW for all"
     )
-    steps.add_argument("--muon_ns", type=int, default=5, help="Newton-Schulz iterations of Muon (3 learn as well as 5)")
-    steps.add_argument("--weight_decay", type=float, default=0.01)
-    steps.add_argument("--final_lr_ratio", type=float, default=0.1, help="last learning rate / peak")
-    steps.add_argument("--save_interval", type=int, default=200, help="steps between checkpoints")
-    steps.add_argument("--keep_steps", type=int, nargs="*", default=[], help="steps whose weights are kept, in steps/<step>/")
-    steps.add_argument("--eval_interval", type=int, default=500, help="steps between validations")
+    steps.add_argument("--muon_ns", type=Option(Positive), default=5, help="Newton-Schulz iterations of Muon (3 learn as well as 5)")
+    steps.add_argument("--weight_decay", type=Option(Weight), default=0.01)
+    steps.add_argument("--final_lr_ratio", type=Option(Share), default=0.1, help="last learning rate / peak")
+    steps.add_argument("--save_interval", type=Option(Positive), default=200, help="steps between checkpoints")
+    steps.add_argument("--keep_steps", type=Option(Positive), nargs="*", default=[], help="steps whose weights are kept, in steps/<step>/")
+    steps.add_argument("--eval_interval", type=Option(Positive), default=500, help="steps between validations")
     steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")
     steps.add_argument(
         "--gradient_checkpointing",
@@ -119,30 +165,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     safety = parser.add_argument_group("Safety")
     safety.add_argument(
         "--max_loss_ratio",
-        type=float,
+        type=Option(Weight),
         default=10.0,
         help="stop before learning from a batch whose loss is above this many times the usual one, after warm-up (0: never; NaN always stops)",
     )
-    safety.add_argument("--skip_steps", type=int, nargs="+", default=[], help="steps whose batch is drawn but not learned")
-    safety.add_argument("--nproc", type=int, default=1, help="processes on CPU, each with its own batches (on GPUs: --ngpu)")
-    safety.add_argument("--hang_sec", type=float, default=50.0, help="of several processes: end all if none gets on for so long (0: never)")
+    safety.add_argument("--skip_steps", type=Option(Count), nargs="+", default=[], help="steps whose batch is drawn but not learned")
+    safety.add_argument("--nproc", type=Option(Positive), default=1, help="processes on CPU, each with its own batches (on GPUs: --ngpu)")
     safety.add_argument(
-        "--start_sec", type=float, default=1200.0, help="the same for each part of a start: joining, model, data (0: never)"
+        "--hang_sec", type=Option(Weight), default=50.0, help="of several processes: end all if none gets on for so long (0: never)"
+    )
+    safety.add_argument(
+        "--start_sec", type=Option(Weight), default=1200.0, help="the same for each part of a start: joining, model, data (0: never)"
     )
 
     nodes = parser.add_argument_group("Several machines (under srun, with one task on each, none of these is needed)")
     nodes.add_argument(
         "--nodes",
         "--num_nodes",
-        type=int,
+        type=Option(Positive),
         default=1,
         help="machines; each is given the same command, and starts --ngpu or --nproc processes",
     )
-    nodes.add_argument("--node_rank", type=int, default=None, help="which of them this is, from 0")
+    nodes.add_argument("--node_rank", type=Option(Count), default=None, help="which of them this is, from 0")
     nodes.add_argument("--master_addr", default=None, help="name or address of the first one")
-    nodes.add_argument("--master_port", type=int, default=None, help="a free port there, open to the others")
+    nodes.add_argument("--master_port", type=Option(Positive), default=None, help="a free port there, open to the others")
 
     estimate = parser.add_argument_group("Dry run (--dry_run true: what the training would take, nothing is trained or written)")
     estimate.add_argument("--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s")
-    estimate.add_argument("--mfu", type=float, default=0.35, help="share of these FLOP/s that is assumed to be reached")
+    estimate.add_argument("--mfu", type=Option(Share), default=0.35, help="share of these FLOP/s that is assumed to be reached")
     estimate.add_argument("--codec_shape", type=str_or_none, default=None, help="CODEBOOKSxCODES@RATE of a codec that is not here")

@@ -15,7 +15,7 @@ from speechlm.data.files import atomic_write
 from speechlm.data.manifest import Records, load_manifest
 from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
 from speechlm.espnet.launch import beat
-from speechlm.espnet.lengths import check_lengths
+from speechlm.espnet.lengths import Lengths, check_lengths
 from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
 from speechlm.espnet.options import add_arguments
@@ -92,10 +92,9 @@ class SpeechLMTask(AbsTask):
         corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else args.dev_set, mode == "train")
         layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_columns": vocab.num_columns}
         logging.info(f"{mode} examples: {corpus.sizes()}")
-        if mode == "train":
-            check_lengths(corpus, args)
+        lengths = check_lengths(corpus, args) if mode == "train" else []
         if is_first_process():
-            note_examples(corpus, Path(args.output_dir), mode)
+            note_examples(corpus, Path(args.output_dir), mode, lengths)
         beat(DATA_READY, args.start_sec)
         if mode == "train":
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
@@ -106,13 +105,16 @@ class SpeechLMTask(AbsTask):
         return [batches.build(plan) for plan in plans]
 
 
-def note_examples(corpus: Corpus, folder: Path, mode: str) -> None:
-    """Write `examples_<mode>.json`: how many examples each task has, and how many of them without the voice prompt that it has; say the latter."""
+def note_examples(corpus: Corpus, folder: Path, mode: str, lengths: Iterable[Lengths] = ()) -> None:
+    """Write `examples_<mode>.json`: how many examples each task has, how many of them without the voice prompt that it has (and say it), and
+    the longest target of those looked at, in frames or tokens: what decoding is bounded by.
+    """
     sizes, unprompted = corpus.sizes(), corpus.unprompted()
     for task, count in unprompted.items():
         print(f"{mode}: {count} of {sizes[task]} examples of {task} have no voice prompt: no other recording of their speaker", flush=True)
     with atomic_write(folder / f"examples_{mode}.json") as stream:
-        json.dump({"examples": sizes, "without_voice_prompt": unprompted}, stream, indent=1)
+        longest = {each.task: int(each.targets_N.max()) for each in lengths}
+        json.dump({"examples": sizes, "without_voice_prompt": unprompted, "longest_target": longest}, stream, indent=1)
 
 
 def is_first_process() -> bool:

@@ -3,32 +3,53 @@
 Whisper's come from the package whisper-normalizer, which holds its table of British and American spellings.
 """
 
+import re
 import unicodedata
 from functools import cache
 from typing import Callable
 
-NO_SPACES = ("zh", "ja")  # languages written without spaces: scored by character
+from speechlm.data.languages import TURKIC, by_character, language
 
-
-def by_character(lang: str) -> bool:
-    """Tell whether recognition in a language is scored by CER instead of WER."""
-    return lang in NO_SPACES
+_IGNORABLE = re.compile(  # Unicode's Default_Ignorable_Code_Point: soft hyphen, zero width, joiners, direction marks, variation selectors
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
 def normalise(text: str, lang: str) -> str:
-    """Return `text` in NFKC, lower case, without punctuation and symbols, single-spaced (zh: without spaces).
+    """Return `text` as Unicode compares it (NFKC_Casefold), without punctuation and symbols, single-spaced (zh, ja, th, ...: without blanks).
 
-    An apostrophe within a word stays (don't).
+    Case is folded as Unicode does (ß is ss), in Turkish and Azerbaijani with their two letters i and ı; code points that Unicode ignores
+    (soft hyphen, joiners, direction marks) go. An apostrophe within a word stays (don't); an accent that stands alone (´) is a symbol. All
+    else stays: Arabic vowel signs and tatweel, accents on letters.
     """
-    text = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    kept = "".join(c if _is_word_character(text, i) else " " for i, c in enumerate(text))
+    text = _fold(_IGNORABLE.sub("", text), lang).replace("’", "'")
+    kept = ""
+    for i, character in enumerate(text):
+        kept += character if _is_word_character(text, i, kept) else " "
     return ("" if by_character(lang) else " ").join(kept.split())
 
 
-def _is_word_character(text: str, i: int) -> bool:
+def _fold(text: str, lang: str) -> str:
+    """Return NFKC, case-folded; accents that stand alone, which NFKC takes apart to a blank and a mark, are blanks."""
+    text = "".join(" " if _stands_alone(character) else character for character in text)
+    text = unicodedata.normalize("NFKC", text)
+    if language(lang) in TURKIC:
+        text = text.replace("İ", "i").replace("I", "ı")
+    return unicodedata.normalize("NFKC", text.casefold())
+
+
+def _stands_alone(character: str) -> bool:
+    parts = unicodedata.normalize("NFKC", character)
+    return len(parts) > 1 and parts[0] == " " and unicodedata.category(parts[1])[0] == "M"
+
+
+def _is_word_character(text: str, i: int, before: str) -> bool:
+    """Letters, numbers, marks on one of these, apostrophes within a word; `before`: what was kept of the text before it."""
     if text[i] == "'":
         return text[i - 1 : i].isalnum() and text[i + 1 : i + 2].isalnum()
-    return unicodedata.category(text[i])[0] in "LMN"
+    category = unicodedata.category(text[i])[0]
+    return category in "LN" or (category == "M" and before[-1:] not in ("", " "))
 
 
 def unchanged(text: str, lang: str) -> str:
@@ -70,12 +91,12 @@ def whisper_english(text: str, lang: str) -> str:
 
 
 def whisper_basic(text: str, lang: str) -> str:
-    """Return Whisper's normalisation for other languages; zh and ja are split into characters, as Whisper's paper does."""
-    return " ".join(_whisper("letters" if by_character(lang) else "basic")(text).split())
+    """Return Whisper's normalisation for other languages; without blanks where there are none between words: CER counts characters only."""
+    return ("" if by_character(lang) else " ").join(_whisper("letters" if by_character(lang) else "basic")(text).split())
 
 
 NORMALISERS: dict[str, Callable[[str, str], str]] = {
-    "lower-nopunct-v1": normalise,
+    "lower-nopunct-v2": normalise,
     "none": unchanged,
     "lower": lower,
     "already_lower": already_lower,

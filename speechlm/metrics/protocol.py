@@ -1,18 +1,18 @@
 """Protocols: how each task is scored, as a declarative file that a paper can name.
 
-A file of speechlm/metrics/protocols (or your own) has a description and, for each task that it covers, the fields of `Rules`.
+A file of speechlm/metrics/protocols (or your own) has a description and, for each task that it covers, the fields of `Rules`. A task that
+it does not name is scored as one of the same metric and the same kind of output (t2st as s2st).
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechlm.data.settings import fill, read_yaml
+from speechlm.data.settings import Positive, fill, read_yaml
 from speechlm.metrics.normalise import NORMALISERS
 from speechlm.metrics.text import METRICS
+from speechlm.tasks import SCORED, TASKS
 
 FOLDER = Path(__file__).with_name("protocols")
-TASKS = ("asr", "tts", "s2tt", "s2st")
-SPOKEN = ("tts", "s2st")  # tasks whose output is speech
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,14 @@ class Rules:
     reference_normaliser: str = ""
     tokenise: str = "auto"
     recogniser: str = ""
-    beam: int = 1
+    beam: Positive = 1
     quality: tuple[str] = ()
     codec_quality: tuple[str] = ()
     protocol: str = ""
 
     def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError(f"metrics is []; expected some of {', '.join(METRICS)}")
         for what, names, known in (
             ("metric", self.metrics, METRICS),
             ("normaliser", {self.normaliser, self.reference_normaliser or self.normaliser}, NORMALISERS),
@@ -58,12 +60,16 @@ def rules_for(specs: list[str], task: str, judge: str | None = None) -> Rules:
     Raises ValueError if there is no such protocol, or none covers the task.
     """
     for spec in specs:
-        protocol = load_protocol(spec)
-        if task in protocol:
-            rules = protocol[task]
-            return replace(rules, recogniser=judge) if judge and task in SPOKEN else rules
-    covering = ", ".join(path.stem for path in sorted(FOLDER.glob("*.yaml")) if task in load_protocol(path.stem))
+        if rules := covering_rules(load_protocol(spec), task):
+            return replace(rules, recogniser=judge) if judge and TASKS[task].speaks else rules
+    covering = ", ".join(path.stem for path in sorted(FOLDER.glob("*.yaml")) if covering_rules(load_protocol(path.stem), task))
     raise ValueError(f"--protocol {' '.join(specs)}: says nothing of task {task}. Add one that does: {covering}")
+
+
+def covering_rules(protocol: dict[str, Rules], task: str) -> Rules | None:
+    """Return the rules of a task, or of one that is scored alike: the same metric of the same kind of output."""
+    alike = [name for name in protocol if (TASKS[name].metric, TASKS[name].speaks) == (TASKS[task].metric, TASKS[task].speaks)]
+    return next((protocol[name] for name in [task, *alike] if name in protocol), None)
 
 
 def load_protocol(spec: str) -> dict[str, Rules]:
@@ -74,8 +80,8 @@ def load_protocol(spec: str) -> dict[str, Rules]:
         raise ValueError(f"--protocol {spec}: found no such protocol and no such file. Expected one of {known}, or your own .yaml")
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("description"), str) or len(content) < 2:
-        raise ValueError(f"{path}: no protocol; expected a description and the rules of some of {', '.join(TASKS)}")
-    if unknown := sorted(str(task) for task in content.keys() - {"description", *TASKS}):
-        raise ValueError(f"{path}: unknown tasks {unknown}; expected some of {', '.join(TASKS)}")
+        raise ValueError(f"{path}: no protocol; expected a description and the rules of some of {', '.join(SCORED)}")
+    if unknown := sorted(str(task) for task in content.keys() - {"description", *SCORED}):
+        raise ValueError(f"{path}: unknown tasks {unknown}; expected some of {', '.join(SCORED)}")
     rules = {task: fill(Rules, values, f"{path}: {task}") for task, values in content.items() if task != "description"}
     return {task: replace(rule, protocol=path.stem) for task, rule in rules.items()}

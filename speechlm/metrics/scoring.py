@@ -6,9 +6,10 @@ import numpy as np
 
 from speechlm.data.audio import Span
 from speechlm.metrics.bootstrap import interval
-from speechlm.metrics.protocol import SPOKEN, Rules
+from speechlm.metrics.protocol import Rules
 from speechlm.metrics.rows import Row
 from speechlm.metrics.text import TextMetric, make_metric, pair_up
+from speechlm.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def score_texts(rules: Rules, output: Output, recogniser: str = "") -> tuple[lis
     lines, scores = [_line(output, key, *pair) for key, pair in zip(output.refs, pairs)], []
     for metric in (make_metric(name, output.lang, rules.tokenise) for name in rules.metrics):
         counts_NC = metric.counts(hyps, refs)
-        name = f"ASR-{metric.name}" if output.task in SPOKEN and metric.name in ("BLEU", "chrF") else metric.name
+        name = f"ASR-{metric.name}" if TASKS[output.task].speaks and metric.name in ("BLEU", "chrF") else metric.name
         scores.append(Score(name, metric, counts_NC, "|".join(filter(None, (metric.signature, rules.signature, recogniser)))))
         for line, counts_C in zip(lines, counts_NC):
             line |= {name: round(metric.one(counts_C), 3)}

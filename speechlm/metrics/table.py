@@ -11,6 +11,10 @@ from speechlm.metrics.scoring import Mean, Perplexity
 from speechlm.metrics.text import METRICS, TextMetric, make_metric
 
 CEILINGS = ("originals", "codec reconstruction")
+LOWER_IS_BETTER = frozenset(
+    {"WER", "CER", "ppl", "ppl_unmasked", "mel_distance", "mstft_distance"}
+    | {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score"}  # of lm-evaluation-harness
+)
 LOCK = ".lock"  # every run of a recipe leaves it in its folder of results
 Key = tuple[str, str]  # id and language of an utterance
 
@@ -94,7 +98,7 @@ def metric_of(row: Row) -> TextMetric | Mean | Perplexity:
     name = row.metric.removeprefix("ASR-")
     if name in ("ppl", "ppl_unmasked"):
         return Perplexity(name, row.protocol)
-    tokeniser = re.search(r"\btok:([^|]+)", row.protocol)
+    tokeniser = re.search(r"\btok:(ja-mecab|[^|]+)", row.protocol)  # a signature has MeCab's version too
     return make_metric(name, "", tokeniser[1] if tokeniser else "13a") if name in METRICS else Mean(name, row.protocol)
 
 

@@ -5,13 +5,14 @@ value: that of the corpus, of one utterance, or of a resampled corpus. A value i
 """
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Mapping, Protocol
 
 import jiwer
 import numpy as np
 import sacrebleu.metrics
 
-from speechlm.metrics.normalise import by_character
+from speechlm.data.languages import CHINESE, by_character, language
 
 
 class TextMetric(Protocol):
@@ -86,14 +87,22 @@ class SacreBleu:
 
 
 METRICS = ("WER", "CER", "BLEU", "chrF")
-TOKENISERS = {"zh": "zh", "ja": "char"}  # of BLEU, for languages written without spaces; others: 13a
 
 
 def make_metric(name: str, lang: str, tokenise: str = "auto") -> TextMetric:
     """Return a metric; WER of a language written without spaces is CER. `tokenise` is BLEU's ("auto": by language)."""
     if name in ("WER", "CER"):
         return ErrorRate("CER" if by_character(lang) else name)
-    return SacreBleu(name, TOKENISERS.get(lang, "13a") if tokenise == "auto" else tokenise)
+    return SacreBleu(name, bleu_tokeniser(lang) if tokenise == "auto" else tokenise)
+
+
+def bleu_tokeniser(lang: str) -> str:
+    """Return sacreBLEU's tokeniser for a language: 13a, or one for those written without blanks. Japanese is cut into words with MeCab alone."""
+    if not by_character(lang):
+        return "13a"
+    if language(lang) in CHINESE:
+        return "zh"
+    return "ja-mecab" if language(lang) == "ja" and find_spec("MeCab") and find_spec("ipadic") else "char"
 
 
 def pair_up(hyps: Mapping[str, str], refs: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from speechlm.data.settings import read_yaml
-from speechlm.model.folder import copy_llm_files
+from speechlm.model.folder import copy_llm_files, save_llm
 from speechlm.tokens.text import find_llm, llm_errors
 
 SPECIAL_TOKENS = 256  # rows before the first modality
@@ -58,7 +58,7 @@ def write_llm(config_path: Path, checkpoint: Path, out: Path, base: str | None =
         llm = AutoModelForCausalLM.from_config(config, dtype=state[EMBEDDINGS].dtype)
     _load(llm, state, checkpoint)
     copy_llm_files(base, config, out)
-    llm.save_pretrained(out)
+    save_llm(llm, out)
 
 
 def read_layout(config_path: Path) -> Layout:

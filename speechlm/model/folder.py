@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from speechlm.data.files import machine_error, share, storage_errors
+from speechlm.data.settings import read_json
 from speechlm.model.speechlm import SpeechLM
+from speechlm.tasks import get_task
 from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
 
@@ -151,8 +153,31 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
     return TrainedModel(model.eval(), vocab, text, folder)
 
 
+def trained_with(folder: Path, setting: str):
+    """Return a setting of the training that made a model (or whose step `steps/<n>` it is); None if the folder does not say."""
+    for place in (folder, folder.parent.parent):
+        if (place / "settings.json").is_file():
+            return read_json(place / "settings.json").get("settings", {}).get(setting)
+    return None
+
+
+def longest_target(folder: Path, task: str) -> int | None:
+    """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not, of any; None if unknown."""
+    for place in (folder, folder.parent.parent):
+        if (place / "examples_train.json").is_file():
+            found = read_json(place / "examples_train.json").get("longest_target") or {}
+            same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
+            return found.get(task, max(same_kind, default=None))
+    return None
+
+
 def export_llm(trained: TrainedModel) -> None:
     """Complete `llm/` to a Hugging Face folder of the text-only LLM, to be used without this package."""
-    trained.model.llm.save_pretrained(trained.folder / "llm")
-    for path in (trained.folder / "llm").glob("*.safetensors"):
+    save_llm(trained.model.llm, trained.folder / "llm")
+
+
+def save_llm(llm: PreTrainedModel, folder: Path) -> None:
+    """Write an LLM's weights and config, readable for whom the umask says."""
+    llm.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
         share(path)

@@ -4,12 +4,14 @@ Letters in shapes: B examples (times beams), S positions of the prefixes, K colu
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from speechlm.data.settings import Count, Positive, Weight, fill, read_mapping
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.sequence import grid_to_codes
@@ -20,21 +22,31 @@ from speechlm.tokens.vocabulary import SPEECH_END, TEXT_END
 class DecodeOptions:
     """`temperature` 0 is greedy; `beam` is for text only. `max_rows` bounds the output: tokens of text, frames of speech."""
 
-    beam: int = 1
+    beam: Positive = 1
     length_penalty: float = 1.0
-    temperature: float = 0.0
-    top_k: int = 0
-    max_rows: int = 200
-    batch_size: int = 64
-    seed: int = 0
+    temperature: Weight = 0.0
+    top_k: Count = 0
+    max_rows: Positive = 200
+    batch_size: Positive = 64
+    seed: Count = 0
 
-    @classmethod
-    def from_dict(cls, values: dict, source: str) -> "DecodeOptions":
-        """Build from a config; ValueError names unknown keys."""
-        unknown = set(values) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ValueError(f"{source}: unknown decoding options {sorted(unknown)}. Expected some of {sorted(cls.__dataclass_fields__)}.")
-        return cls(**values)
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """What conf/decode.yaml holds: the options of each kind of output, and the length of a voice prompt in codec frames."""
+
+    prompt_frames: Positive | None = None
+    text: DecodeOptions | None = None
+    speech: DecodeOptions | None = None
+
+
+def read_decode_config(path: str | Path, kind: str, **defaults: int) -> tuple[DecodeOptions, int | None]:
+    """Return the options of `kind` (text or speech), over `defaults`, and prompt_frames; ValueError names the file and what is wrong."""
+    values = read_mapping(path)
+    config = fill(DecodeConfig, values, str(path))
+    if getattr(config, kind) is None:
+        raise ValueError(f"{path}: {kind} is missing or empty; expected options, such as {kind}: {{max_rows: 200}}")
+    return fill(DecodeOptions, defaults | values[kind], f"{path}: {kind}"), config.prompt_frames
 
 
 class _State:

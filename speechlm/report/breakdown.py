@@ -4,10 +4,10 @@ from typing import Callable, Iterable
 
 import numpy as np
 
+from speechlm.data.languages import by_character
 from speechlm.metrics.bootstrap import interval
-from speechlm.metrics.normalise import by_character
 from speechlm.metrics.rows import Row
-from speechlm.metrics.table import Key, counts_of, metric_of
+from speechlm.metrics.table import LOWER_IS_BETTER, Key, counts_of, metric_of
 from speechlm.report.experiment import Group, System
 
 MOST_SPEAKERS = 30  # bars that a person can look at
@@ -53,7 +53,8 @@ def _broken_down(groups: list[Group], part_of: PartOf, most: int = 0, order: Ite
         return {"parts": [], "of": len(parts), "values": {}}
     found = {(system.name, metric): _counts(groups, system.name, metric, part_of) for system, metric in _figures(groups)}
     if most and len(parts) > most:
-        parts = _worst(parts, next(iter(found.values())))[:most]
+        [(_, metric), counted] = next(iter(found.items()))
+        parts = _worst(parts, counted, metric in LOWER_IS_BETTER)[:most]
     values: dict[str, dict[str, list]] = {}
     for (system, metric), (value_of, counts) in found.items():
         values.setdefault(metric, {})[system] = [_with_interval(value_of, counts.get(part)) for part in parts]
@@ -83,10 +84,10 @@ def _with_interval(value_of: Callable, counts_NC: np.ndarray | None) -> list[flo
     return [round(float(v), 3) for v in (value_of(counts_NC.sum(axis=0)[None])[0], *interval(counts_NC, value_of))]
 
 
-def _worst(parts: list[str], counted: tuple[Callable, dict[str, np.ndarray]]) -> list[str]:
+def _worst(parts: list[str], counted: tuple[Callable, dict[str, np.ndarray]], lower: bool) -> list[str]:
     value_of, counts = counted
     values = {part: float(value_of(counts[part].sum(axis=0)[None])[0]) for part in parts if part in counts}
-    return sorted(values, key=lambda part: (-values[part], part))
+    return sorted(values, key=lambda part: (-values[part] if lower else values[part], part))
 
 
 def keys_by_badness(system: System, metrics: list[str], lower: Callable[[str], bool]) -> list[Key]:

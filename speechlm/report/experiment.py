@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechlm.metrics.rows import UTTERANCES, Row, read_lines, read_rows
-from speechlm.metrics.table import CEILINGS, LOCK, Key, in_order, score_files, select
+from speechlm.metrics.table import CEILINGS, LOCK, LOWER_IS_BETTER, Key, in_order, score_files, select
 
 TRAINING = "train.jsonl"
-LOWER_IS_BETTER = frozenset({"WER", "CER", "ppl", "ppl_unmasked", "mel_distance", "mstft_distance"})
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 from speechlm.data.audio import AudioError, Span
 from speechlm.data.kaldi import read_audio, read_speakers, read_text, side_path
 from speechlm.data.recording import split_place
-from speechlm.metrics.table import CEILINGS, Key
+from speechlm.metrics.table import CEILINGS, LOWER_IS_BETTER, Key
 from speechlm.report.breakdown import keys_by_badness
-from speechlm.report.experiment import LOWER_IS_BETTER, Experiments, Group, locate
+from speechlm.report.experiment import Experiments, Group, locate
 from speechlm.report.sound import Clip, make_clip
+from speechlm.tasks import TASKS
 
 SOURCE, REFERENCE, CODEC = "source", "reference", "codec"  # roles of recordings beside the systems' own
 ROLE_OF = dict(zip(CEILINGS, (REFERENCE, CODEC)))
@@ -31,13 +32,15 @@ class Corpus:
         return next((self.path / name for name in names if name and (self.path / name).is_dir()), None) if self.path else None
 
     def side(self, group: Group, lang: str) -> str | None:
-        """Return the language of the source: for asr the utterance's, for translation that of the corpus; None for text to speech."""
-        return {"asr": lang, "s2tt": self.src_lang, "s2st": self.src_lang}.get(group.task)
+        """Return the language of the source: the utterance's, for translation that of the corpus; None for a task that is given no speech."""
+        task = TASKS.get(group.task)
+        return (lang if task.languages == "same" else self.src_lang) if task and task.hears else None
 
     def texts(self, group: Group) -> dict[str, str]:
         """Return {utterance: text of the source} of a translation."""
         folder = self.folder(group.test_set)
-        known = folder and group.task in ("s2tt", "s2st") and self.src_lang and side_path(folder, "text", self.src_lang).is_file()
+        translated = group.task in TASKS and TASKS[group.task].languages == "pair"
+        known = folder and translated and self.src_lang and side_path(folder, "text", self.src_lang).is_file()
         return read_text(folder, self.src_lang) if known else {}
 
     def recordings(self, group: Group) -> dict[Key, Span]:
@@ -80,7 +83,7 @@ class Recordings:
             if "wav" in system.lines[key]:
                 spans[ROLE_OF.get(system.name, str(number))] = (Span(system.lines[key]["wav"]), system.experiment)
         coded = self.coded.get((self.corpus.folder(group.test_set) or group.test_set, *key))
-        if group.task == "asr" and SOURCE in spans and coded:
+        if group.task in TASKS and TASKS[group.task].recognises and SOURCE in spans and coded:
             spans[CODEC] = (coded, self.experiment)
         clips = {role: self._clip(*where) for role, where in spans.items()}
         return {role: name for role, name in clips.items() if name}

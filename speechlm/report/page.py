@@ -12,10 +12,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechlm.metrics.table import CEILINGS
+from speechlm.data.languages import by_character
+from speechlm.metrics.table import CEILINGS, LOWER_IS_BETTER
 from speechlm.report.breakdown import by_length, by_speaker, by_voice, length_of
-from speechlm.report.experiment import LOWER_IS_BETTER, Experiments, Group, Training
+from speechlm.report.experiment import Experiments, Group, Training
 from speechlm.report.listen import Corpus, Recordings
+from speechlm.tasks import TASKS, TEXT_TASKS
 
 PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("base.js", "players.js", "charts.js", "results.js", "curves.js", "errors.js", "utterances.js", "blind.js", "start.js")
@@ -37,6 +39,8 @@ def payload(title: str, found: Experiments, corpus: Corpus, heard: Heard) -> dic
     content = {
         "title": title,
         "lower": sorted(LOWER_IS_BETTER),
+        "tasks": {name: {"told": task.told, "recognises": task.recognises} for name, task in TASKS.items()} | TEXT_TASKS,
+        "unspaced": sorted({lang for group in found.groups for _, lang in group.keys if by_character(lang)}),
         "rows": [_row(row, signatures) for row in found.rows],
         "signatures": signatures,
         "curves": [_curves(training) for training in found.trainings],

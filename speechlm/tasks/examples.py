@@ -149,6 +149,11 @@ class ExampleBuilder:
             return len(self._plain_ids(item))
         return 2 + sum(2 + self._inner_rows(*item.side(part), item.record, prompt) for part in item.task.parts)
 
+    def target_length(self, item: Item) -> int:
+        """Return the frames of speech or the tokens of text of the target."""
+        kind, lang = item.side(item.task.target)
+        return len(self.text.encode(item.record.text[lang])) if kind == "text" else item.record.codes[lang].frames
+
     def sequence(self, item: Item, prompt: Record | None, number: int, condition_weight: float) -> Sequence:
         """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
         if item.task.plain:

@@ -9,6 +9,10 @@ from typing import Protocol
 LLM_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # of a hub model; no pickled weights
 
 
+CLEAN_UP_OFF = {"clean_up_tokenization_spaces": False}  # on, as with Llama 3, it takes blanks before punctuation out of decoded text
+BLANK_MARK = "\u2581"  # sentencepiece's own sign of a blank
+
+
 class TextTokenizer(Protocol):
     """Ids are below `size`; `bos_id` is None where the LLM has no such token."""
 
@@ -35,7 +39,18 @@ class SentencePieceTokenizer:
         self.fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     def encode(self, text: str) -> list[int]:
-        return self._model.encode(text)
+        if BLANK_MARK not in text:
+            return self._model.encode(text)
+        stand_in = next(character for character in map(chr, range(0xE000, 0xF900)) if character not in text)  # of private use
+        ids = self._model.encode(text.replace(BLANK_MARK, stand_in))
+        mark, found = self._bytes(BLANK_MARK), self._bytes(stand_in)
+        starts = [i for i in range(len(ids)) if ids[i : i + len(found)] == found]
+        for i in starts:
+            ids[i : i + len(mark)] = mark
+        return ids
+
+    def _bytes(self, character: str) -> list[int]:
+        return [self._model.piece_to_id(f"<0x{byte:02X}>") for byte in character.encode()]
 
     def decode(self, ids: list[int]) -> str:
         return self._model.decode(ids)
@@ -52,7 +67,7 @@ class HuggingFaceTokenizer:
         from transformers import AutoTokenizer
 
         with llm_errors(str(folder)):
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, **CLEAN_UP_OFF)
         self.bos_id, self.eos_id = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         if self.eos_id is None:
             raise ValueError(f"{folder}: its tokenizer has no end-of-sequence token. Expected a causal LM's tokenizer.")
@@ -65,7 +80,7 @@ class HuggingFaceTokenizer:
         return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
     def decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        return self._tokenizer.decode(ids, skip_special_tokens=True, **CLEAN_UP_OFF)
 
 
 @contextmanager
@@ -83,9 +98,10 @@ def llm_errors(name: str) -> Iterator[None]:
 
 
 def find_llm(name: str) -> Path:
-    """Return an LLM's folder; that of a hub name is fetched, or completed, if there is a network."""
+    """Return an LLM's folder; that of a hub name (owner/name, or owner/name@revision) is fetched, or completed, if there is a network."""
     if Path(name).is_dir():
         return Path(name)
+    hub, _, revision = name.partition("@")
     if name.count("/") != 1 or name.startswith(("/", ".")):
         raise ValueError(
             f"--llm {name}: no such folder, and not a hub name (owner/name). "
@@ -94,7 +110,7 @@ def find_llm(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     with llm_errors(name):
-        return Path(snapshot_download(name, allow_patterns=LLM_FILES, ignore_patterns="original/*"))
+        return Path(snapshot_download(hub, revision=revision or None, allow_patterns=LLM_FILES, ignore_patterns="original/*"))
 
 
 def load_text_tokenizer(name: str) -> TextTokenizer:

@@ -8,7 +8,10 @@ import pytest
 import soundfile
 
 from speechlm.bin import extract_codes, manifest
+from speechlm.bin.ceiling import copy_originals
 from speechlm.data.items import ADVICE, read_items
+from speechlm.data.kaldi import read_audio
+from speechlm.metrics.recognisers.base import hear
 
 RATE_HZ = 16000
 SETS = ("train", "cut", "lines")
@@ -22,9 +25,14 @@ def write(path: Path, wav_TC: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "W
     soundfile.write(path, wav_TC, rate_hz, format=kind, subtype=subtype)
 
 
-def cut_off(path: Path, kind: str = "WAV") -> None:
+def cut_off(path: Path, kind: str = "WAV", missing_bytes: int = 4000) -> None:
     write(path, noise(), kind=kind)
-    path.write_bytes(path.read_bytes()[:-4000])
+    path.write_bytes(path.read_bytes()[:-missing_bytes])
+
+
+def join_two(path: Path) -> None:
+    write(path, noise())
+    path.write_bytes(2 * path.read_bytes())
 
 
 USABLE = {  # id -> how its file is written: all of these are simply used
@@ -32,6 +40,7 @@ USABLE = {  # id -> how its file is written: all of these are simply used
     "bits24": lambda p: write(p, noise(), subtype="PCM_24"),
     "clipped": lambda p: write(p, np.clip(50 * noise(), -1, 1)),
     "double": lambda p: write(p, noise(), subtype="DOUBLE"),
+    "early": lambda p: cut_off(p, missing_bytes=960),  # 30 ms
     "flac-named-wav": lambda p: write(p, noise(), kind="FLAC"),
     "float": lambda p: write(p, noise(), subtype="FLOAT"),
     "plain": lambda p: write(p, noise()),
@@ -50,7 +59,9 @@ BAD_AUDIO = {  # id -> (kind, how its file is written)
     "nan": ("NaN or infinite", lambda p: write(p, np.append(noise(), np.nan), subtype="FLOAT")),
     "one-frame": ("cannot be coded", lambda p: write(p, noise(0.001))),
     "page": ("not audio", lambda p: p.write_text("<html>404: not found</html>")),
+    "pointer": ("not fetched", lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 16044\n")),
     "silent": ("silence", lambda p: write(p, np.zeros(8000))),
+    "two": ("joined", join_two),
     "zero": ("no samples", lambda p: write(p, np.zeros(0))),
 }
 BAD_TEXT = {  # id -> (kind, its line in text.en)
@@ -159,9 +170,36 @@ def test_bad_items_are_reported_at_once_and_left_out_only_if_allowed(wavs, tmp_p
     for folder in (nasty, clean):
         code(monkeypatch, folder, skip_bad=BAD_COUNT if folder == nasty else 0, nj=2)
     out = capsys.readouterr().out
-    assert f"10 utterances, 70 code frames, {len(KINDS['train'])} left out" in out
+    assert f"11 utterances, 76 code frames, {len(KINDS['train'])} left out" in out
     assert {name: listed(nasty, name, "left_out.tsv") for name in KINDS} == KINDS
     assert results(nasty) == results(clean) and len(results(nasty)) == 11
-    assert listed(nasty, "train", "warnings.tsv") == {"clipped": "clipping"}
+    assert listed(nasty, "train", "warnings.tsv") == {"clipped": "clipping", "early": "ends early"}
     assert not list(nasty.glob("dump/*/bad_items.tsv")) and not list(tmp_path.rglob("hacked"))
-    assert {kind for kinds in KINDS.values() for kind in kinds.values()} == set(ADVICE) - {"clipping"}  # this test knows all kinds
+    assert {kind for kinds in KINDS.values() for kind in kinds.values()} == set(ADVICE) - {
+        "clipping",
+        "byte order mark",
+    }  # this test knows all kinds
+
+
+def test_what_was_published_in_a_test_set_is_kept_by_choice_and_listed(wavs, tmp_path, monkeypatch):
+    keys = ("cut-flac", "cut-wav", "plain", "silent")
+    tables = {"wav.scp.en": [f"{wavs}/{key}.wav" for key in keys], "text.en": ["words"] * 4, "utt2spk": ["v"] * 4}
+    for name, values in tables.items():
+        for set_ in ("train", "test"):
+            (tmp_path / "data" / set_).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / set_ / name).write_text("".join(f"{key} {value}\n" for key, value in zip(keys, values)))
+    monkeypatch.chdir(tmp_path)
+    base = ["--data", "data", "--dump", "dump", "--nj", 1]
+    with pytest.raises(ValueError, match="keep them: --keep_published silence(.|\n)*keep them: --keep_published truncated"):
+        run(monkeypatch, extract_codes.main, *base, "--test_sets", "test")
+    run(monkeypatch, extract_codes.main, *base, "--test_sets", "test", "--keep_published", "truncated", "silence")
+    kept = {"cut-flac": "kept: truncated", "cut-wav": "kept: truncated", "silent": "kept: silence"}
+    assert listed(tmp_path, "test", "warnings.tsv") == kept and not listed(tmp_path, "test", "left_out.tsv")
+    run(monkeypatch, manifest.main, "--data", "data/test", "--codes", "dump/test")
+    assert len((tmp_path / "dump/test/manifest.jsonl").read_text().splitlines()) == 4
+    with pytest.raises(ValueError, match="3 bad items"):  # a training set is not what was published for comparison
+        run(monkeypatch, extract_codes.main, *base, "--train_sets", "train", "--keep_published", "truncated", "silence")
+    spans = read_audio("data/test", "en")
+    originals = copy_originals(spans, tmp_path / "originals")
+    assert {key for key in keys if originals[key] != spans[key].path} == {"cut-flac", "cut-wav"}
+    assert all(len(hear(path, RATE_HZ)) for path in originals.values()), "what was kept can be scored"

@@ -177,3 +177,15 @@ def test_bad_recordings_of_all_parts_are_reported_together_at_the_end(in_process
         code(data_dir, tmp_path / "dump", codec_folder, part=part)
     with pytest.raises(ValueError, match=r"(?s)2 bad items \(missing file 2\).*--skip_bad 2"):
         code(data_dir, tmp_path / "dump", codec_folder)
+
+
+def test_recordings_of_an_archive_are_coded_as_their_files_and_again_when_it_changes(in_process, data_dir, codec_folder, tmp_path):
+    code(data_dir, tmp_path / "dump", codec_folder)
+    lines = [line.split() for line in (data_dir / "wav.scp").read_text().splitlines()]
+    recordings = {key: soundfile.read(path, dtype="int16")[::-1] for key, path in lines}
+    kaldiio.save_ark(str(tmp_path / "wav.ark"), recordings, scp=str(data_dir / "wav.scp"))
+    code(data_dir, tmp_path / "ark", codec_folder)
+    assert files_of(tmp_path / "ark/data") == files_of(tmp_path / "dump/data") != {}
+    kaldiio.save_ark(str(tmp_path / "wav.ark"), {key: (rate, wav_T // 2) for key, (rate, wav_T) in recordings.items()})
+    code(data_dir, tmp_path / "ark", codec_folder)
+    assert files_of(tmp_path / "ark/data") != files_of(tmp_path / "dump/data")

@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
-from speechlm.data.corpora import gigast, mls
+from speechlm.data.corpora import aishell, cvss, gigast, librispeech, mls, text
 from speechlm.data.corpora.sets import obtain, read_tsv
 from speechlm.data.kaldi import read_table
+from speechlm.data.plaintext import read_plain
 from tests.corpora.covost2 import make_covost2
 from tests.corpora.gigast import make_gigaspeech
 from tests.corpora.mls import make_mls
@@ -86,3 +87,32 @@ def test_a_table_of_another_kind_is_named(tmp_path):
         read_tsv(path, ["text"])
     with pytest.raises(ValueError, match="no column split; found path, text"):
         read_tsv(path, ["split"])
+
+
+READERS = {  # a reader of a corpus's own text -> what it makes of the line `a-1-2 words`
+    "librispeech": lambda path: librispeech.read_transcripts(path),
+    "aishell": lambda path: aishell.read_texts(path),
+    "cvss": lambda path: cvss.read_texts(path),
+    "text": lambda path: list(text.read_texts(path)),
+    "table": lambda path: read_tsv(path, ["a-1-2 first"]),
+    "plain": read_plain,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_text_in_another_encoding_names_file_line_and_command(tmp_path, name):
+    path = tmp_path / "one blank.txt"
+    content = "a-1-2 first\na-1-3 na\xefve\n"
+    for encoding, line, found, command in (
+        ("latin-1", 2, "not UTF-8 .byte 0xef.", "-f WINDOWS-1252"),
+        ("utf-16", 1, "UTF-16 text", "-f UTF-16"),
+    ):
+        path.write_bytes(content.encode(encoding))
+        with pytest.raises(
+            ValueError, match=f"{path}:{line}: {found}; expected UTF-8 text.*iconv {command} -t UTF-8 '{path}' > '{path}'.utf8"
+        ):
+            READERS[name](path)
+    path.write_bytes(content.encode("utf-8-sig"))
+    with_mark = READERS[name](path)
+    path.write_bytes(content.encode())
+    assert READERS[name](path) == with_mark and "\ufeff" not in str(with_mark)

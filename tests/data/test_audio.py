@@ -98,6 +98,7 @@ def test_an_mp3_is_read_to_its_end_and_its_segments_are_where_they_are(tmp_path,
     assert seconds <= len(wav_T) / RATE_HZ + 0.02 and len(wav_T) / RATE_HZ < seconds + 0.2 and not notes
     loud = np.flatnonzero(np.abs(wav_T) > 0.05)  # the last sample counts, and the faint beginning
     assert abs(loud[0] / RATE_HZ - SEC / 3) < 0.2 and loud[-1] / RATE_HZ > seconds - 0.2
+    check_header(Span(str(path), seconds - 1, seconds))
     whole_T, rate_hz = load_wav(path)
     for start_sec, end_sec in ((0.5, 1.2), (3.3, 5.1)):
         part_T, _ = load_wav(path, None, start_sec, end_sec)
@@ -120,6 +121,7 @@ def test_the_second_of_two_joined_files_is_read_too(tmp_path, kind, rate_hz):
     soundfile.write(tmp_path / "one", speech(rate_hz=rate_hz), rate_hz, format=kind)
     (tmp_path / "two").write_bytes(2 * (tmp_path / "one").read_bytes())
     assert [round(len(load_wav(tmp_path / name, RATE_HZ)[0]) / RATE_HZ, 1) for name in ("one", "two")] == [SEC, 2 * SEC]
+    check_header(Span(str(tmp_path / "two"), SEC + 1, SEC + 2))
 
 
 def test_a_wav_with_another_behind_it_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from speechlm.data.files import file_digest
 from speechlm.data.kaldi import write_data_dir
-from speechlm.data.manifest import build_manifest, load_manifest, read_codes, write_manifest
+from speechlm.data.manifest import CodesDigest, build_manifest, load_manifest, read_codes, write_manifest
 
 
 @pytest.fixture
@@ -30,6 +30,22 @@ def test_manifest_and_codes_read_back(one_set):
     a, b = load_manifest(one_set / "dump/manifest.jsonl")
     assert (a.id, a.speaker, b.text, b.codes["en"].frames) == ("a", "v1", {"en": "two words"}, 5)
     assert read_codes(a.codes["en"]).tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_other_codes_of_the_same_lengths_are_another_manifest(one_set):
+    """A codec trained again at the same path, recordings denoised in place: what was made from the old codes is out of date."""
+
+    def digest() -> str:
+        made = CodesDigest()
+        write_manifest(one_set / "dump/manifest.jsonl", build_manifest(one_set / "data", one_set / "dump", None, made), made)
+        return file_digest(one_set / "dump/manifest.jsonl")
+
+    before, text = digest(), (one_set / "dump/manifest.jsonl").read_bytes()
+    assert digest() == before
+    codes = {"a": np.arange(6, dtype=np.int32).reshape(3, 2)[::-1], "b": np.ones((5, 2), np.int32)}
+    scp = str(one_set / "dump/codes.en.scp")
+    kaldiio.save_ark(str(one_set / "dump/codes.en.0.ark"), codes, scp=scp, write_function="numpy")
+    assert digest() != before and (one_set / "dump/manifest.jsonl").read_bytes() == text
 
 
 def test_text_only_sets_have_no_codes(tmp_path):
@@ -104,3 +120,13 @@ def test_an_id_twice_is_refused(one_set):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines + lines[:1]))
     with pytest.raises(ValueError, match="manifest.jsonl: an id occurs twice"):
         load_manifest(path)
+
+
+def test_a_list_of_prompts_is_of_other_utterances_or_of_beginnings_to_be_continued(one_set):
+    prompts = one_set / "data/prompts"
+    prompts.write_text("a a\nb a\n")
+    with pytest.raises(ValueError, match="1 of 2 utterances are their own prompt.*Make two sets of them"):
+        build_manifest(one_set / "data", one_set / "dump")
+    for listed in ("a a\nb b\n", "a b\nb a\n"):
+        prompts.write_text(listed)
+        assert len(list(build_manifest(one_set / "data", one_set / "dump"))) == 2

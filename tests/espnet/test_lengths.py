@@ -21,6 +21,9 @@ class Recordings:
         self.asked += 1
         return 30 if draw.task == "lm" else 20 if draw.index < self.short else 150
 
+    def target(self, draw) -> int:
+        return 4
+
     def frames(self, draw) -> int:
         return 0 if draw.task == "lm" else 10 if draw.index < self.short else 130
 

@@ -33,7 +33,7 @@ def test_the_first_protocol_that_covers_a_task_is_taken():
         ("asr: {metrics: [WER]}", "expected a description and the rules"),
         ("description: x\nsinging: {metrics: [WER]}", "unknown tasks .*singing"),
         ("description: x\nasr: {metrics: [MER]}", "asr: metric MER; expected some of WER"),
-        ("description: x\nasr: {metrics: [WER], normaliser: upper}", "normaliser upper; expected some of lower-nopunct-v1"),
+        ("description: x\nasr: {metrics: [WER], normaliser: upper}", "normaliser upper; expected some of lower-nopunct-v2"),
         ("description: x\nasr: {metrics: [WER], normalizer: none}", "unknown keys .*normalizer"),
         ("description: [", "cannot be read as YAML"),
     ],

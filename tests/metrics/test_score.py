@@ -1,14 +1,22 @@
 """Scoring commands: rows with signatures, combined languages, and a table with the ceilings first."""
 
+import argparse
 import json
 import sys
 from dataclasses import asdict, replace
 
 import pytest
 
-from speechlm.bin import results, score
+from speechlm.bin import results, score, tasks
 from speechlm.data.kaldi import write_data_dir, write_table
+from speechlm.metrics.protocol import rules_for
 from speechlm.metrics.rows import Row, read_lines, read_rows, write_rows
+from speechlm.metrics.scoring import Output, score_texts
+from speechlm.metrics.table import LOWER_IS_BETTER
+from speechlm.report.experiment import Experiments
+from speechlm.report.listen import Corpus, Recordings
+from speechlm.report.page import Heard, payload
+from speechlm.tasks import TASKS, Task
 
 
 @pytest.fixture
@@ -111,3 +119,32 @@ def test_scoring_twice_gives_identical_files_and_one_line_per_utterance(decoded,
         "id": "b", "lang": "es", "speaker": "bert", "ref": "la casa", "hyp": "", "ref_norm": "la casa", "hyp_norm": "",
         "WER": 100.0, "errors": 2, "ref_len": 2,
     }  # fmt: skip
+
+
+def test_text_to_speech_translation_is_scored_and_a_new_task_takes_one_entry(decoded, monkeypatch):
+    """Rules come from the task that is scored alike (s2st for t2st); driver, ceiling, page and protocol find what TASKS says."""
+    rules = rules_for(["mini"], "t2st", "judge:mine")
+    assert rules.recogniser == "judge:mine" and rules.metrics == rules_for(["mini"], "s2st").metrics
+    [bleu, _], _ = score_texts(rules, Output("t2st", "en", {"a": "the dog"}, {"a": "the dog"}))
+    assert bleu.name == "ASR-BLEU"
+    monkeypatch.setitem(TASKS, "spell", Task("spell", ("speech:src",), "text:src", "same", "wer", told="Spelling"))
+    monkeypatch.setattr(tasks, "SCORED", (*tasks.SCORED, "spell"))
+    options = argparse.Namespace(tasks=["spell", "t2st"], langs=["es", "en"], src_lang="es", tgt_lang="en", only=["spell=en"])
+    assert tasks.plan(options) == [["spell", "text", "en", "en", "-", "en"], ["t2st", "speech", "es", "en", "-", "es"]]
+    assert rules_for(["mini"], "spell") == rules_for(["mini"], "asr")
+    monkeypatch.setattr(score, "SCORED", (*score.SCORED, "spell"))
+    hyp = decoded / "hyp_en"
+    assert score_rows(monkeypatch, decoded, "--task", "spell", "--src_lang", "en", "--hyp", hyp)["test", "WER"].value == 0
+    shown = payload("", Experiments([], [], [], []), Corpus(None), Heard([], Recordings(Experiments([], [], [], []), Corpus(None), hyp, 0)))
+    assert shown["tasks"]["spell"] == {"told": "Spelling", "recognises": True}
+
+
+def test_an_unknown_task_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", "tasks --tasks asr s2xx --langs en --src_lang en --tgt_lang en".split())
+    with pytest.raises(ValueError, match="^--tasks: found 's2xx'; expected some of asr, tts, s2tt, t2st, s2st$"):
+        tasks.main()
+
+
+def test_less_is_better_of_every_perplexity():
+    """One place says it for the page's arrows, its order of systems, its worst utterances, and the comparison of arms."""
+    assert {"WER", "CER", "ppl", "perplexity", "word_perplexity", "bits_per_byte"} <= LOWER_IS_BETTER and "acc" not in LOWER_IS_BETTER

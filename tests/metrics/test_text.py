@@ -1,6 +1,7 @@
 """Text metrics against counts made by hand (golden/), and the mistakes that others made."""
 
 import math
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from speechlm.metrics.bootstrap import approximate_randomisation, interval, pair
 from speechlm.metrics.normalise import NORMALISERS, normalise
 from speechlm.metrics.protocol import Rules
 from speechlm.metrics.scoring import Output, score_texts
+from speechlm.metrics.table import metric_of
 from speechlm.metrics.text import make_metric
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -27,7 +29,7 @@ def golden(name: str) -> tuple[dict, dict, np.ndarray]:
 
 def score(metric: str, refs: dict, hyps: dict, lang: str = "en", **rules):
     """Return the score of one metric, and the lines."""
-    normaliser = "lower-nopunct-v1" if metric in ("WER", "CER") else "none"
+    normaliser = "lower-nopunct-v2" if metric in ("WER", "CER") else "none"
     [found], lines = score_texts(Rules([metric], **{"normaliser": normaliser} | rules), Output("s2tt", lang, hyps, refs))
     return found, lines
 
@@ -108,13 +110,50 @@ def test_normalisers():
         == "mister brown is color is not 21 dogs"
     )
     assert NORMALISERS["whisper_basic"]("¿Qué? [ruido] Sí.", "es") == "qué sí"
-    assert NORMALISERS["whisper_basic"]("你好。", "zh") == "你 好"
+    assert NORMALISERS["whisper_basic"]("你好。", "zh") == "你好"  # blanks are no characters of CER
     assert NORMALISERS["lower"](" HELLO, World! ", "en") == "hello, world!"
     assert NORMALISERS["already_lower"]("it's twenty one", "en") == "it's twenty one"
     with pytest.raises(ValueError, match="'A cat' has capitals.*CVSS's normalised texts"):
         NORMALISERS["already_lower"]("A cat", "en")
     with pytest.raises(ValueError, match="is for English, and the text is in 'es'"):
         NORMALISERS["whisper_english"]("hola", "es")
+
+
+@pytest.mark.parametrize("lang", ["zh-CN", "zh_TW", "zh-Hant", "cmn-Hans", "yue", "ja", "th-TH", "lo", "km", "my"])
+def test_languages_without_blanks_are_scored_by_character_whatever_their_tag(lang):
+    refs, hyps = {"a": "กขคง จฉชซ"}, {"a": "กขคงจฉชญ"}
+    wer, lines = score("WER", refs, hyps, lang)
+    bleu, _ = score("BLEU", refs, hyps, lang)
+    assert wer.name == "CER" and wer.value == pytest.approx(100 / 8) and lines[0]["hyp_norm"] == "กขคงจฉชญ"
+    assert "tok:13a" not in bleu.protocol
+    row = bleu.to_row(Rules(["BLEU"]), "m", "s2tt", "t", "")
+    assert (metric_of(row).counts(["กขคงจฉชญ"], ["กขคง จฉชซ"]) == bleu.counts_NC).all()  # the interval and the page compute it alike
+
+
+def test_a_script_with_blanks_is_scored_by_word():
+    assert score("WER", {"a": "ni hao"}, {"a": "ni hao"}, "zh-Latn")[0].name == "WER"
+    assert score("WER", {"a": "안녕 하세요"}, {"a": "안녕 하세요"}, "ko-KR")[0].name == "WER"
+
+
+@pytest.mark.parametrize(
+    ("text", "lang", "wanted"),
+    [
+        ("co\u00adop\u200bera\u200dti\u2060on", "en", "cooperation"),
+        ("\u200fשלום\u200e \u2067עולם\u2069\ufeff", "he", "שלום עולם"),
+        ("می\u200cروم", "fa", "میروم"),
+        ("IĞDIR İstanbul I\u0307zmir", "tr-TR", "ığdır istanbul izmir"),
+        ("IŞIK", "az", "ışık"),
+        ("TITLE", "en", "title"),
+        ("caf´e l´eau ¨a x\u00af", "fr", "caf e l eau a x"),
+        ("Straße STRASSE", "de", "strasse strasse"),
+        ("ΟΔΟΣ οδός", "el", "οδοσ οδόσ"),
+        ("العـــربية مُحَمَّد", "ar", "العـــربية مُحَمَّد"),  # neither vowel signs nor tatweel are dropped
+        ("e\u0301té", "fr", "été"),
+        ("* \u0301 ❤\ufe0f ok", "en", "ok"),
+    ],
+)
+def test_normalisation_follows_unicode_and_the_language(text, lang, wanted):
+    assert normalise(text, lang) == unicodedata.normalize("NFKC", wanted)
 
 
 def test_the_interval_is_that_of_a_known_distribution_and_has_one_seed():

@@ -217,3 +217,49 @@ def test_pages_without_audio_with_long_names_and_characters(chromium, tmp_path, 
             assert page.locator("#list tr:has-text('今') del, #list tr:has-text('今') ins").all_inner_texts() == ["的", "很"]
         page.close()
     assert not complaints
+
+
+RIGHT_TO_LEFT = {
+    "ar": ("الولد يجد مصباحا أحمر في حديقتي", "الولد يبيع مصباحا أحمر في lamp حديقتي", "يجد", "يبيع"),
+    "he": ("הילד מוצא מנורה אדומה בגינה", "הילד מוכר מנורה אדומה בגינה", "מוצא", "מוכר"),
+}
+WORDS_FROM_RIGHT = """line => {
+  const found = [];
+  const walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode())
+    for (const word of node.data.matchAll(/\\S+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      found.push({ text: word[0], right: range.getBoundingClientRect().right });
+    }
+  return found;
+}"""
+
+
+def test_text_from_right_to_left_stands_so_in_word_differences_too(chromium, tmp_path):
+    """The first word is rightmost, then what was lost, then what came instead; the line begins at the right edge."""
+    rules = rules_for(["mini"], "asr")
+    for lang, (ref, hyp, *_) in RIGHT_TO_LEFT.items():
+        scores_, lines = score_texts(rules, Output("asr", lang, {"u1": hyp}, {"u1": ref}))
+        write_lines(tmp_path / f"exp/{lang}/utterances.jsonl", lines)
+        write_rows(tmp_path / f"exp/{lang}/score.json", [score.to_row(rules, "sft", "asr", f"test_{lang}", "") for score in scores_])
+    make_report(tmp_path / "exp", "--out", tmp_path / "report")
+    page = chromium.new_page()
+    page.goto((tmp_path / "report/index.html").as_uri())
+    for number, (lang, (ref, _, lost, got)) in enumerate(RIGHT_TO_LEFT.items()):
+        page.select_option("#choice select >> nth=0", index=number)
+        if page.locator("#list [aria-expanded=false]").count():
+            page.click("#list [aria-expanded=false]")
+        lines = page.locator(f"#list .text-of[lang={lang}]")
+        assert lines.count() >= 3  # the row's difference; reference and difference of the opened utterance
+        for line in lines.all():
+            assert line.evaluate("line => getComputedStyle(line).direction") == "rtl"
+            boxes = line.evaluate(WORDS_FROM_RIGHT)
+            rights = [box["right"] for box in boxes[:3]]
+            assert rights == sorted(rights, reverse=True) and boxes[0]["text"].startswith(ref.split()[0])
+            assert boxes[0]["right"] == pytest.approx(line.bounding_box()["x"] + line.bounding_box()["width"], abs=1)
+        difference = page.locator("#list .words").first
+        assert difference.locator("del").first.inner_text() == lost and difference.locator("ins").first.inner_text() == got
+        page.screenshot(path=tmp_path / f"{lang}.png", full_page=True)
+    page.close()

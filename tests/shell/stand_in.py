@@ -78,9 +78,9 @@ def main() -> None:
     module = sys.argv[2].removeprefix("speechlm.bin.")
     with open("calls", "a") as stream:
         stream.write(" ".join(sys.argv[2:]) + "\n")
-    if module == "arms":
-        sys.argv = ["arms", *sys.argv[3:]]
-        runpy.run_module("speechlm.bin.arms", run_name="__main__")
+    if module in ("arms", "tasks"):
+        sys.argv = [module, *sys.argv[3:]]
+        runpy.run_module(f"speechlm.bin.{module}", run_name="__main__")
     elif module in ("train", "score", "perplexity", "lm_eval"):
         {"train": train, "score": score, "perplexity": perplexity, "lm_eval": lm_eval}[module]()
     elif module == "extract_codes":

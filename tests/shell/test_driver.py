@@ -11,8 +11,10 @@ from shell import ROOT, run, write_script
 
 DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
 RECIPES = sorted(path.parent.name for path in ROOT.glob("egs/*/run.sh") if "speechlm.sh" in path.read_text())
-RECORD = """{ printf '%q ' "$@"; echo; } >> calls
-[ "${3-}" != "$FAIL" ]
+TASKS = f"""case ${{2-}} in speechlm.bin.tasks) exec {sys.executable} "$@" ;; esac
+"""
+RECORD = f"""{TASKS}{{ printf '%q ' "$@"; echo; }} >> calls
+[ "${{3-}}" != "$FAIL" ]
 """
 
 
@@ -107,7 +109,9 @@ def test_a_failing_stage_stops_and_says_how_to_go_on(recipe):
 def test_tasks_run_side_by_side_and_one_that_fails_does_not_take_the_others_along(recipe):
     done, calls = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2", "--stop_stage", "7")
     assert done.returncode == 0 and names(calls).count("train") == 3
-    write_script(recipe / "bin/python", """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """)
+    write_script(
+        recipe / "bin/python", TASKS + """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """
+    )
     done, _ = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2")
     assert done.returncode == 1 and "asr: out of memory" in done.stdout and "failed: asr" in done.stdout
     assert len(list(recipe.glob("made_*"))) == 2, "tts and s2tt went on"

@@ -9,7 +9,8 @@ import pytest
 from shell import ROOT, run, write_script
 
 PARTS = ("egs/TEMPLATE", "egs/librispeech", "utils")
-RECORD = """printf '%s\\n' "$PWD" "$PYTHONPATH" "${PYTHONHOME-}${PYTHONINSPECT-}" "${XDG_CACHE_HOME-}" "$*" >> "$CALLS"\n"""
+ASKED = 'if [ "${2-}" = speechlm.bin.tasks ]; then exit; fi\n'  # what the driver asks before its stages
+RECORD = f"""{ASKED}printf '%s\\n' "$PWD" "$PYTHONPATH" "${{PYTHONHOME-}}${{PYTHONINSPECT-}}" "${{XDG_CACHE_HOME-}}" "$*" >> "$CALLS"\n"""
 HOSTILE = {
     "PYTHONPATH": "/modules/python",
     "PYTHONHOME": "/modules",
@@ -135,7 +136,7 @@ def test_gpus_that_are_not_there_are_told_before_anything_runs(tmp_path, script,
 def test_scripts_that_change_while_they_run_run_on_as_they_were(tmp_path):
     clone = make_clone(tmp_path / "clone")
     recipe = clone / "egs/librispeech"
-    write_script(clone / "bin/python", 'echo "$*" >> started\nwhile [ ! -e go ]; do sleep 0.05; done\n')
+    write_script(clone / "bin/python", ASKED + 'echo "$*" >> started\nwhile [ ! -e go ]; do sleep 0.05; done\n')
     command = [recipe / "run.sh", "--python", clone / "bin/python", "--ngpu", "0", "--tasks", "asr", "--stop_stage", "5"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while not (recipe / "started").exists():

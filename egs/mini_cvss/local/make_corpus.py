@@ -15,11 +15,11 @@ from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.data.audio import save_wav
-from speechlm.data.espeak import Voice, speak
+from speechlm.data.espeak import Voice, read_cast, speak
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest, sizes, stage
 from speechlm.data.grammar import Grammar
 from speechlm.data.kaldi import write_data_dir
-from speechlm.data.settings import read_json, read_yaml
+from speechlm.data.settings import Count, Option, Positive, read_json
 
 ESPEAK_LANGUAGE = {"en": "en-us", "es": "es", "zh": "cmn"}
 SAMPLE_RATE_HZ = 16000
@@ -121,14 +121,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--languages", default="es,en", help="source,target")
-    parser.add_argument("--pairs", type=int, default=8000, help="spoken training pairs")
-    parser.add_argument("--mono", type=int, default=12000, help="further training utterances of the target language alone")
-    parser.add_argument("--text_pairs", type=int, default=20000, help="training pairs of text only")
-    parser.add_argument("--eval_pairs", type=int, default=200, help="pairs in dev and in each test set")
+    parser.add_argument("--pairs", type=Option(Positive), default=8000, help="spoken training pairs")
+    parser.add_argument("--mono", type=Option(Count), default=12000, help="further training utterances of the target language alone")
+    parser.add_argument("--text_pairs", type=Option(Positive), default=20000, help="training pairs of text only")
+    parser.add_argument("--eval_pairs", type=Option(Positive), default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
     parser.add_argument("--voices", type=Path, default=HERE / "voices.yaml")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--nj", type=int, default=2)
+    parser.add_argument("--seed", type=Option(Count), default=1)
+    parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
 
     languages = args.languages.split(",")
@@ -144,7 +144,7 @@ def make(args: argparse.Namespace, languages: list[str]) -> None:
     unknown = set(languages) - set(grammar.languages)
     if unknown:
         raise ValueError(f"--languages {args.languages}: {args.grammar} has {grammar.languages}, not {sorted(unknown)}")
-    voices = {k: [Voice(**v) for v in vs] for k, vs in read_yaml(args.voices).items()}
+    voices = read_cast(args.voices)
     sizes = {"dev": args.eval_pairs, "test": args.eval_pairs, "test_unheard": args.eval_pairs, "text_test": args.eval_pairs}
     sizes |= {"train": args.pairs, "text_train": args.text_pairs, "train_mono": args.mono}
     sets = split_sentences(grammar, sizes, args.seed)
@@ -152,7 +152,7 @@ def make(args: argparse.Namespace, languages: list[str]) -> None:
         lines = {f"{name}-{i:06d}": text for i, text in enumerate(sets[name])}
         write_data_dir(args.out / name, text_tables(languages, lines))
     for name in ("train", "train_mono", "dev", "test", "test_unheard"):
-        group = voices["unheard" if name == "test_unheard" else "train"]
+        group = voices.unheard if name == "test_unheard" else voices.train
         spoken = languages[-1:] if name == "train_mono" else languages
         write_spoken(args.out / name, spoken, cast(name, sets[name], group), args.nj)
 

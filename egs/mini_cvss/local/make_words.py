@@ -14,15 +14,15 @@ from speechlm.bin.command import run_main
 from speechlm.data.espeak import Voice
 from speechlm.data.files import stage
 from speechlm.data.grammar import Grammar
-from speechlm.data.settings import read_yaml
+from speechlm.data.settings import Count, Option, Positive, read_yaml
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="Kaldi directory to write")
-    parser.add_argument("--lines", type=int, default=2400)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--nj", type=int, default=2)
+    parser.add_argument("--lines", type=Option(Positive), default=2400)
+    parser.add_argument("--seed", type=Option(Count), default=1)
+    parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
     files = [HERE / "grammar.yaml", HERE / "voices_many.yaml", HERE / "words.txt"]
     outputs = ["text.en", "wav.scp.en", "utt2spk", "spk2utt", "wav.en/*.wav"]

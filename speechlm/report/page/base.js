@@ -1,14 +1,8 @@
 // What all parts share: the data, making elements (texts only ever as text), words and colours.
 
 const report = JSON.parse(document.getElementById('data').textContent);
-const TASKS = {
-  asr: 'Speech recognition',
-  tts: 'Speech synthesis',
-  s2tt: 'Speech-to-text translation',
-  s2st: 'Speech-to-speech translation',
-  lm: 'Language modelling',
-};
-const WITHOUT_SPACES = ['zh', 'ja'];
+const taskOf = (name) => report.tasks[name] || { told: name };
+const withoutBlanks = (lang) => report.unspaced.includes(lang);
 const byId = (id) => document.getElementById(id);
 const lowerIsBetter = (metric) => report.lower.includes(metric);
 const arrow = (metric) => (lowerIsBetter(metric) ? '↓' : '↑');
@@ -37,6 +31,7 @@ function select(label, options, value, onchange) {
 function search(label, oninput) {
   const control = el('input', {
     type: 'search',
+    dir: 'auto',
     autocomplete: 'off',
     spellcheck: 'false',
     oninput: () => oninput(control.value.trim().toLowerCase()),
@@ -102,7 +97,10 @@ const seriesOf = (system) =>
       : 'ceiling coded'
     : `series series${modelNames.indexOf(system.name) % 6}`;
 
-const wordsOf = (text, lang) => (WITHOUT_SPACES.includes(lang) ? [...text.replace(/\s+/g, '')] : text.split(/\s+/).filter(Boolean));
+const wordsOf = (text, lang) => (withoutBlanks(lang) ? [...text.replace(/\s+/g, '')] : text.split(/\s+/).filter(Boolean));
+
+// What holds a text of the corpus: it runs, and is aligned, in its own direction.
+const textIn = (lang, className, ...text) => el('span', { class: `text-of ${className || ''}`, lang, dir: 'auto' }, ...text);
 
 // The cheapest alignment of two lists of words: [[word of a or null, word of b or null], ...].
 function align(a, b) {
@@ -129,8 +127,8 @@ function align(a, b) {
 function differences(utterance, hyp) {
   const wanted = wordsOf(utterance.compared ?? utterance.ref, utterance.lang);
   const made = wordsOf(hyp.compared ?? hyp.text, utterance.lang);
-  const gap = WITHOUT_SPACES.includes(utterance.lang) ? '' : ' ';
-  const line = el('span', { class: 'words', lang: utterance.lang });
+  const gap = withoutBlanks(utterance.lang) ? '' : ' ';
+  const line = textIn(utterance.lang, 'words');
   let [lost, got] = [[], []]; // of a run of differences
   const end = () => {
     if (lost.length) line.append(el('del', { title: 'in the reference only' }, lost.join(gap)), gap);

@@ -155,7 +155,7 @@ function trialView(test) {
     { class: 'trial', 'data-trial': at },
     el('p', { class: 'note', 'aria-live': 'polite' }, `${at + 1} of ${test.trials.length}. Listen to both, then vote.`),
     el('progress', { max: test.trials.length, value: at, 'aria-label': 'voted on' }),
-    el('p', { class: 'wanted', lang: utterance.lang }, utterance.ref),
+    el('p', { class: 'wanted', lang: utterance.lang, dir: 'auto' }, utterance.ref),
     el('div', { class: 'sides' }, side('a', trial.a), side('b', trial.b)),
     el('div', { class: 'votes' }, ...votes),
   );

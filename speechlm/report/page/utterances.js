@@ -101,7 +101,7 @@ function clipsOf(utterance, group) {
   const named = [
     ['source', 'Source'],
     ['reference', 'Reference'],
-    ['codec', group.task === 'asr' ? 'Through the codec' : 'Codec ceiling'],
+    ['codec', taskOf(group.task).recognises ? 'Through the codec' : 'Codec ceiling'],
     ...group.systems.map((system, i) => [String(i), system.name]),
   ];
   return named.filter(([role]) => utterance.clips[role]).map(([role, name]) => ({ name, clip: utterance.clips[role] }));
@@ -124,8 +124,8 @@ function detail(utterance, group) {
           : 'No audio: only chosen and the worst utterances have some (--listen).',
       );
   const texts = el('dl', { class: 'texts' });
-  if (utterance.source) texts.append(textRow('Source', utterance.source));
-  texts.append(textRow('Reference', el('span', { lang: utterance.lang }, utterance.ref)));
+  if (utterance.source) texts.append(textRow('Source', textIn(null, '', utterance.source)));
+  texts.append(textRow('Reference', textIn(utterance.lang, '', utterance.ref)));
   group.systems.forEach((system, i) => {
     const hyp = utterance.hyps[i];
     const values = group.metrics.map(
@@ -135,7 +135,7 @@ function detail(utterance, group) {
         el('span', { class: 'score' }, `${metric} `, el('b', null, figure(hyp.values[m], 1))),
     );
     texts.append(textRow(system.name, differences(utterance, hyp), el('dd', { class: 'scores' }, ...values), seriesOf(system)));
-    if (hyp.compared !== undefined) texts.append(textRow('as it was written', el('span', { class: 'raw' }, hyp.text || '(nothing)')));
+    if (hyp.compared !== undefined) texts.append(textRow('as it was written', textIn(utterance.lang, 'raw', hyp.text || '(nothing)')));
   });
   return el('div', null, players, texts);
 }
