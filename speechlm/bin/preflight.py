@@ -142,8 +142,7 @@ def parse_trainings(argv: list[str]) -> tuple[argparse.Namespace, list[argparse.
 
 def check_rows(args, vocab) -> None:
     """Check the lengths of a training whose model is still to be made."""
-    pattern = vocab.pattern if args.pattern == "parallel" else args.pattern  # not said: that of the model it starts from
-    check_lengths(load_corpus(args, replace(vocab, pattern=pattern), args.train_sets), args)
+    check_lengths(load_corpus(args, replace(vocab, pattern=args.pattern or vocab.pattern), args.train_sets), args)
 
 
 def check(args, trainings: list) -> dict:

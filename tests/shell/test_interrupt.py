@@ -9,8 +9,9 @@ import pytest
 from shell import ROOT, run, write_script
 
 DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
-# A Python that notes its process, takes its time, and on SIGTERM "saves" before it ends.
+# A Python that says how tasks are tested, and else notes its process, takes its time, and on SIGTERM "saves" before it ends.
 SLOW = """
+case $* in *speechlm.bin.tasks*) echo "asr text en en - en"; echo "tts speech en en - en"; exit ;; esac
 echo "$$ $*" >> started
 trap 'sleep 0.3; echo saved >> saved; exit 1' TERM
 while [ ! -e "go" ]; do sleep 0.05; done
