@@ -136,8 +136,10 @@ def parse_trainings(argv: list[str]) -> tuple[argparse.Namespace, list[argparse.
     own.add_argument("--config"), own.add_argument("--overlay", nargs="*")
     _, common = own.parse_known_args(argv)
     trainings = [["--config", config, "--overlay", *overlays, *common] for config, *overlays in named.training]
-    args, *others = (parse_options(SpeechLMTask.get_parser(), words) for words in [argv, *trainings])
-    return args, others
+    whole = SpeechLMTask.get_parser()
+    told = "a training that follows: its --config, then its overlays; its rows must be long enough (may be given several times)"
+    whole.add_argument("--training", nargs="+", help=told)
+    return parse_options(whole, argv), [parse_options(SpeechLMTask.get_parser(), words) for words in trainings]
 
 
 def check_rows(args, vocab) -> None:
