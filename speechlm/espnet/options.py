@@ -180,13 +180,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codec", default=None, help="codec of the codes: codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
     )
     model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
-    model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture")
+    model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture (with --init_from: no effect, the model's weights are kept)")
     model.add_argument("--init_from", type=str_or_none, default=None, help="trained model folder to start from")
     model.add_argument(
         "--codebook_init",
         type=str2bool,
         default=True,
-        help="start code embeddings from the codec's codebooks (false: random, as in the paper)",
+        help="start code embeddings from the codec's codebooks (false: random, as in the paper; with --init_from the model's are kept)",
     )
     model.add_argument(
         "--pattern", default=None, choices=list(PATTERNS), help=f"codebook pattern: parallel, delay, flatten or depth (default: {PATTERN})"
