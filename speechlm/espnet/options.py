@@ -180,7 +180,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codec", default=None, help="codec of the codes: codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
     )
     model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
-    model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture (with --init_from: no effect, the model's weights are kept)")
+    model.add_argument(
+        "--llm_random", type=str2bool, default=False, help="only take the LLM's architecture (with --init_from: no effect)"
+    )
     model.add_argument("--init_from", type=str_or_none, default=None, help="trained model folder to start from")
     model.add_argument(
         "--codebook_init",
