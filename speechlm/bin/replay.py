@@ -18,6 +18,7 @@ from speechlm.espnet.checkpoint import load_checkpoint
 from speechlm.espnet.iterator import Corpus, PlannedBatches
 from speechlm.espnet.mixture import Draw
 from speechlm.espnet.model import SpeechLMTrainingModel
+from speechlm.espnet.precision import autocast
 from speechlm.espnet.task import load_corpus, training_model
 from speechlm.model.folder import load_llm
 from speechlm.model.speechlm import SpeechLM
@@ -50,7 +51,7 @@ def measure(model: SpeechLMTrainingModel, batches: list, corpus: Corpus, args: a
         draw = Draw(entry["task"], entry["index"], entry["number"])
         if corpus.name(draw) != entry["name"]:
             raise ValueError(f"bad_batch.json names {entry['name']}, the corpus has {corpus.name(draw)} there. Run the training again.")
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=args.dtype == "bfloat16"):
+        with autocast(device.type, args.dtype):
             loss, _, _ = model(**to_device(build([[draw]]), device))
         model.zero_grad()
         loss.sum().backward()

@@ -19,6 +19,7 @@ from speechlm.espnet.lengths import Lengths, check_lengths
 from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
 from speechlm.espnet.options import PATTERN, TOKEN_TASKS, add_arguments
+from speechlm.espnet.precision import make_muon
 from speechlm.espnet.trainer import SpeechLMTrainer
 from speechlm.model.adapter import add_lora, describe
 from speechlm.model.folder import copy_llm_files, load_llm, load_model
@@ -85,8 +86,8 @@ class SpeechLMTask(AbsTask):
                 (matrices if args.muon_lr and in_layer else others).append(parameter)
         optimizers = [torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True)]
         if matrices:
-            muon = {"lr": args.muon_lr, "ns_steps": args.muon_ns, "adjust_lr_fn": "match_rms_adamw"}
-            optimizers.append(torch.optim.Muon(matrices, weight_decay=args.weight_decay, **muon))
+            options = {"lr": args.muon_lr, "ns_steps": args.muon_ns, "weight_decay": args.weight_decay}
+            optimizers.append(make_muon(matrices, "cuda" if args.ngpu else "cpu", **options))
         return optimizers
 
     @classmethod

@@ -29,6 +29,7 @@ from speechlm.espnet.launch import beat
 from speechlm.espnet.meter import Meter
 from speechlm.espnet.mixture import Plan
 from speechlm.espnet.options import SpeechLMTrainerOptions
+from speechlm.espnet.precision import autocast, has_bfloat16
 from speechlm.espnet.signals import STOPPING, StopRequest
 from speechlm.model.adapter import has_lora, save_adapter
 from speechlm.model.folder import copy_llm_files, save_weights
@@ -74,6 +75,8 @@ class Run:
         self.log = Log(self.folder, options.max_steps, batches_per_step, *logs) if self.rank == 0 else None
 
     def train(self) -> None:
+        if self.log and self.options.dtype == "bfloat16" and not has_bfloat16(self.device):
+            logging.info("this processor has no fast bfloat16: float32 is used in its place (--dtype)")
         if self.options.resume:
             self.restore()
         parallel = self.wrap()
@@ -262,7 +265,7 @@ class Run:
         )
 
     def autocast(self):
-        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.options.dtype == "bfloat16")
+        return autocast(self.device, self.options.dtype)
 
     @torch.no_grad()
     def validate(self) -> None:

@@ -1,0 +1,37 @@
+"""Where bfloat16 is slow, training is in float32: Muon's steps are those of torch's within bfloat16's rounding, and checkpoints fit both."""
+
+import pytest
+import torch
+
+from speechlm.espnet import precision
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+def test_muon_in_float32_steps_as_torchs(shape):
+    torch.manual_seed(0)
+    start, grads = torch.randn(shape), torch.randn(3, *shape)
+    options = {"lr": 0.1, "weight_decay": 0.1, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}
+    found = []
+    for kind in (torch.optim.Muon, precision.Float32Muon):
+        matrix = torch.nn.Parameter(start.clone())
+        optimizer = kind([matrix], **options)
+        for grad in grads:
+            matrix.grad = grad.clone()
+            optimizer.step()
+        found.append((matrix.detach(), optimizer.state_dict()["state"]))
+    (theirs, their_state), (ours, our_state) = found
+    step = (theirs - start).norm()
+    assert (ours - theirs).norm() < 0.02 * step, "bfloat16 has 8 bits"
+    torch.testing.assert_close(our_state, their_state)
+
+
+def test_a_processor_without_bfloat16_gets_float32(monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+    matrix = torch.nn.Parameter(torch.ones(2, 2))
+    assert type(precision.make_muon([matrix], "cpu", lr=0.1)) is precision.Float32Muon
+    with precision.autocast("cpu", "bfloat16"):
+        assert (matrix @ matrix).dtype == torch.float32
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
+    assert type(precision.make_muon([matrix], "cpu", lr=0.1)) is torch.optim.Muon
+    with precision.autocast("cpu", "bfloat16"):
+        assert (matrix @ matrix).dtype == torch.bfloat16
