@@ -60,7 +60,8 @@ class Speaker:
             return self.as_espeak().speak(text, lang, sample_rate_hz)
         size = self.formant_percent / 100
         wav_T = speak(text, accent, self.pitch_hz / ACCENTS_HZ[accent] / size, self.speed / size)
-        wav_T = soxr.resample(wav_T, RATE_HZ * size, sample_rate_hz)
+        # In float32, soxr's last bits depend on where in memory the samples lie.
+        wav_T = soxr.resample(wav_T.astype(np.float64), RATE_HZ * size, sample_rate_hz).astype(np.float32)
         return trim_silence(wav_T, keep=sample_rate_hz // 25)
 
     def as_espeak(self) -> Voice:

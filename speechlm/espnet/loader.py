@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from speechlm.espnet.nodes import ending
-from speechlm.espnet.signals import end_with_parent, ignore_stopping
+from speechlm.espnet.signals import end_with_parent, ignore_stopping, stopping_held
 
 Batch = dict[str, torch.Tensor]
 NO_WORKERS = "--num_workers 0 builds the batches in the training itself"
@@ -60,7 +60,8 @@ class Workers:
         for _ in range(self._number):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(self._build, theirs, [*self._pipes, ours]), daemon=True)
-            process.start()
+            with stopping_held():
+                process.start()
             theirs.close()
             self._processes.append(process)
             self._pipes.append(ours)

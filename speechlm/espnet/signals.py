@@ -6,6 +6,8 @@ The exit status is the shell's for that signal, 128 + its number: 143, 130, 138.
 import ctypes
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -32,6 +34,17 @@ def ignore_stopping() -> None:
     """A loader's worker leaves signals to its trainer: a cluster sends them to every process of a job."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+
+@contextmanager
+def stopping_held() -> Iterator[None]:
+    """Hold signals back while processes are forked, so that none reaches one of them before it ignores them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class StopRequest:
