@@ -2,6 +2,7 @@
 
 A speaker is Pico's voice of a language, moved to the speaker's pitch, size of vocal tract and speed. Pico itself changes pitch and speed;
 the formants move when its output is resampled, which is compensated in what Pico is asked for: no vocoder is in the way.
+In a process of its own the same text has the same samples whatever was spoken before; in one that does much else, not to the last bit.
 """
 
 import ctypes
