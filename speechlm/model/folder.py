@@ -156,20 +156,20 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
 
 def trained_with(folder: Path, setting: str):
     """Return a setting of the training that made a model (or whose step `steps/<n>` it is); None if the folder does not say."""
-    for place in (folder, folder.parent.parent):
-        if (place / "settings.json").is_file():
-            return read_json(place / "settings.json").get("settings", {}).get(setting)
-    return None
+    return _of_training(folder, "settings.json").get("settings", {}).get(setting)
 
 
 def longest_target(folder: Path, task: str) -> int | None:
     """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not, of any; None if unknown."""
-    for place in (folder, folder.parent.parent):
-        if (place / "examples_train.json").is_file():
-            found = read_json(place / "examples_train.json").get("longest_target") or {}
-            same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
-            return found.get(task, max(same_kind, default=None))
-    return None
+    found = _of_training(folder, "examples_train.json").get("longest_target") or {}
+    same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
+    return found.get(task, max(same_kind, default=None))
+
+
+def _of_training(folder: Path, name: str) -> dict:
+    """Return what a file of the training that made a model says; {} if there is none. A kept step has those of its training."""
+    training = folder.parent.parent if folder.parent.name == "steps" and not (folder / name).is_file() else folder
+    return read_json(training / name) if (training / name).is_file() else {}
 
 
 def usual_limit(folder: Path, task: str, otherwise: int = 200) -> int:
