@@ -14,7 +14,7 @@ import torch
 from speechlm.codecs.encodec import load_pretrained_24khz
 from speechlm.codecs.train import CHECKPOINT_NAME, TrainConfig, Trainer
 from speechlm.data.audio import Span, save_wav
-from speechlm.espnet.checkpoint import load_checkpoint
+from speechlm.train.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [*sorted(ROOT.glob("speechlm/**/*.py")), *sorted(ROOT.glob("egs/*/local/*.py"))]

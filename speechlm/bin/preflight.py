@@ -22,15 +22,15 @@ from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, settings_digest, stage
 from speechlm.data.machine import device_for
-from speechlm.espnet.iterator import Corpus, pack
-from speechlm.espnet.lengths import check_lengths
-from speechlm.espnet.mixture import Draw
 from speechlm.espnet.options import parse_options
-from speechlm.espnet.record import input_files, result_settings
 from speechlm.espnet.task import SpeechLMTask, load_corpus
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import get_task
 from speechlm.tokens.sequence import grid_to_codes
+from speechlm.train.iterator import Corpus, pack
+from speechlm.train.lengths import check_lengths
+from speechlm.train.mixture import Draw
+from speechlm.train.record import input_files, result_settings
 
 MAX_STEPS, CHECK_STEPS, LEARNING_RATE = 600, 50, 2e-3
 TOLERANCE = 0.25  # of ln V, for the initial loss of a random head

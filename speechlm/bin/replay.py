@@ -14,15 +14,15 @@ from espnet2.torch_utils.device_funcs import to_device
 from speechlm.bin.command import run_main
 from speechlm.data.machine import device_for
 from speechlm.data.settings import Count, Option, read_json, read_yaml
-from speechlm.espnet.checkpoint import load_checkpoint
-from speechlm.espnet.iterator import Corpus, PlannedBatches
-from speechlm.espnet.mixture import Draw
 from speechlm.espnet.model import SpeechLMTrainingModel
-from speechlm.espnet.precision import autocast
 from speechlm.espnet.task import load_corpus, training_model
 from speechlm.model.folder import load_llm
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.vocabulary import Vocabulary
+from speechlm.train.checkpoint import load_checkpoint
+from speechlm.train.iterator import Corpus, PlannedBatches
+from speechlm.train.mixture import Draw
+from speechlm.train.precision import autocast
 
 
 def read_bad_batch(folder: Path) -> dict:

@@ -15,14 +15,14 @@ from pathlib import Path
 from speechlm.bin.command import run_main
 from speechlm.data.files import is_complete, stage
 from speechlm.data.machine import device_for
-from speechlm.espnet import dry_run
-from speechlm.espnet.launch import launch
-from speechlm.espnet.nodes import Nodes, Place, find_place
 from speechlm.espnet.options import parse_options
-from speechlm.espnet.record import input_files, known_settings, prepare_folder, remove_old, result_settings
-from speechlm.espnet.signals import exit_at_once
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.folder import export_llm, load_model
+from speechlm.train import dry_run
+from speechlm.train.launch import launch
+from speechlm.train.nodes import Nodes, Place, find_place
+from speechlm.train.record import input_files, known_settings, prepare_folder, remove_old, result_settings
+from speechlm.train.signals import exit_at_once
 
 
 def number_of_processes(args) -> int:

@@ -9,8 +9,8 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import float_or_none, int_or_none, str2bool, str_or_none
 
 from speechlm.data.settings import Count, Option, Positive, Share, Weight, read_mapping, read_value
-from speechlm.tasks import TASKS, get_task
-from speechlm.tokens.patterns import PATTERNS
+from speechlm.tasks import TOKEN_TASKS, get_task
+from speechlm.tokens.patterns import PATTERN, PATTERNS
 
 PLAIN = {  # what ESPnet's types of options stand for
     None: str,
@@ -33,9 +33,6 @@ WANTED = {  # of mappings, and of ESPnet's options that have a range
     "log_interval": Positive | None,
     "grad_clip": Weight,
 }
-
-TOKEN_TASKS = [name for name, task in TASKS.items() if not task.plain]  # that get a token, if none are named
-PATTERN = "parallel"  # if none is named
 
 
 @dataclass
@@ -180,9 +177,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codec", default=None, help="codec of the codes: codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
     )
     model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
-    model.add_argument(
-        "--llm_random", type=str2bool, default=False, help="only take the LLM's architecture (with --init_from: no effect)"
-    )
+    model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture (with --init_from: no effect)")
     model.add_argument("--init_from", type=str_or_none, default=None, help="trained model folder to start from")
     model.add_argument(
         "--codebook_init",

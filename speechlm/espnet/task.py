@@ -13,21 +13,22 @@ from espnet2.train.collate_fn import CommonCollateFn
 from speechlm.codecs import load_codec
 from speechlm.data.files import atomic_write
 from speechlm.data.manifest import Records, load_manifest
-from speechlm.espnet.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
-from speechlm.espnet.launch import beat
-from speechlm.espnet.lengths import Lengths, check_lengths
 from speechlm.espnet.model import SpeechLMTrainingModel
-from speechlm.espnet.nodes import DATA_READY, JOINED, MODEL_READY
-from speechlm.espnet.options import PATTERN, TOKEN_TASKS, add_arguments
-from speechlm.espnet.precision import make_muon
+from speechlm.espnet.options import add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
 from speechlm.model.adapter import add_lora, describe
 from speechlm.model.folder import copy_llm_files, load_llm, load_model
 from speechlm.model.speechlm import SpeechLM
-from speechlm.tasks import get_task
+from speechlm.tasks import TOKEN_TASKS, get_task
 from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
+from speechlm.tokens.patterns import PATTERN
 from speechlm.tokens.text import load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
+from speechlm.train.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
+from speechlm.train.launch import beat
+from speechlm.train.lengths import Lengths, check_lengths
+from speechlm.train.nodes import DATA_READY, JOINED, MODEL_READY
+from speechlm.train.precision import make_muon
 
 
 class SpeechLMTask(AbsTask):

@@ -74,6 +74,7 @@ TASKS = {
 
 
 TASK_NUMBERS = {name: number for number, name in enumerate(TASKS)}
+TOKEN_TASKS = [name for name, task in TASKS.items() if not task.plain]  # that get a token, if none are named
 SCORED = tuple(name for name, task in TASKS.items() if task.metric)
 
 

@@ -24,7 +24,8 @@ def test_every_step_has_the_loss_that_it_had(tmp_path):
     assert done.status == 0, done.output[-2000:]
     lines = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
     found = {
-        f"{line['kind']} {line['step']}": {k: round(v, 6) for k, v in line.items() if isinstance(v, float) and k not in PACE} for line in lines
+        f"{line['kind']} {line['step']}": {k: round(v, 6) for k, v in line.items() if isinstance(v, float) and k not in PACE}
+        for line in lines
     }
     if os.environ.get("SPEECHLM_WRITE_GOLDEN"):
         GOLDEN.write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from speechlm.espnet.iterator import pack
-from speechlm.espnet.meter import Meter
 from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.tokens.sequence import join, plain_text_segment, special_segment, speech_segment
+from speechlm.train.iterator import pack
+from speechlm.train.meter import Meter
 from tests.model.tiny import random_codes, tiny_model
 
 

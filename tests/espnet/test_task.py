@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from speechlm.espnet.lengths import Lengths
 from speechlm.espnet.task import note_examples
+from speechlm.train.lengths import Lengths
 
 
 class Corpus:

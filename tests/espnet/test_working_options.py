@@ -8,7 +8,7 @@ import pytest
 from speechlm.bin import train as command
 from speechlm.espnet.options import INSTEAD, WORKING, own_options, parse_options
 from speechlm.espnet.task import SpeechLMTask, require_same
-from speechlm.espnet.trainer import Log
+from speechlm.train.log import Log
 from tests.model.tiny import tiny_model
 
 

@@ -36,7 +36,7 @@ def _train(folder: Path, interval: int, steps: int) -> None:
     import os
 
     from speechlm.bin.train import main as train_main
-    from speechlm.espnet.trainer import Run
+    from speechlm.train.loop import Run
 
     os.chdir(folder)
     times = {"began": [], "saved": []}

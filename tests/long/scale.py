@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python -m tests.long.scale --folder /tmp/scale --utterances 200000
 
 Writes a manifest of made-up utterances of 20,000 speakers (whose codes are a thousand random ones, used again and again), starts
-`bin/train` on it, and measures the parts of a start in a fresh process. tests/espnet/test_scale.py does it with few utterances.
+`bin/train` on it, and measures the parts of a start in a fresh process. tests/train/test_scale.py does it with few utterances.
 """
 
 import argparse
@@ -50,9 +50,9 @@ def measure(folder: Path, examples: int) -> dict:
     """Do what a training does until its first batch, in this process; return seconds and megabytes of the parts."""
     import speechlm.espnet.task  # noqa: F401  (torch, ESPnet and all else that is not ours)
     from speechlm.data.files import file_digest
-    from speechlm.espnet.iterator import make_training_iterator
     from speechlm.espnet.task import load_corpus
     from speechlm.model.folder import load_model
+    from speechlm.train.iterator import make_training_iterator
 
     vocab = load_model(folder / "llm_only").vocab
     config = yaml.safe_load((folder / "cpt.yaml").read_text())

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig
 
 from speechlm.bin.preflight import check_text_logits
-from speechlm.espnet.iterator import pack
 from speechlm.espnet.options import parse_options
 from speechlm.espnet.task import SpeechLMTask, start_from_llm, training_model
 from speechlm.model.folder import copy_llm_files, export_llm, load_llm, load_model, save_weights
@@ -20,6 +19,7 @@ from speechlm.model.speechlm import SpeechLM, packed_attention_mask
 from speechlm.tokens.sequence import join, plain_text_segment, special_segment, speech_segment, text_segment
 from speechlm.tokens.text import load_text_tokenizer
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
+from speechlm.train.iterator import pack
 from tests.model.llms import FAMILIES, SIZES, make_llm
 
 SENTENCES = ["the dog sees the small cat and a house", "12 Häuser", "你好 perro </s> <|endoftext|> <image_soft_token> <eos>"]

@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from speechlm.espnet.iterator import pack
 from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.model.folder import TrainedModel, export_llm, load_weights, save_weights
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.model.speechlm import packed_attention_mask, stream_losses
 from speechlm.tokens.patterns import PATTERNS, get_pattern
 from speechlm.tokens.sequence import frames_segment, grid_to_codes, join, special_segment, speech_segment, text_segment
+from speechlm.train.iterator import pack
 from tests.model.tiny import random_codes, tiny_model
 
 

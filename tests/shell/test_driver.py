@@ -13,7 +13,7 @@ DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
 RECIPES = sorted(path.parent.name for path in ROOT.glob("egs/*/run.sh") if "speechlm.sh" in path.read_text())
 TASKS = f"""case ${{2-}} in speechlm.bin.tasks) exec {sys.executable} "$@" ;; esac
 """
-RECORD = f"""{TASKS}{{ printf '%q ' "$@"; echo; }} >> calls
+RECORD = f"""{TASKS}echo "$(printf '%q ' "$@")" >> calls
 [ "${{3-}}" != "$FAIL" ]
 """
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from speechlm.tokens.patterns import delay, depth, flatten, parallel
 
 PATTERNS: dict[str, ModuleType] = {"parallel": parallel, "delay": delay, "flatten": flatten, "depth": depth}
+PATTERN = "parallel"  # if none is named
 
 
 def get_pattern(name: str) -> ModuleType:

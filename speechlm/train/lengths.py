@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speechlm.espnet.iterator import Corpus
-from speechlm.espnet.mixture import Draw, shuffled
 from speechlm.tasks.examples import stable_hash
+from speechlm.train.iterator import Corpus
+from speechlm.train.mixture import Draw, shuffled
 
 SAMPLE = 1000
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from speechlm.espnet.lengths import SAMPLE, check_lengths, measure
+from speechlm.train.lengths import SAMPLE, check_lengths, measure
 
 
 class Recordings:

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from espnet2.train.distributed_utils import free_port
 
-from speechlm.espnet.launch import beat, launch
-from speechlm.espnet.nodes import JOINED, MODEL_READY, STARTED, Nodes, Place, Row, find_place, first_host
-from speechlm.espnet.signals import STOPPING
+from speechlm.train.launch import beat, launch
+from speechlm.train.nodes import JOINED, MODEL_READY, STARTED, Nodes, Place, Row, find_place, first_host
+from speechlm.train.signals import STOPPING
 
 
 @pytest.fixture

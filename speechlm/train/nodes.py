@@ -15,8 +15,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 
-from espnet2.train.distributed_utils import free_port
-
 SILENT_SEC = 30.0  # without a word from a launcher, which speaks every second: its machine or its network is gone
 GRACE_SEC = 5.0  # for the others to end by themselves, and to say why, when one has ended
 JOIN_SEC = 1.0  # between tries to reach node 0
@@ -162,7 +160,7 @@ class Nodes:
         self.port, self._end = 0, None  # the port of torch's own rendezvous; the first reason to end
         self._server = self._listen() if place.nodes > 1 and place.node == 0 else None
         if place.node == 0:
-            self.port = free_port()
+            self.port = _free_port()
         else:
             self._join()
 
@@ -327,3 +325,9 @@ class Nodes:
 def ending(exitcode: int) -> str:
     """Say how a process ended."""
     return f"was killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with status {exitcode} (its error stands above)"
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return free.getsockname()[1]

@@ -7,10 +7,10 @@ import signal
 import pytest
 import torch
 
-from speechlm.espnet.checkpoint import load_checkpoint, save_checkpoint
-from speechlm.espnet.launch import launch
-from speechlm.espnet.nodes import Nodes, Place
-from speechlm.espnet.signals import STOPPING
+from speechlm.train.checkpoint import load_checkpoint, save_checkpoint
+from speechlm.train.launch import launch
+from speechlm.train.nodes import Nodes, Place
+from speechlm.train.signals import STOPPING
 
 
 def test_a_torn_checkpoint_gives_way_to_the_one_before(tmp_path):

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 import torch
 
-from speechlm.espnet.loader import Workers
+from speechlm.train.loader import Workers
 
 
 def build(task: int) -> dict[str, torch.Tensor]:

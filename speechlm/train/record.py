@@ -10,7 +10,8 @@ from pathlib import Path
 
 from speechlm.data.files import FORMAT, Known, atomic_write, differences, digests_of
 from speechlm.data.settings import read_json
-from speechlm.espnet.options import PATTERN, TOKEN_TASKS
+from speechlm.tasks import TOKEN_TASKS
+from speechlm.tokens.patterns import PATTERN
 from speechlm.tokens.text import find_llm
 
 # Options that do not change the weights, or whose content is compared instead: sets, models, the codec.

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from speechlm.espnet.mixture import Draw, LeftOut, Mixture, Packer, shuffled
+from speechlm.train.mixture import Draw, LeftOut, Mixture, Packer, shuffled
 
 SIZES = {"asr": 30, "tts": 7}
 WEIGHTS = {"asr": 0.75, "tts": 0.25}

@@ -10,11 +10,11 @@ from contextlib import closing
 import numpy as np
 import torch
 
-from speechlm.espnet.loader import Batch, Workers
-from speechlm.espnet.mixture import Draw, LeftOut, Mixture, Packer, Plan
 from speechlm.tasks import TASK_NUMBERS
 from speechlm.tasks.examples import ExampleBuilder, Item, Items, PromptIndex
 from speechlm.tokens.sequence import Sequence
+from speechlm.train.loader import Batch, Workers
+from speechlm.train.mixture import Draw, LeftOut, Mixture, Packer, Plan
 
 
 class Corpus:

@@ -15,9 +15,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from speechlm.codecs import HUB, load_codec
 from speechlm.data.llm_model import read_llm_model
 from speechlm.data.settings import read_json, read_yaml
-from speechlm.espnet.options import PATTERN, TOKEN_TASKS
 from speechlm.model.depth import DepthTransformer
-from speechlm.tokens.patterns import get_pattern
+from speechlm.tasks import TOKEN_TASKS
+from speechlm.tokens.patterns import PATTERN, get_pattern
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
 
 LLMS = Path(__file__).parent.parent / "assets" / "llms.yaml"

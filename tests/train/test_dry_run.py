@@ -9,10 +9,10 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from speechlm.data.settings import read_yaml
-from speechlm.espnet import dry_run
 from speechlm.espnet.options import parse_options
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.tokens.vocabulary import BOUNDARIES
+from speechlm.train import dry_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "egs/TEMPLATE/conf"

@@ -6,7 +6,7 @@ from argparse import Namespace
 import pytest
 
 from speechlm.data.files import Known, file_digest
-from speechlm.espnet.record import NEUTRAL, input_files, prepare_folder, remove_old, result_settings, start_from
+from speechlm.train.record import NEUTRAL, input_files, prepare_folder, remove_old, result_settings, start_from
 
 KNOWN = Known({"codec_fingerprint": "c"}, NEUTRAL)
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from speechlm.espnet.guard import LossGuard
+from speechlm.train.guard import LossGuard
 
 
 def guard_after(losses: list[float], warmup_steps: int = 5) -> LossGuard:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from speechlm.espnet import trainer
-from speechlm.espnet.meter import Meter
-from speechlm.espnet.trainer import Run
+from speechlm.train import loop
+from speechlm.train.loop import Run
+from speechlm.train.meter import Meter
 from tests.model.tiny import tiny_model
 
 
@@ -13,7 +13,7 @@ class SlowDisk:
 
     def __init__(self, monkeypatch):
         self.limit_sec, self.waited = 5.0, {}
-        monkeypatch.setattr(trainer, "beat", self._beat)
+        monkeypatch.setattr(loop, "beat", self._beat)
 
     def _beat(self, _progress: int, limit_sec: float) -> None:
         self.limit_sec = limit_sec
@@ -34,7 +34,7 @@ class SlowDisk:
 def test_the_launcher_waits_for_every_write_of_one_process(tmp_path, monkeypatch, work, writes):
     disk, run = SlowDisk(monkeypatch), object.__new__(Run)
     for name in ("copy_llm_files", "save_weights", "save_checkpoint"):
-        monkeypatch.setattr(trainer, name, disk(name))
+        monkeypatch.setattr(loop, name, disk(name))
     model = type("Model", (), {"speechlm": tiny_model(), "state_dict": dict, "eval": lambda self: self})()
     log, data = type("Log", (), {"write": staticmethod(disk("write"))}), type("Data", (), {"state": {"too_long": {}}})
     guard, options = type("Guard", (), {"state": dict}), type("Options", (), {"hang_sec": 5.0, "skip_steps": []})

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechlm.espnet import precision
+from speechlm.train import precision
 
 
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24)])

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from speechlm.espnet import nodes as group
-from speechlm.espnet.nodes import AGAIN, GRACE_SEC, STARTED, End, Nodes, Row, ending
-from speechlm.espnet.signals import STOPPING, end_with_parent, exit_at_once
+from speechlm.train import nodes as group
+from speechlm.train.nodes import AGAIN, GRACE_SEC, STARTED, End, Nodes, Row, ending
+from speechlm.train.signals import STOPPING, end_with_parent, exit_at_once
 
 INTERRUPTED = [128 + number for number in STOPPING]
 SHOW_STACK = signal.SIGUSR2  # makes a rank print where it is
