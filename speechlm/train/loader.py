@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from speechlm.train.nodes import ending
-from speechlm.train.signals import end_with_parent, ignore_stopping, stopping_held
+from speechlm.train.signals import end_with_parent, ending, ignore_stopping, stopping_held
 
 Batch = dict[str, torch.Tensor]
 NO_WORKERS = "--num_workers 0 builds the batches in the training itself"

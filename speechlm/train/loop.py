@@ -7,8 +7,7 @@ micro-batches by tokens; this one takes its place.
 import json
 import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from speechlm.tasks.examples import stable_hash
 from speechlm.train.checkpoint import load_checkpoint, save_checkpoint
 from speechlm.train.cost import Cost
 from speechlm.train.guard import LossGuard
+from speechlm.train.hang import rest, watch
 from speechlm.train.iterator import Corpus
-from speechlm.train.launch import beat
 from speechlm.train.log import Log
 from speechlm.train.meter import Meter
 from speechlm.train.mixture import Plan
@@ -39,7 +38,7 @@ class Run:
         self.options, self.folder = options, Path(options.output_dir)
         self.device = "cuda" if options.ngpu > 0 else "cpu"
         self.world, self.rank = (distributed.dist_world_size or 1), (distributed.dist_rank or 0)
-        self.step, self.progress, self.meter = 0, 0, Meter()
+        self.step, self.meter = 0, Meter()
         self.guard = LossGuard(options.max_loss_ratio, options.warmup_steps)
         self.stop = StopRequest()
         self.base_lrs = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
@@ -64,7 +63,7 @@ class Run:
                 self.steps(parallel, batches)
         finally:
             batches.close()  # ends the loader's workers
-        self.beat(limit_sec=0)
+        rest()
         if self.log:
             save_weights(self.folder / "model.safetensors", self.model.speechlm)
             if has_lora(self.model.speechlm.llm):
@@ -94,18 +93,16 @@ class Run:
                 self.exit_interrupted(signal_number)
 
     def report(self) -> None:
-        with self.long_work():
-            left_out = {f"left_out.{task}": count for task, count in self.data.state["too_long"].items()}
-            self.log.write("train", self.step, self.meter.means() | left_out)
-            self.write_cost()
+        left_out = {f"left_out.{task}": count for task, count in self.data.state["too_long"].items()}
+        self.log.write("train", self.step, self.meter.means() | left_out)
+        self.write_cost()
 
     def keep(self) -> None:
         """Write the weights of this step to `steps/<step>/`, a model folder as the last one will be."""
         folder, speechlm = self.folder / "steps" / str(self.step), self.model.speechlm
-        with self.long_work():
-            copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
-            speechlm.vocab.save(folder / "vocab.json")
-            save_weights(folder / "model.safetensors", speechlm)
+        copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
+        speechlm.vocab.save(folder / "vocab.json")
+        save_weights(folder / "model.safetensors", speechlm)
 
     def write_cost(self) -> None:
         self.cost.write(self.step, sum(p.numel() for p in self.model.parameters()))
@@ -137,18 +134,6 @@ class Run:
         if self.world > 1:
             torch.distributed.barrier()
 
-    def beat(self, limit_sec: float | None = None) -> None:
-        """Tell the launcher that this process gets on; the first step may take longer than others."""
-        usual = self.options.hang_sec * (1 if self.progress else 10)
-        beat(self.progress, usual if limit_sec is None else limit_sec)
-
-    @contextmanager
-    def long_work(self) -> Iterator[None]:
-        """Tell the launcher to wait longer for what one process does alone: a disk may be slow."""
-        self.beat(limit_sec=20 * self.options.hang_sec)
-        yield
-        self.beat()
-
     def wrap(self) -> torch.nn.Module:
         if self.world == 1:
             return self.model
@@ -172,7 +157,8 @@ class Run:
         A step of `skip_steps` only takes its batches. One that must not be learned from changes nothing: ValueError.
         """
         position = self.data.state
-        micro_batches = [self.next_batch(batches) for _ in range(self.options.accum_grad)]
+        watch(self.options.dist_timeout_min)
+        micro_batches = [next(batches) for _ in range(self.options.accum_grad)]
         if self.step in self.options.skip_steps:
             return
         totals, norm = self.gradients(parallel, [batch for _, batch in micro_batches])
@@ -187,10 +173,6 @@ class Run:
         self.guard.add(loss)
         self.meter.add(totals.sums | {"grad_norm": (norm, 1.0)})
 
-    def next_batch(self, batches: Iterator) -> tuple:
-        self.beat()
-        return next(batches)
-
     def gradients(self, parallel: torch.nn.Module, micro_batches: list) -> tuple[Meter, float]:
         """Compute the clipped gradients of a step; return its sums over all processes, and the norm before clipping."""
         self.model.train()
@@ -198,18 +180,14 @@ class Run:
         self.sum_over_processes(rows)
         totals = Meter()
         for i, batch in enumerate(micro_batches):
-            self.beat()
             # Dropout follows from the step and the batch's place in it: not from what came before, nor from the process.
             torch.manual_seed(stable_hash(self.options.seed, self.step, i * self.world + self.rank))
             synchronised = self.world == 1 or i == len(micro_batches) - 1
             with nullcontext() if synchronised else parallel.no_sync():
                 with self.autocast():
                     loss, stats, weight = parallel(**on_device(batch, self.device))
-                self.progress += 1
-                self.beat()
                 # DistributedDataParallel averages over processes: multiply by their number.
                 (loss * weight.sum() / rows * self.world).sum().backward()
-            self.progress += 1
             totals.add(stats | {"positions": (int((batch["segment_BL"] >= 0).sum()), 1.0)})
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip)
         names = list(totals.sums)  # in the same order in every process
@@ -226,7 +204,6 @@ class Run:
             torch.distributed.all_gather_object(parts, plans)
         batches = [part[i] for i in range(len(plans)) for part in parts]  # in the order of the stream
         if self.log:
-            self.beat(limit_sec=20 * self.options.hang_sec)
             write_bad_batch(self.folder, {"step": self.step} | found, batches, self.data.corpus)
         self.wait_for_all()
         skip = " ".join(str(step) for step in [*self.options.skip_steps, self.step])
@@ -248,12 +225,10 @@ class Run:
         for batch in self.valid:
             if self.stop.number:
                 return
-            self.beat()
             with self.autocast():
                 _, stats, _ = self.model(**on_device(batch, self.device))
             meter.add(stats)
-        with self.long_work():
-            self.log.write("valid", self.step, meter.means())
+        self.log.write("valid", self.step, meter.means())
 
     def save(self) -> None:
         if self.rank:
@@ -268,9 +243,8 @@ class Run:
             "guard": self.guard.state(),
             "vocab": self.model.speechlm.vocab.fingerprint,
         }
-        with self.long_work():
-            self.write_cost()
-            save_checkpoint(self.folder, state)
+        self.write_cost()
+        save_checkpoint(self.folder, state)
 
     def restore(self) -> None:
         state = load_checkpoint(self.folder, self.device)
