@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.collate_fn import CommonCollateFn
 
 from speechlm.codecs import load_codec
 from speechlm.data.files import atomic_write
 from speechlm.data.manifest import Records, load_manifest
-from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.options import add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
 from speechlm.model.adapter import add_lora, describe
@@ -27,8 +27,11 @@ from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
 from speechlm.train.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
 from speechlm.train.launch import beat
 from speechlm.train.lengths import Lengths, check_lengths
+from speechlm.train.loss import TrainingModel, training_model
 from speechlm.train.nodes import DATA_READY, JOINED, MODEL_READY
-from speechlm.train.precision import make_muon
+from speechlm.train.precision import Muon
+
+AbsESPnetModel.register(TrainingModel)  # for ESPnet, which hands it to our trainer only
 
 
 class SpeechLMTask(AbsTask):
@@ -61,7 +64,7 @@ class SpeechLMTask(AbsTask):
         return ()
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace) -> SpeechLMTrainingModel:
+    def build_model(cls, args: argparse.Namespace) -> TrainingModel:
         beat(JOINED, args.start_sec)
         speechlm = start_from_model(args) if args.init_from else start_from_llm(args)
         if is_first_process():
@@ -88,7 +91,7 @@ class SpeechLMTask(AbsTask):
         optimizers = [torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True)]
         if matrices:
             options = {"lr": args.muon_lr, "ns_steps": args.muon_ns, "weight_decay": args.weight_decay}
-            optimizers.append(make_muon(matrices, "cuda" if args.ngpu else "cpu", **options))
+            optimizers.append(Muon(matrices, "cuda" if args.ngpu else "cpu", **options))
         return optimizers
 
     @classmethod
@@ -137,15 +140,6 @@ def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:
     args.use_adapter = False
     if is_first_process():
         print(f"LoRA: {describe(speechlm)}", flush=True)
-
-
-def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:
-    """Add the losses' weights, as the options give them."""
-    if args.gradient_checkpointing:
-        speechlm.llm.gradient_checkpointing_enable({"use_reentrant": False})
-    K = speechlm.vocab.num_codebooks
-    weights = [*args.stream_weights, *args.stream_weights[-1:] * K][:K]
-    return SpeechLMTrainingModel(speechlm, weights, args.text_weight, args.mixture)
 
 
 def start_from_model(args: argparse.Namespace) -> SpeechLM:

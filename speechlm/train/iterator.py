@@ -65,8 +65,9 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
     """Lay sequences side by side in rows of one length.
 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
-    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each row in the loss; task_BL, the
-    place of the example's task in TASKS (-1: none).
+    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each position in the loss; task_BL, the
+    place of the example's task in TASKS (-1: none); place_N, the positions (of all B L) whose next one has a weight; frame_F, those among
+    the N whose next one has codes in later columns.
     """
     B, L = len(rows), row_length
     ids_BLK = np.full((B, L, num_columns), pad_id, dtype=np.int64)
@@ -81,7 +82,10 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
             position_BL[b, start:end], segment_BL[b, start:end] = np.arange(len(sequence)), number
             task_BL[b, start:end] = TASK_NUMBERS.get(sequence.task, -1)
             start = end
+    place_N = np.flatnonzero(loss_BL) - 1  # the first position of an example has no weight
+    frame_F = np.flatnonzero((ids_BLK.reshape(B * L, -1)[place_N + 1, 1:] != pad_id).any(axis=1))
     arrays = {"ids_BLK": ids_BLK, "position_BL": position_BL, "segment_BL": segment_BL, "loss_BL": loss_BL, "task_BL": task_BL}
+    arrays |= {"place_N": place_N, "frame_F": frame_F}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

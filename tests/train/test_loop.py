@@ -35,10 +35,10 @@ def test_the_launcher_waits_for_every_write_of_one_process(tmp_path, monkeypatch
     disk, run = SlowDisk(monkeypatch), object.__new__(Run)
     for name in ("copy_llm_files", "save_weights", "save_checkpoint"):
         monkeypatch.setattr(loop, name, disk(name))
-    model = type("Model", (), {"speechlm": tiny_model(), "state_dict": dict, "eval": lambda self: self})()
+    model = type("Model", (), {"speechlm": tiny_model(), "state_dict": dict, "eval": lambda self: self, "figures": ["loss"]})()
     log, data = type("Log", (), {"write": staticmethod(disk("write"))}), type("Data", (), {"state": {"too_long": {}}})
     guard, options = type("Guard", (), {"state": dict}), type("Options", (), {"hang_sec": 5.0, "skip_steps": []})
     vars(run).update(folder=tmp_path, model=model, log=log, data=data, guard=guard(), options=options, optimizers=[], valid=[])
-    vars(run).update(rank=0, step=3, progress=9, meter=Meter(), write_cost=disk("write_cost"))
+    vars(run).update(rank=0, step=3, progress=9, device="cpu", meter=Meter(["loss"]), write_cost=disk("write_cost"))
     getattr(run, work)()
     assert disk.waited == dict.fromkeys(writes, 100.0) and disk.limit_sec == 5.0
