@@ -73,6 +73,9 @@ class SpeechLMTask(AbsTask):
             source = str(Path(args.init_from) / "llm") if args.init_from else args.llm
             copy_llm_files(source, speechlm.llm.config, folder / "llm")
             speechlm.vocab.save(folder / "vocab.json")
+            load_records(
+                args, [*args.train_sets, *args.dev_set]
+            )  # once, for all processes: it makes the tokens of texts that have none yet
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # everybody reads these files
         if args.use_adapter:
@@ -191,10 +194,7 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
     `task_sets` restricts training, not validation, whose sets have other names.
     """
 
-    def load(names: list[str]) -> Records:
-        return load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in names))
-
-    records = load(sets)
+    records = load_records(args, sets)
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     items = {}
     for name in args.mixture:
@@ -202,9 +202,15 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
         chosen = args.task_langs.get(name, langs)
         pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else directions(args)
         used = sets_of_task(args, name, sets) if training else sets
-        items[name] = list_items(task, records if used == sets else load(used), pairs)
+        items[name] = list_items(task, records if used == sets else load_records(args, used), pairs)
     text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
     return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
+
+
+def load_records(args: argparse.Namespace, sets: Iterable[str]) -> Records:
+    """Return the utterances of some sets, with the token ids of their texts."""
+    text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
+    return load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in sets), encoder=text)
 
 
 def directions(args: argparse.Namespace) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -326,7 +326,7 @@ class Run:
 def write_bad_batch(folder: Path, refusal: Refusal, batches: list[Plan], corpus: Corpus) -> None:
     """Write `bad_batch.json`: step, loss, gradient norm, and the draws of each row of each micro-batch with their names."""
     found = {"step": refusal.step, "loss": refusal.loss, "grad_norm": refusal.grad_norm}
-    draws = [[[asdict(draw) | {"name": corpus.name(draw)} for draw in row] for row in batch] for batch in batches]
+    draws = [[[draw._asdict() | {"name": corpus.name(draw)} for draw in row] for row in batch] for batch in batches]
     with atomic_write(folder / "bad_batch.json") as stream:
         json.dump(found | {"batches": draws}, stream, indent=1)
 
