@@ -22,7 +22,7 @@ from speechlm.model.speechlm import SpeechLM
 from speechlm.tasks import TOKEN_TASKS, get_task
 from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
 from speechlm.tokens.patterns import PATTERN
-from speechlm.tokens.text import load_text_tokenizer
+from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
 from speechlm.train.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
 from speechlm.train.launch import beat
@@ -73,9 +73,8 @@ class SpeechLMTask(AbsTask):
             source = str(Path(args.init_from) / "llm") if args.init_from else args.llm
             copy_llm_files(source, speechlm.llm.config, folder / "llm")
             speechlm.vocab.save(folder / "vocab.json")
-            load_records(
-                args, [*args.train_sets, *args.dev_set]
-            )  # once, for all processes: it makes the tokens of texts that have none yet
+            text = load_text_tokenizer(str(folder / "llm"))
+            load_records(args, [*args.train_sets, *args.dev_set], text)  # for all processes: makes the tokens that are missing
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # everybody reads these files
         if args.use_adapter:
@@ -193,8 +192,8 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
 
     `task_sets` restricts training, not validation, whose sets have other names.
     """
-
-    records = load_records(args, sets)
+    text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
+    records = load_records(args, sets, text)
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     items = {}
     for name in args.mixture:
@@ -202,14 +201,12 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
         chosen = args.task_langs.get(name, langs)
         pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else directions(args)
         used = sets_of_task(args, name, sets) if training else sets
-        items[name] = list_items(task, records if used == sets else load_records(args, used), pairs)
-    text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
+        items[name] = list_items(task, records if used == sets else load_records(args, used, text), pairs)
     return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
 
 
-def load_records(args: argparse.Namespace, sets: Iterable[str]) -> Records:
+def load_records(args: argparse.Namespace, sets: Iterable[str], text: TextTokenizer) -> Records:
     """Return the utterances of some sets, with the token ids of their texts."""
-    text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
     return load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in sets), encoder=text)
 
 
