@@ -250,7 +250,7 @@ def load_manifest(*paths: str | Path, encoder: Encoder | None = None) -> Records
 
 @contextmanager
 def _mend(path: Path) -> Iterator[None]:
-    """Add to what is wrong with a whole manifest where it is, and the command that mends it."""
+    """Add to what is wrong with a whole manifest where it is, and the command that fixes it."""
     try:
         yield
     except ValueError as error:
@@ -300,7 +300,7 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
 
     Pickled entries, which kaldiio would execute, are refused.
     """
-    mend = f"Delete the archive and code its set again: ./run.sh --stage 2 ({EXTRACT})"
+    fix = f"Delete the archive and code its set again: ./run.sh --stage 2 ({EXTRACT})"
     try:
         with open(ark, "rb") as stream, np.errstate(invalid="ignore"):
             stream.seek(offset)
@@ -310,9 +310,9 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
             found = kaldiio.matio.read_kaldi(stream)
             codes_TK = found.astype(np.int32)
     except Exception as error:  # kaldiio and numpy raise many types for a damaged entry, MemoryError among them
-        raise ValueError(f"{ark}:{offset}: {error or type(error).__name__}. {mend}") from None
+        raise ValueError(f"{ark}:{offset}: {error or type(error).__name__}. {fix}") from None
     if codes_TK.ndim != 2 or not codes_TK.size or (codes_TK != found).any():
-        raise ValueError(f"{ark}:{offset}: a {found.dtype} array of shape {found.shape}; expected whole numbers [T, K]. {mend}")
+        raise ValueError(f"{ark}:{offset}: a {found.dtype} array of shape {found.shape}; expected whole numbers [T, K]. {fix}")
     return codes_TK
 
 

@@ -24,12 +24,13 @@ from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
 from speechlm.tokens.patterns import PATTERN
 from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
+from speechlm.train.elastic import require_alike
+from speechlm.train.hang import limit_waiting, watch
 from speechlm.train.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
-from speechlm.train.launch import beat
 from speechlm.train.lengths import Lengths, check_lengths
 from speechlm.train.loss import TrainingModel, training_model
-from speechlm.train.nodes import DATA_READY, JOINED, MODEL_READY
 from speechlm.train.precision import Muon
+from speechlm.train.record import result_settings
 
 AbsESPnetModel.register(TrainingModel)  # for ESPnet, which hands it to our trainer only
 
@@ -65,7 +66,9 @@ class SpeechLMTask(AbsTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> TrainingModel:
-        beat(JOINED, args.start_sec)
+        limit_waiting(args.dist_timeout_min)
+        watch(args.dist_timeout_min)
+        require_alike(result_settings(args, 1))
         speechlm = start_from_model(args) if args.init_from else start_from_llm(args)
         if is_first_process():
             folder = Path(args.output_dir)
@@ -79,7 +82,6 @@ class SpeechLMTask(AbsTask):
             torch.distributed.barrier()  # everybody reads these files
         if args.use_adapter:
             adapt(speechlm, args)
-        beat(MODEL_READY, args.start_sec)
         return training_model(speechlm, args)
 
     @classmethod
@@ -107,7 +109,6 @@ class SpeechLMTask(AbsTask):
         lengths = check_lengths(corpus, args) if mode == "train" else []
         if is_first_process():
             note_examples(corpus, Path(args.output_dir), mode, lengths)
-        beat(DATA_READY, args.start_sec)
         if mode == "train":
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
         batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns)

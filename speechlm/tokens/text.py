@@ -109,10 +109,10 @@ def llm_errors(name: str) -> Iterator[None]:
     except Exception as error:  # of transformers, the hub, tokenizers, safetensors: each its own
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
         if Path(name).is_dir():
-            mend = "Expected config.json, *.safetensors and the tokenizer's files, all of one model: copy the folder again"
+            fix = "Expected config.json, *.safetensors and the tokenizer's files, all of one model: copy the folder again"
         else:
-            mend = f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm FOLDER"
-        raise ValueError(f"--llm {name}: cannot be loaded ({reason}). {mend}") from None
+            fix = f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm FOLDER"
+        raise ValueError(f"--llm {name}: cannot be loaded ({reason}). {fix}") from None
 
 
 def find_llm(name: str) -> Path:

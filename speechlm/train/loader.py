@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from speechlm.train.nodes import ending
-from speechlm.train.signals import end_with_parent, ignore_stopping, stopping_held
+from speechlm.train.signals import end_with_parent, ending, ignore_stopping, stopping_held
 
 NO_WORKERS = "--num_workers 0 builds the batches in the training itself"
 

@@ -7,8 +7,7 @@ micro-batches by tokens; this one takes its place.
 import json
 import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from speechlm.tasks.examples import stable_hash
 from speechlm.train.checkpoint import load_checkpoint, save_checkpoint
 from speechlm.train.cost import Cost
 from speechlm.train.guard import LossGuard, Refusal
+from speechlm.train.hang import rest, watch
 from speechlm.train.iterator import Corpus
-from speechlm.train.launch import beat
 from speechlm.train.log import Log
 from speechlm.train.meter import Meter
 from speechlm.train.mixture import Plan
@@ -49,7 +48,7 @@ class Run:
         self.device = "cuda" if options.ngpu > 0 else "cpu"
         model.prepare(self.device, options.compile)
         self.world, self.rank = (distributed.dist_world_size or 1), (distributed.dist_rank or 0)
-        self.step, self.progress, self.meter = 0, 0, self.new_meter()
+        self.step, self.meter = 0, self.new_meter()
         self.guard, self.taken = LossGuard(options.max_loss_ratio, options.warmup_steps, self.device), []
         on_cpu = self.world > 1 and self.device == "cuda"  # signals are agreed on without waiting for the GPUs
         self.signals = torch.distributed.new_group(backend="gloo") if on_cpu else None
@@ -76,7 +75,7 @@ class Run:
                 self.steps(parallel, batches)
         finally:
             batches.close()  # ends the loader's workers
-        self.beat(limit_sec=0)
+        rest()
         if self.log:
             save_weights(self.folder / "model.safetensors", self.model.speechlm)
             if has_lora(self.model.speechlm.llm):
@@ -122,18 +121,16 @@ class Run:
         return Meter([*self.model.figures, "grad_norm"], self.device)
 
     def report(self) -> None:
-        with self.long_work():
-            left_out = {f"left_out.{task}": count for task, count in self.data.state["too_long"].items()}
-            self.log.write("train", self.step, self.meter.means() | left_out)
-            self.write_cost()
+        left_out = {f"left_out.{task}": count for task, count in self.data.state["too_long"].items()}
+        self.log.write("train", self.step, self.meter.means() | left_out)
+        self.write_cost()
 
     def keep(self) -> None:
         """Write the weights of this step to `steps/<step>/`, a model folder as the last one will be."""
         folder, speechlm = self.folder / "steps" / str(self.step), self.model.speechlm
-        with self.long_work():
-            copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
-            speechlm.vocab.save(folder / "vocab.json")
-            save_weights(folder / "model.safetensors", speechlm)
+        copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
+        speechlm.vocab.save(folder / "vocab.json")
+        save_weights(folder / "model.safetensors", speechlm)
 
     def write_cost(self) -> None:
         self.cost.write(self.step, sum(p.numel() for p in self.model.parameters()))
@@ -165,18 +162,6 @@ class Run:
         if self.world > 1:
             torch.distributed.barrier()
 
-    def beat(self, limit_sec: float | None = None) -> None:
-        """Tell the launcher that this process gets on; the first step may take longer than others."""
-        usual = self.options.hang_sec * (1 if self.progress else 10)
-        beat(self.progress, usual if limit_sec is None else limit_sec)
-
-    @contextmanager
-    def long_work(self) -> Iterator[None]:
-        """Tell the launcher to wait longer for what one process does alone: a disk may be slow."""
-        self.beat(limit_sec=20 * self.options.hang_sec)
-        yield
-        self.beat()
-
     def wrap(self) -> torch.nn.Module:
         if self.world == 1:
             return self.model
@@ -201,7 +186,8 @@ class Run:
         `settle` finds it. Nothing here waits for a GPU.
         """
         position = self.data.state
-        micro_batches = [self.next_batch(batches) for _ in range(self.options.accum_grad)]
+        watch(self.options.dist_timeout_min)
+        micro_batches = [next(batches) for _ in range(self.options.accum_grad)]
         if self.step in self.options.skip_steps:
             return
         self.taken.append(Taken(self.step, position, [plan for plan, _ in micro_batches]))
@@ -215,10 +201,6 @@ class Run:
         norm_12 = torch.stack([norm.double(), torch.ones_like(loss)])[None]
         self.meter.add(torch.where(stopped > 0, 0.0, torch.cat([table_S2, norm_12])))
 
-    def next_batch(self, batches: Iterator) -> tuple:
-        self.beat()
-        return next(batches)
-
     def gradients(self, parallel: torch.nn.Module, micro_batches: list) -> tuple[Tensor, Tensor]:
         """Compute the clipped gradients of a step; return its table_S2 over all processes, and the norm before clipping."""
         self.model.train()
@@ -227,17 +209,13 @@ class Run:
         share = self.world / rows.clamp(min=1e-6)  # DistributedDataParallel averages over processes: multiply by their number
         tables = []
         for i, batch in enumerate(micro_batches):
-            self.beat()
             # Dropout follows from the step and the batch's place in it: not from what came before, nor from the process.
             torch.manual_seed(stable_hash(self.options.seed, self.step, i * self.world + self.rank))
             synchronised = self.world == 1 or i == len(micro_batches) - 1
             with nullcontext() if synchronised else parallel.no_sync():
                 with self.autocast():
                     total, table_S2 = parallel(**batch_on(batch, self.device))
-                self.progress += 1
-                self.beat()
                 (total * share).backward()
-            self.progress += 1
             tables.append(table_S2)
         table_S2 = torch.stack(tables).sum(0)
         self.sum_over_processes(table_S2)
@@ -253,7 +231,6 @@ class Run:
             torch.distributed.all_gather_object(parts, plans)
         batches = [part[i] for i in range(len(plans)) for part in parts]  # in the order of the stream
         if self.log:
-            self.beat(limit_sec=20 * self.options.hang_sec)
             write_bad_batch(self.folder, refusal, batches, self.data.corpus)
         self.wait_for_all()
         skip = " ".join(str(step) for step in [*self.options.skip_steps, self.step])
@@ -275,12 +252,10 @@ class Run:
         for batch in self.valid:
             if self.stop.number:
                 return
-            self.beat()
             with self.autocast():
                 _, table_S2 = self.model(**batch_on(batch, self.device))
             meter.add(table_S2)
-        with self.long_work():
-            self.log.write("valid", self.step, meter.means())
+        self.log.write("valid", self.step, meter.means())
 
     def save(self) -> None:
         if self.rank:
@@ -295,9 +270,8 @@ class Run:
             "guard": self.guard.state(),
             "vocab": self.model.speechlm.vocab.fingerprint,
         }
-        with self.long_work():
-            self.write_cost()
-            save_checkpoint(self.folder, state)
+        self.write_cost()
+        save_checkpoint(self.folder, state)
 
     def restore(self) -> None:
         state = load_checkpoint(self.folder, self.device)

@@ -270,7 +270,9 @@ def test_jobs_can_go_to_slurm_and_trainings_to_several_nodes(recipe):
     assert done.returncode == 0, done.stdout
     preflight, training = [call for call in calls if call.startswith("srun")]
     assert preflight.startswith("srun --ntasks=1 --cpus-per-task=32 --partition=a --mem=64G --gpus=8")
-    assert training.startswith("srun --nodes=2 --ntasks-per-node=1 --wait=0 --cpus-per-task=32 --partition=a --mem=64G --gpus-per-node=8")
+    assert training.startswith(
+        "srun --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 --cpus-per-task=32 --partition=a --mem=64G --gpus-per-node=8"
+    )
     assert training.endswith("--nodes 2")
 
 
