@@ -10,59 +10,22 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
+from made_up import MIXTURE, PAPER, make_vocabulary, open_corpus, write_set
 
 from speechlm.data.machine import code_version, describe_machine
-from speechlm.data.manifest import load_manifest, write_manifest
-from speechlm.tasks import TASKS, get_task
-from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
-from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 from speechlm.train.iterator import Corpus, make_training_iterator
 
 WORLD, ROWS, ROW_LENGTH = 64, 640, 4096
+LAYOUT = {"row_length": ROW_LENGTH, "pad_id": make_vocabulary(PAPER).pad_id, "num_columns": PAPER.streams}
 POSITIONS_PER_GPU_SEC = 85_000  # of Qwen1.5-0.5B on an H100: what planning is compared with
-MIXTURE = {"continuation": 0.15, "asr": 0.15, "tts": 0.15, "s2tt": 0.15, "t2st": 0.15, "lm": 0.05, "mt_text": 0.05}
-LANGS, PAIRS = ("en", "zh"), {"same": [("en", "en"), ("zh", "zh")], "pair": [("en", "zh"), ("zh", "en")]}
-
-
-class Words:
-    """A tokenizer of one id a word: what a real one would say has been stored."""
-
-    size, bos_id, eos_id, fingerprint, key = 1000, 1, 2, "text", "words"
-
-    def encode(self, text: str) -> list[int]:
-        """Return one id for each word."""
-        return [3 + len(word) for word in text.split()]
-
-    def encode_all(self, texts: list[str]) -> list[list[int]]:
-        """Return the ids of several texts."""
-        return list(map(self.encode, texts))
-
-
-def lines(utterances: int) -> Iterator[dict]:
-    """Yield the lines of a made-up manifest."""
-    rng = np.random.default_rng(0)
-    for i, frames in enumerate(rng.integers(300, 1200, (utterances, 2)).tolist()):
-        codes = {lang: ["codes.ark:0", length] for lang, length in zip(LANGS, frames, strict=True)}
-        yield {"id": f"u{i:08d}", "speaker": f"s{i * 31 % 20_000}", "text": dict.fromkeys(LANGS, "word " * 30), "codes": codes}
-
-
-def make_corpus(folder: Path, utterances: int) -> Corpus:
-    """Write a manifest and its tokens, and open them."""
-    write_manifest(folder / "manifest.jsonl", lines(utterances))
-    records = load_manifest(folder / "manifest.jsonl", encoder=Words())
-    vocab = Vocabulary(1000, (*BOUNDARIES, *(f"<{name}>" for name in [*TASKS, *LANGS])), (1024,) * 8, "parallel", "text", "codec")
-    items = {name: list_items(get_task(name), records, PAIRS[get_task(name).languages]) for name in MIXTURE}
-    return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, Words(), 225), 1.0)
 
 
 def measure(corpus: Corpus, rows: int, steps: int) -> dict:
     """Plan some steps of one rank, in batches of `rows` rows; return milliseconds a step, and the examples of a step of all ranks."""
-    layout = {"rows": rows, "row_length": ROW_LENGTH, "pad_id": 1000, "num_columns": 8}
+    layout = LAYOUT | {"rows": rows}
     iterator, batches = make_training_iterator(corpus, MIXTURE, layout, 1, (0, WORLD), 0), ROWS // WORLD // rows
     iterator.plan()
     before, began = sum(iterator.plan()[1]["drawn"].values()), time.process_time()
@@ -74,7 +37,7 @@ def measure(corpus: Corpus, rows: int, steps: int) -> dict:
 
 def received(corpus: Corpus, rows: int, steps: int, step_sec: float) -> float:
     """Return the milliseconds a step that the training waits for its plan, if the planner has the time of a step for it."""
-    layout = {"rows": rows, "row_length": ROW_LENGTH, "pad_id": 1000, "num_columns": 8}
+    layout = LAYOUT | {"rows": rows}
     batches, spent = ROWS // WORLD // rows, 0.0
     with closing(make_training_iterator(corpus, MIXTURE, layout, 1, (0, WORLD), 1).plans()) as plans:
         next(plans)
@@ -95,7 +58,7 @@ def main() -> None:
     args = parser.parse_args()
     step_sec = ROWS * ROW_LENGTH / (WORLD * POSITIONS_PER_GPU_SEC)
     with tempfile.TemporaryDirectory() as folder:
-        corpus = make_corpus(Path(folder), args.utterances)
+        corpus = open_corpus(write_set(Path(folder), args.utterances, PAPER), PAPER)
         found = []
         for rows in args.rows:
             made = measure(corpus, rows, args.steps)
