@@ -75,7 +75,7 @@ class SpeechLMTask(AbsTask):
             folder.mkdir(parents=True, exist_ok=True)
             source = str(Path(args.init_from) / "llm") if args.init_from else args.llm
             copy_llm_files(source, speechlm.llm.config, folder / "llm")
-            speechlm.vocab.save(folder / "vocab.json")
+            speechlm.save_config(folder)
             text = load_text_tokenizer(str(folder / "llm"))
             load_records(args, [*args.train_sets, *args.dev_set], text)  # for all processes: makes the tokens that are missing
         if torch.distributed.is_initialized():
