@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig, OPT
 
 from speechlm.bin.preflight import check_packing, check_text_logits
 from speechlm.espnet.options import parse_options
-from speechlm.espnet.task import SpeechLMTask, start_from_llm
+from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.folder import copy_llm_files, export_llm, load_llm, load_model
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.model.perplexity import text_perplexity
@@ -20,6 +20,7 @@ from speechlm.model.weights import save_weights
 from speechlm.tokens.sequence import join, plain_text_segment, special_segment, speech_segment, text_segment
 from speechlm.tokens.text import load_text_tokenizer
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
+from speechlm.train.build import start_from_llm
 from speechlm.train.iterator import pack
 from speechlm.train.loss import training_model
 from tests.model.llms import FAMILIES, SIZES, make_llm
