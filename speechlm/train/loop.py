@@ -16,7 +16,8 @@ from torch import Tensor
 
 from speechlm.data.files import atomic_write
 from speechlm.model.adapter import has_lora, save_adapter
-from speechlm.model.folder import copy_llm_files, save_weights
+from speechlm.model.folder import copy_llm_files
+from speechlm.model.weights import save_weights
 from speechlm.tasks.examples import stable_hash
 from speechlm.train.checkpoint import load_checkpoint, save_checkpoint
 from speechlm.train.cost import Cost
@@ -129,8 +130,7 @@ class Run:
         """Write the weights of this step to `steps/<step>/`, a model folder as the last one will be."""
         folder, speechlm = self.folder / "steps" / str(self.step), self.model.speechlm
         copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
-        speechlm.vocab.save(folder / "vocab.json")
-        save_weights(folder / "model.safetensors", speechlm)
+        speechlm.save_pretrained(folder)
 
     def write_cost(self) -> None:
         self.cost.write(self.step, sum(p.numel() for p in self.model.parameters()))
