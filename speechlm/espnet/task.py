@@ -30,6 +30,7 @@ from speechlm.train.iterator import Corpus, PlannedBatches, fixed_batches, make_
 from speechlm.train.lengths import Lengths, check_lengths
 from speechlm.train.precision import make_muon
 from speechlm.train.record import result_settings
+from speechlm.train.sharding import shard
 
 
 class SpeechLMTask(AbsTask):
@@ -77,7 +78,11 @@ class SpeechLMTask(AbsTask):
             torch.distributed.barrier()  # everybody reads these files
         if args.use_adapter:
             adapt(speechlm, args)
-        return training_model(speechlm, args)
+        model = training_model(speechlm, args)
+        if args.sharding == "full":
+            require_shardable(args)
+            shard(model, speechlm.llm.get_decoder().layers, "cuda" if args.ngpu else "cpu", args.dtype)
+        return model
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
@@ -128,6 +133,14 @@ def note_examples(corpus: Corpus, folder: Path, mode: str, lengths: Iterable[Len
 def is_first_process() -> bool:
     """Is this the process that writes the files?"""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def require_shardable(args: argparse.Namespace) -> None:
+    """Raise ValueError if there is one process only, or an option that needs the whole model in each."""
+    if not torch.distributed.is_initialized():
+        raise ValueError("--sharding full: found one process; expected several (--ngpu, --nproc or torchrun), or --sharding none.")
+    if args.init_param:
+        raise ValueError("--sharding full: --init_param needs the whole model in each process. Start from a model folder by --init_from.")
 
 
 def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:

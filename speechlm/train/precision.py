@@ -7,6 +7,9 @@ two cores of an AMD EPYC of that kind.
 import math
 
 import torch
+from torch.distributed.tensor import DTensor
+
+from speechlm.model.tensors import part_like, whole
 
 
 def has_bfloat16(device: str) -> bool:
@@ -22,12 +25,22 @@ def autocast(device: str, dtype: str) -> torch.autocast:
 
 
 def make_muon(matrices: list[torch.nn.Parameter], device: str, **options) -> torch.optim.Muon:
-    """Return torch's Muon, whose iteration is in bfloat16, or the same in float32."""
-    return (torch.optim.Muon if has_bfloat16(device) else Float32Muon)(matrices, adjust_lr_fn="match_rms_adamw", **options)
+    """Return torch's Muon, whose iteration is in bfloat16, or ours, in the format that the device is fast in."""
+    options["adjust_lr_fn"] = "match_rms_adamw"
+    if has_bfloat16(device) and not any(isinstance(matrix, DTensor) for matrix in matrices):
+        return torch.optim.Muon(matrices, **options)
+    return OwnMuon(matrices, torch.bfloat16 if has_bfloat16(device) else torch.float32, **options)
 
 
-class Float32Muon(torch.optim.Muon):
-    """Muon (https://kellerjordan.github.io/posts/muon) with Newton-Schulz in float32; options and state are those of torch's."""
+class OwnMuon(torch.optim.Muon):
+    """Muon (https://kellerjordan.github.io/posts/muon) for float32 too, and for sharded matrices; options and state are those of torch's.
+
+    Every rank gathers a sharded matrix and orthogonalises all of it, since that is no work on its rows one by one.
+    """
+
+    def __init__(self, matrices: list[torch.nn.Parameter], dtype: torch.dtype, **options):
+        super().__init__(matrices, **options)
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
@@ -46,7 +59,8 @@ class Float32Muon(torch.optim.Muon):
         update = matrix.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
         scale = 0.2 * math.sqrt(max(matrix.shape))  # match_rms_adamw: steps as large as AdamW's
-        matrix.add_(orthogonalise(update, group["ns_coefficients"], group["ns_steps"], group["eps"]), alpha=-group["lr"] * scale)
+        straight = orthogonalise(whole(update).to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
+        matrix.add_(part_like(straight, matrix), alpha=-group["lr"] * scale)
 
 
 def orthogonalise(update_MN: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:

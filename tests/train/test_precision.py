@@ -1,5 +1,7 @@
 """Where bfloat16 is slow, training is in float32: Muon's steps are those of torch's within bfloat16's rounding, and checkpoints fit both."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ def test_muon_in_float32_steps_as_torchs(shape):
     start, grads = torch.randn(shape), torch.randn(3, *shape)
     options = {"lr": 0.1, "weight_decay": 0.1, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}
     found = []
-    for kind in (torch.optim.Muon, precision.Float32Muon):
+    for kind in (torch.optim.Muon, partial(precision.OwnMuon, dtype=torch.float32)):
         matrix = torch.nn.Parameter(start.clone())
         optimizer = kind([matrix], **options)
         for grad in grads:
@@ -28,7 +30,7 @@ def test_muon_in_float32_steps_as_torchs(shape):
 def test_a_processor_without_bfloat16_gets_float32(monkeypatch):
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
     matrix = torch.nn.Parameter(torch.ones(2, 2))
-    assert type(precision.make_muon([matrix], "cpu", lr=0.1)) is precision.Float32Muon
+    assert type(precision.make_muon([matrix], "cpu", lr=0.1)) is precision.OwnMuon
     with precision.autocast("cpu", "bfloat16"):
         assert (matrix @ matrix).dtype == torch.float32
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
