@@ -45,6 +45,7 @@ class SpeechLMTrainerOptions(TrainerOptions):
     save_interval: int
     eval_interval: int
     dtype: str
+    compile: str
     max_loss_ratio: float
     skip_steps: list
     keep_steps: list
@@ -212,6 +213,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--keep_steps", type=Option(Positive), nargs="*", default=[], help="steps whose weights are kept, in steps/<step>/")
     steps.add_argument("--eval_interval", type=Option(Positive), default=500, help="steps between validations")
     steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")
+    steps.add_argument(
+        "--compile",
+        default="auto",
+        choices=["auto", "true", "false"],
+        help="compile the LLM's layers and the loss; auto: on GPUs (the first steps take minutes, the others half of the time)",
+    )
     steps.add_argument(
         "--gradient_checkpointing",
         type=str2bool,

@@ -7,7 +7,6 @@ two cores of an AMD EPYC of that kind.
 import math
 
 import torch
-from torch.distributed.tensor import DTensor
 
 from speechlm.model.tensors import part_like, whole
 
@@ -24,23 +23,17 @@ def autocast(device: str, dtype: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16" and has_bfloat16(device))
 
 
-def make_muon(matrices: list[torch.nn.Parameter], device: str, **options) -> torch.optim.Muon:
-    """Return torch's Muon, whose iteration is in bfloat16, or ours, in the format that the device is fast in."""
-    options["adjust_lr_fn"] = "match_rms_adamw"
-    if has_bfloat16(device) and not any(isinstance(matrix, DTensor) for matrix in matrices):
-        return torch.optim.Muon(matrices, **options)
-    return OwnMuon(matrices, torch.bfloat16 if has_bfloat16(device) else torch.float32, **options)
+class Muon(torch.optim.Muon):
+    """Muon (https://kellerjordan.github.io/posts/muon) with steps as large as AdamW's; options and state are those of torch's.
 
-
-class OwnMuon(torch.optim.Muon):
-    """Muon (https://kellerjordan.github.io/posts/muon) for float32 too, and for sharded matrices; options and state are those of torch's.
-
-    Every rank gathers a sharded matrix and orthogonalises all of it, since that is no work on its rows one by one.
+    Newton-Schulz is in `dtype`; every rank gathers a sharded matrix for it, which is no work on rows one by one. As with torch's
+    fused AdamW, a step changes nothing where the tensor `found_inf` is 1.
     """
 
-    def __init__(self, matrices: list[torch.nn.Parameter], dtype: torch.dtype, **options):
-        super().__init__(matrices, **options)
-        self.dtype = dtype
+    def __init__(self, matrices: list[torch.nn.Parameter], device: str, **options):
+        super().__init__(matrices, adjust_lr_fn="match_rms_adamw", **options)
+        self.dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
+        self.found_inf = torch.zeros((), device=device)
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
@@ -52,15 +45,16 @@ class OwnMuon(torch.optim.Muon):
                     self._step_matrix(matrix, group)
 
     def _step_matrix(self, matrix: torch.nn.Parameter, group: dict) -> None:
-        state = self.state[matrix]
+        state, stopped = self.state[matrix], self.found_inf > 0
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(matrix.grad)
-        momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - group["momentum"])
-        update = matrix.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        scale = 0.2 * math.sqrt(max(matrix.shape))  # match_rms_adamw: steps as large as AdamW's
-        straight = orthogonalise(whole(update).to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
-        matrix.add_(part_like(straight, matrix), alpha=-group["lr"] * scale)
+        gradient = torch.where(stopped, state["momentum_buffer"], matrix.grad)  # which leaves the momentum as it is
+        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        update = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
+        scale = 0.2 * math.sqrt(max(matrix.shape))  # match_rms_adamw
+        step = orthogonalise(whole(update).to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
+        changed = (matrix * (1 - group["lr"] * group["weight_decay"])).add_(part_like(step, matrix), alpha=-group["lr"] * scale)
+        matrix.copy_(torch.where(stopped, matrix, changed))
 
 
 def orthogonalise(update_MN: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:

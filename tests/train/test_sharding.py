@@ -10,7 +10,6 @@ from torch.distributed.tensor import DTensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from speechlm.data.settings import read_yaml
-from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.adapter import add_lora
 from speechlm.model.folder import save_weights
@@ -24,6 +23,7 @@ from speechlm.train.dry_run import LLMS
 from speechlm.train.elastic import launch, place
 from speechlm.train.iterator import pack
 from speechlm.train.loop import Run
+from speechlm.train.loss import TrainingModel
 from speechlm.train.sharding import shard
 from tests.model.tiny import tiny_model
 
@@ -31,14 +31,14 @@ BATCHES, STEPS = 4, 3  # of a step over all processes
 OPTIONS = {
     "output_dir": "", "ngpu": 0, "max_loss_ratio": 0.0, "warmup_steps": 1, "accum_grad": 1, "use_tensorboard": False, "use_wandb": False,
     "max_steps": STEPS, "unused_parameters": False, "dtype": "float32", "seed": 1, "grad_clip": 0.05, "skip_steps": [],
-    "lr": 0.01, "weight_decay": 0.1, "muon_lr": 0.02, "muon_ns": 5, "final_lr_ratio": 0.1, "dist_timeout_min": 1.0,
+    "lr": 0.01, "weight_decay": 0.1, "muon_lr": 0.02, "muon_ns": 5, "final_lr_ratio": 0.1, "dist_timeout_min": 1.0, "compile": "false",
 }  # fmt: skip
 
 
-def batch(number: int) -> dict:
+def batch(number: int, vocab: Vocabulary) -> dict:
     """Return a batch of two rows, with more predicted rows the higher its number."""
     generator = torch.Generator().manual_seed(number)
-    vocab, T = tiny_model().vocab, 6 + number % 5
+    T = 6 + number % 5
     ids_TK = torch.full((T, 3), vocab.pad_id)
     ids_TK[:, 0] = torch.randint(0, 20, (T,), generator=generator)
     start = vocab.codes_start
@@ -54,26 +54,28 @@ def make_run(folder: Path, kind: str, variant: str, speechlm: SpeechLM | None = 
         torch.manual_seed(1)
         add_lora(speechlm.llm, {"rank": 2})
         speechlm.new_embedding.requires_grad_(False)
-    model = SpeechLMTrainingModel(speechlm, [1.0, 0.5, 0.5], 1.0, ["tts"])
+    model = TrainingModel(speechlm, [1.0, 0.5, 0.5], 1.0, ["tts"])
     if kind == "full":
         shard(model, speechlm.llm.get_decoder().layers, "cpu", "float32")
     args = Namespace(**OPTIONS | {"output_dir": str(folder)})
     rank, world = place() if torch.distributed.is_initialized() else (0, 1)
     distributed = Namespace(dist_rank=rank, dist_world_size=world)
-    return Run(model, SpeechLMTask.build_optimizers(args, model), None, [], args, distributed)
+    return Run(model, SpeechLMTask.build_optimizers(args, model), Namespace(state={}), [], args, distributed)
 
 
 def learn(run: Run, steps: range) -> list[tuple[float, float]]:
     """Make steps; return (loss, gradient norm) of each."""
     parallel, found = run.wrap(), []
     for run.step in steps:
-        mine = [batch(run.step * BATCHES + i) for i in range(run.rank, BATCHES, run.world)]
-        totals, norm = run.gradients(parallel, mine)
-        found.append((totals.means()["loss"], norm))
-        run.found = {name: whole(p.grad).clone() for name, p in run.model.named_parameters() if p.grad is not None}
-        for optimizer in run.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        mine = [batch(run.step * BATCHES + i, run.model.speechlm.vocab) for i in range(run.rank, BATCHES, run.world)]
+        if not run.step:
+            run.gradients(parallel, mine)
+            run.found = {name: whole(p.grad).clone() for name, p in run.model.named_parameters() if p.grad is not None}
+            run.model.zero_grad()
+        run.options.accum_grad, run.meter = len(mine), run.new_meter()
+        run.one_step(parallel, ((None, each) for each in mine))
+        assert run.guard.refused() is None
+        found.append(tuple(run.meter.means()[name] for name in ("loss", "grad_norm")))
     return found
 
 
@@ -82,9 +84,7 @@ def train(folder: Path, kind: str, variant: str, start: Path | None = None) -> N
     run = make_run(folder, kind, variant)
     if start:
         run.checkpoints.load(Checkpoints(start).newest(), run.model, run.optimizers)
-    found = [] if start else learn(run, range(1))
-    first = vars(run).get("found", {})
-    found += [] if start else learn(run, range(1, STEPS - 1))
+    found, first = [] if start else learn(run, range(STEPS - 1)), vars(run).get("found", {})
     run.checkpoints.save(STEPS - 1, tensors_of(run.model, run.optimizers), {})
     run.checkpoints.wait()
     found += learn(run, range(STEPS - 1, STEPS))
@@ -122,8 +122,8 @@ def test_ddp_fsdp_and_one_process_learn_the_same(tmp_path, monkeypatch, own_sign
         assert found["steps"] == [pytest.approx(pair, rel=1e-6) for pair in expected], kind
         for name, gradient in found["gradients"].items():
             assert (gradient - one["gradients"][name]).abs().max() <= 1e-6 * one["gradients"][name].abs().max(), f"{kind}: {name}"
-        for name, weight in one["weights"].items() if variant == "tied" else ():  # of adapters, AdamW learns from rounding errors
-            torch.testing.assert_close(found["weights"][name], weight, rtol=0, atol=1e-6, msg=f"{kind}: {name}")
+        for name, weight in one["weights"].items():  # after three steps of 0.01; AdamW makes much of what is nearly 0
+            torch.testing.assert_close(found["weights"][name], weight, rtol=0, atol=1e-5, msg=f"{kind}: {name}")
     names = [load_file(tmp_path / kind / "model.safetensors").keys() for kind in ("one", "full")]
     assert names[0] == names[1]
 
@@ -144,10 +144,10 @@ def learn_seven_billion(folder: Path, divide: int) -> None:
         torch.distributed.init_process_group("gloo")
         run = make_run(folder, "full", "7B", seven_billion(divide))
         found = learn(run, range(2))
-        kept = [tensor.to_local() for tensor in tensors_of(run.model, run.optimizers).values() if isinstance(tensor, DTensor)]
+        tensors = [tensor for tensor in tensors_of(run.model, run.optimizers).values() if isinstance(tensor, DTensor)]
         if run.rank == 0:
-            total = sum(p.numel() for p in run.model.parameters())
-            torch.save({"losses": [loss for loss, _ in found], "bytes": sum(t.nbytes for t in kept), "total": total}, folder / "found.pt")
+            kept, total = sum(tensor.to_local().numel() for tensor in tensors), sum(tensor.numel() for tensor in tensors)
+            torch.save({"losses": [loss for loss, _ in found], "kept": kept, "total": total}, folder / "found.pt")
 
     launch(work, Namespace(ngpu=0, nodes=1, max_restarts=0, dist_backend="gloo"), 2)
 
@@ -157,4 +157,4 @@ def test_two_layers_of_seven_billion_parameters_learn_sharded(tmp_path, own_sign
     learn_seven_billion(tmp_path, 8)
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     assert found["losses"][1] < found["losses"][0]
-    assert found["bytes"] == pytest.approx(12 * found["total"] / 2, rel=0.15), "half of weights and two moments; Muon has one"
+    assert found["kept"] == pytest.approx(found["total"] / 2, rel=0.01), "half of the weights and moments"
