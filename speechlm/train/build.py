@@ -26,6 +26,7 @@ from speechlm.train.lengths import Lengths, check_lengths
 from speechlm.train.loss import TrainingModel, training_model
 from speechlm.train.precision import Muon
 from speechlm.train.record import result_settings
+from speechlm.train.sharding import shard
 
 
 def build_model(args: argparse.Namespace) -> TrainingModel:
@@ -46,7 +47,11 @@ def build_model(args: argparse.Namespace) -> TrainingModel:
         torch.distributed.barrier()  # everybody reads these files
     if args.use_adapter:
         adapt(speechlm, args)
-    return training_model(speechlm, args)
+    model = training_model(speechlm, args)
+    if args.sharding == "full":
+        require_shardable(args)
+        shard(model, speechlm.llm.get_decoder().layers, "cuda" if args.ngpu else "cpu", args.dtype)
+    return model
 
 
 def build_optimizers(args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
@@ -96,6 +101,14 @@ def note_examples(corpus: Corpus, folder: Path, mode: str, lengths: Iterable[Len
 def is_first_process() -> bool:
     """Is this the process that writes the files?"""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def require_shardable(args: argparse.Namespace) -> None:
+    """Raise ValueError if there is one process only, or an option that needs the whole model in each."""
+    if not torch.distributed.is_initialized():
+        raise ValueError("--sharding full: found one process; expected several (--ngpu, --nproc or torchrun), or --sharding none.")
+    if args.init_param:
+        raise ValueError("--sharding full: --init_param needs the whole model in each process. Start from a model folder by --init_from.")
 
 
 def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:
