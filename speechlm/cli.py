@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 BIN = Path(__file__).parent / "bin"
-USES = ("transcribe", "translate", "synthesise", "demo", "serve", "push", "bench")  # of a model; the others are stages of a recipe
+USES = ("transcribe", "translate", "synthesise", "demo", "serve", "push", "pack", "bench")  # of a model; the others are stages of a recipe
 
 
 def programs() -> dict[str, str]:

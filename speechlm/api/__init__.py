@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,14 +45,23 @@ class SpeechLM:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str | None = None, dtype: Any = None) -> "SpeechLM":
-        """Load a recipe's experiment (all its tasks), a trained model's folder, a saved folder, or a hub name, OWNER/NAME[@REVISION].
+        """Load a recipe's experiment (all its tasks), a trained model's folder, a saved folder, a packed file, or a hub name.
+
+        A hub name is OWNER/NAME[@REVISION]. A packed file (.zip) is unpacked to a temporary folder.
 
         `device` is a torch device (default: cuda if there is one, else cpu), `dtype` float32 (default), bfloat16 or float16. The hub is
         that of $HF_ENDPOINT, by default huggingface.co. Raises ValueError if there is no such thing, or its files do not belong together.
         """
         from speechlm.api.hub import fetch
+        from speechlm.api.packing import unpack
 
-        return cls(read_source(Path(name) if is_there(name) else fetch(str(name))), device, dtype)
+        path = Path(name) if is_there(name) else fetch(str(name))
+        if not path.is_file():
+            return cls(read_source(path), device, dtype)
+        unpacked = TemporaryDirectory(prefix="speechlm-")
+        lm = cls(read_source(unpack(path, Path(unpacked.name))), device, dtype)
+        lm._unpacked = unpacked  # removed with it
+        return lm
 
     @property
     def tasks(self) -> dict[str, list[tuple[str, str]]]:
@@ -194,6 +204,15 @@ class SpeechLM:
         from speechlm.api.saving import save
 
         return save(self, Path(folder))
+
+    def pack(self, path: str | Path) -> Path:
+        """Write what `save_pretrained` writes to one file, FILE.zip, that `from_pretrained` and ESPnet's model zoo read.
+
+        Return its path. Raises ValueError if something else is there.
+        """
+        from speechlm.api.packing import pack
+
+        return pack(self, Path(path))
 
     def push_to_hub(self, name: str, private: bool = False, token: str | None = None) -> str:
         """Upload what `save_pretrained` writes to the hub as OWNER/NAME, made if it isn't there; return its address.

@@ -19,7 +19,9 @@ BATCH = 16  # files that are read and decoded together
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which model, and where it runs."""
     parser.add_argument(
-        "--model", default="exp", help="experiment (default: exp), trained or saved model's folder, or hub name OWNER/NAME[@REVISION]"
+        "--model",
+        default="exp",
+        help="experiment (default: exp), trained or saved model's folder, packed file, or hub name OWNER/NAME[@REVISION]",
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
