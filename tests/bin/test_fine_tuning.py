@@ -1,7 +1,10 @@
 """What a fine-tuner of ESPnet expects: --use_adapter, --freeze_param, --init_param. Real trainings through ESPnet's task."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -80,3 +83,18 @@ def test_frozen_parameters_stay_and_init_param_starts_from_a_file(recipe):
 def test_settings_that_do_not_fit_are_one_line(recipe, options, said):
     done = train(recipe, "refused", "--init_from", "base", "--use_adapter", "true", *options)
     assert done.status == 1 and said in done.output and "Traceback" not in done.output, done.output[-2000:]
+
+
+def test_wandb_itself_keeps_what_is_reported(recipe):
+    pytest.importorskip("wandb")
+    options = training("logged", "--init_from", "base", "--max_steps", "4", "--log_interval", "2", "--use_wandb", "true")
+    offline = os.environ | {"WANDB_MODE": "offline", "WANDB_DIR": str(recipe), "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-m", "speechlm.bin.train", *options], cwd=recipe, env=offline, check=True)
+    (path,) = recipe.rglob("run-*.wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    records = map(json.loads, subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+    steps = [record["history"]["item"] for record in records if record["type"] == "history"]
+    lines = [json.loads(line) for line in (recipe / "logged/train.jsonl").open()]
+    reported = {(line["step"], f"{line['kind']}/loss"): line["loss"] for line in lines}
+    logged = {(step["_step"], name): value for step in steps for name, value in step.items() if name.endswith("/loss")}
+    assert logged == pytest.approx(reported, abs=1e-4) and reported.keys() >= {(2, "train/loss"), (4, "train/loss")}

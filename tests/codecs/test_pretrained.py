@@ -152,6 +152,37 @@ def test_the_codes_are_those_of_espnets_audio_coding(folders, kind):
     np.testing.assert_allclose(codec.decode(codec.encode(wav_N)), found["resyn_audio"].numpy(), atol=1e-6)
 
 
+def test_a_codec_that_espnets_own_task_trained(tmp_path):
+    """One update of `espnet2.tasks.gan_codec` on noise: what it leaves is read, and codes as ESPnet's own inference does."""
+    with quick_imports():
+        from espnet2.bin.gan_codec_inference import AudioCoding
+        from espnet2.tasks.gan_codec import GANCodecTask
+
+    rng = np.random.default_rng(3)
+    for name in "abcd":
+        save_wav(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(4160).astype(np.float32), 16000)
+    (tmp_path / "wav.scp").write_text("".join(f"{name} {tmp_path}/{name}.wav\n" for name in "abcd"))
+    (tmp_path / "shape").write_text("".join(f"{name} 4160\n" for name in "abcd"))
+    generator = SEANET | {"sample_rate": 16000, "encdec_ratios": [8, 5, 4, 2], "quantizer_n_q": 4, "quantizer_kmeans_init": True}
+    small = {"scale_discriminator_params": {"channels": 16, "max_downsample_channels": 32}, "complexstft_discriminator_params": {"channels": 2}}
+    conf = {"sampling_rate": 16000, "generator_params": generator, "discriminator_params": small}
+    config = {"codec": "soundstream", "codec_conf": conf, "use_preprocessor": False}
+    config |= {"optim": "adamw", "optim2": "adamw", "scheduler": "exponentiallr", "scheduler2": "exponentiallr"}
+    config |= {"scheduler_conf": {"gamma": 0.9}, "scheduler2_conf": {"gamma": 0.9}, "batch_type": "unsorted"}
+    config |= {"batch_size": 4, "max_epoch": 1, "num_iters_per_epoch": 1, "num_workers": 0, "num_att_plot": 0, "use_tensorboard": False}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
+    command = ["--config", f"{tmp_path}/train.yaml", "--output_dir", f"{tmp_path}/exp"]
+    for part in ("train", "valid"):
+        command += [f"--{part}_data_path_and_name_and_type", f"{tmp_path}/wav.scp,audio,sound", f"--{part}_shape_file", f"{tmp_path}/shape"]
+    GANCodecTask.main(cmd=command)
+    weights = sorted((tmp_path / "exp").glob("*epoch.pth"))[-1]
+    codec = load_codec(f"{weights}:4")
+    wav_N = (0.1 * rng.standard_normal(7000)).astype(np.float32)
+    theirs = AudioCoding(f"{tmp_path}/exp/config.yaml", str(weights), target_bandwidth=1.0)(torch.from_numpy(wav_N))
+    assert np.array_equal(codec.encode(wav_N), theirs["codes"][:, 0].T.numpy())
+    assert len(np.unique(codec.encode(wav_N))) > 1
+
+
 def test_a_model_of_the_hub_names_its_files_in_meta_yaml(folders, tmp_path, monkeypatch):
     trained = folders("espnet_soundstream")
     (tmp_path / "exp").mkdir()

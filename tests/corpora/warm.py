@@ -67,7 +67,7 @@ def serve(address: str) -> None:
 
 
 def run(link: socket.socket) -> int:
-    """Run one command as Python would, `-m module ...` or `script.py ...`; return its status."""
+    """Run one command as Python would, `-m module ...`, `script.py ...` or `- ...`; return its status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, streams, _, _ = socket.recv_fds(link, 1, 3)
     for number, stream in enumerate(streams):
@@ -80,7 +80,12 @@ def run(link: socket.socket) -> int:
     module = arguments[0] == "-m"
     sys.argv = arguments[module:]
     try:
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True) if module else runpy.run_path(sys.argv[0], run_name="__main__")
+        if module:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        elif sys.argv[0] == "-":
+            exec(compile(sys.stdin.read(), "<stdin>", "exec"), {"__name__": "__main__"})  # noqa: S102
+        else:
+            runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
