@@ -81,7 +81,7 @@ driver=$(realpath -m "$0/..")
 . "$driver/../../utils/place.sh"
 . "$driver/cmd.sh"
 fail() { echo "speechlm.sh: $*" >&2; exit 2; }
-if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 4 ]; then need_gpus "$ngpu"; fi
+if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 2 ]; then need_gpus "$ngpu"; fi
 
 all_langs=$langs            # langs itself may be exported, for local/data.sh
 lists all_langs train_sets text_train_set dev_set test_sets text_test_set tasks zero_shot_tasks probe_steps \
@@ -281,7 +281,9 @@ if want 1 "data"; then
 fi
 
 code_sets() {       # code_sets [--shard I/N]
-    on_cpu extract_codes --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
+    local where=on_cpu
+    if [ "$ngpu" -gt 0 ]; then where=on_gpu; fi
+    "$where" extract_codes --ngpu "$ngpu" --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
         --test_sets "${own_test_sets[@]}" --keep_published "${keep_published[@]}" \
         --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" "$@"
 }
