@@ -5,8 +5,8 @@ case ${SPEECHLM_CMD:-local} in
     local)    # on this machine
         cpu_cmd=() gpu_cmd=() train_cmd=()
         if [ "$nodes" -gt 1 ]; then
-            echo "cmd.sh: --nodes $nodes needs a cluster: SPEECHLM_CMD=slurm. To start a training by hand on each machine:" \
-                "python -m speechlm.bin.train --help, Several machines." >&2
+            echo "cmd.sh: --nodes $nodes needs a cluster: SPEECHLM_CMD=slurm. To start a training by hand on each machine, with torchrun:" \
+                "python -m speechlm.bin.train --help." >&2
             exit 2
         fi ;;
     slurm)    # on a cluster that shares this folder. Your site's options, here or in the environment:
@@ -17,7 +17,7 @@ case ${SPEECHLM_CMD:-local} in
         lists slurm_all slurm_cpu slurm_gpu
         cpu_cmd=(srun --ntasks=1 --cpus-per-task="$nj" "${slurm_all[@]}" "${slurm_cpu[@]}")
         gpu_cmd=(srun --ntasks=1 --cpus-per-task="$slurm_cores" "${slurm_all[@]}" "${slurm_gpu[@]}")
-        train_cmd=(srun --nodes="$nodes" --ntasks-per-node=1 --wait=0 --cpus-per-task="$slurm_cores"
+        train_cmd=(srun --nodes="$nodes" --ntasks-per-node=1 --kill-on-bad-exit=1 --cpus-per-task="$slurm_cores"
             "${slurm_all[@]}" "${slurm_gpu[@]}")
         if [ "$ngpu" -gt 0 ]; then gpu_cmd+=(--gpus="$ngpu") train_cmd+=(--gpus-per-node="$ngpu"); fi ;;
     *)

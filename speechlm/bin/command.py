@@ -27,11 +27,11 @@ def run_main(main: Callable[[], None]) -> None:
 
 def describe(error: OSError) -> str:
     """Say which file, how full its disk is, and what to do."""
-    mend = f"{STORAGE_ERRORS[error.errno]}, and give the same command again: what is complete is kept."
+    fix = f"{STORAGE_ERRORS[error.errno]}, and give the same command again: what is complete is kept."
     if not error.filename:
-        return f"{error.strerror}. {mend}"
+        return f"{error.strerror}. {fix}"
     path = Path(error.filename).absolute()
     folder = next(parent for parent in [path, *path.parents] if parent.is_dir())
     disk = shutil.disk_usage(folder)
     room = f"The disk of {folder} has {disk.free / GIB:.2f} of {disk.total / GIB:.2f} GiB free"
-    return f"{error.filename}: {error.strerror}. {room}. {mend}"
+    return f"{error.filename}: {error.strerror}. {room}. {fix}"

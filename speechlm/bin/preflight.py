@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from espnet2.torch_utils.device_funcs import to_device
 from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 
 from speechlm.bin.command import run_main
@@ -29,6 +28,8 @@ from speechlm.tasks import get_task
 from speechlm.tokens.sequence import grid_to_codes
 from speechlm.train.iterator import Corpus, pack
 from speechlm.train.lengths import check_lengths
+from speechlm.train.loop import batch_on
+from speechlm.train.meter import Meter
 from speechlm.train.mixture import Draw
 from speechlm.train.record import input_files, result_settings
 
@@ -41,7 +42,7 @@ def one_batch(corpus: Corpus, tasks: list[str], vocab, device: str) -> tuple[lis
     draws = [Draw(task, 0, 0) for task in tasks if corpus.sizes()[task]]
     rows = [[corpus.sequence(draw)] for draw in draws]
     longest = max(len(row[0]) for row in rows)
-    return draws, to_device(pack(rows, longest, vocab.pad_id, vocab.num_columns), device)
+    return draws, batch_on(pack(rows, longest, vocab.pad_id, vocab.num_columns), device)
 
 
 @torch.inference_mode()
@@ -60,14 +61,31 @@ def check_text_logits(speechlm) -> None:
         )
 
 
+@torch.inference_mode()
+def check_packing(speechlm) -> None:
+    """Raise ValueError if an example sees its neighbours in a row: an LLM whose masks are none of those that transformers makes for all."""
+    vocab, device, half = speechlm.vocab, speechlm.new_head.weight.device, 4
+    rows_2LK = torch.full((2, 2 * half, vocab.num_columns), vocab.pad_id, device=device)
+    rows_2LK[..., 0] = torch.arange(2 * half, device=device)
+    rows_2LK[1, :half, 0] = half  # another first example, the same second one
+    one_LD, other_LD = speechlm.eval().hidden(rows_2LK, None, torch.arange(half, device=device).repeat(2, 2))
+    if not torch.allclose(one_LD[half:], other_LD[half:], rtol=0, atol=1e-3 * one_LD.std().item()):
+        raise ValueError(
+            f"preflight: {speechlm.llm.config.model_type}: examples that are packed into one row see each other. Expected an LLM whose masks "
+            "transformers makes from positions (masking_utils), as those listed in README.md, LLMs"
+        )
+
+
 def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     """Return {stream: (loss, ln V)} of the new heads; ValueError if one is off by more than TOLERANCE."""
+    meter = Meter(model.figures, batch["ids_BLK"].device)
     with torch.no_grad():
-        _, stats, _ = model.eval()(**batch)
+        meter.add(model.eval()(**batch)[1])
+    means = meter.means()
     vocab = model.speechlm.vocab
     columns, first = vocab.num_columns, model.first_choices
     sizes = [first] * vocab.num_codebooks if columns == 1 else [first, *vocab.codebook_sizes[1:]]
-    found = {f"code{k}": (float(stats[f"code{k}"][0] / stats[f"code{k}"][1]), math.log(size)) for k, size in enumerate(sizes)}
+    found = {f"code{k}": (means[f"code{k}"], math.log(size)) for k, size in enumerate(sizes)}
     # An LLM prefers its text tokens: what stands in the first column may start above ln V, so only later ones are bound on both sides.
     off = [
         k
@@ -85,9 +103,9 @@ def overfit(model, batch: dict, recovered) -> int:
     """Train on one batch until `recovered()`; return the steps it took. ValueError if MAX_STEPS are not enough."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     for step in range(1, MAX_STEPS + 1):
-        loss, _, _ = model.train()(**batch)
+        loss = model.train().mean_loss(**batch)
         optimizer.zero_grad()
-        loss.sum().backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % CHECK_STEPS == 0:
@@ -159,6 +177,7 @@ def check(args, trainings: list) -> dict:
     tasks = learned_tasks(args.mixture, model.learn_text)
     draws, batch = one_batch(corpus, tasks, model.speechlm.vocab, device)
     check_text_logits(model.speechlm)
+    check_packing(model.speechlm)
     initial = check_initial_loss(model, batch)
     for stream, (loss, expected) in initial.items():
         print(f"preflight: initial loss of {stream} {loss:.2f}, ln V {expected:.2f}", flush=True)

@@ -9,18 +9,18 @@ import math
 from pathlib import Path
 
 import torch
-from espnet2.torch_utils.device_funcs import to_device
 
 from speechlm.bin.command import run_main
 from speechlm.data.machine import device_for
 from speechlm.data.settings import Count, Option, read_json, read_yaml
-from speechlm.espnet.model import SpeechLMTrainingModel
-from speechlm.espnet.task import load_corpus, training_model
+from speechlm.espnet.task import load_corpus
 from speechlm.model.folder import load_llm
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.vocabulary import Vocabulary
 from speechlm.train.checkpoint import load_checkpoint
 from speechlm.train.iterator import Corpus, PlannedBatches
+from speechlm.train.loop import batch_on
+from speechlm.train.loss import TrainingModel, training_model
 from speechlm.train.mixture import Draw
 from speechlm.train.precision import autocast
 
@@ -32,7 +32,7 @@ def read_bad_batch(folder: Path) -> dict:
     return read_json(path)
 
 
-def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[SpeechLMTrainingModel, Corpus]:
+def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[TrainingModel, Corpus]:
     """Return the model as the last checkpoint has it, and the corpus."""
     vocab = Vocabulary.load(folder / "vocab.json")
     model = training_model(SpeechLM(load_llm(str(folder / "llm"), random_init=True), vocab), args)
@@ -43,7 +43,7 @@ def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[Spe
     return model.to(device).eval(), load_corpus(args, vocab, args.train_sets)
 
 
-def measure(model: SpeechLMTrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace) -> list[tuple[float, float, str]]:
+def measure(model: TrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace) -> list[tuple[float, float, str]]:
     """Return (loss, gradient norm, name) of every example alone, worst first: what is not finite, then the largest loss."""
     vocab, device, found = model.speechlm.vocab, next(model.parameters()).device, []
     build = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns).build
@@ -52,9 +52,9 @@ def measure(model: SpeechLMTrainingModel, batches: list, corpus: Corpus, args: a
         if corpus.name(draw) != entry["name"]:
             raise ValueError(f"bad_batch.json names {entry['name']}, the corpus has {corpus.name(draw)} there. Run the training again.")
         with autocast(device.type, args.dtype):
-            loss, _, _ = model(**to_device(build([[draw]]), device))
+            loss = model.mean_loss(**batch_on(build([[draw]]), device.type))
         model.zero_grad()
-        loss.sum().backward()
+        loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         found.append((float(loss), float(norm), entry["name"]))
     return sorted(found, key=lambda row: (math.isfinite(row[0] + row[1]), -row[0]))

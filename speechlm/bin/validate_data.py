@@ -1,4 +1,4 @@
-"""Check Kaldi data directories quickly, by tables and headers: all problems at once, each with the command that mends it.
+"""Check Kaldi data directories quickly, by tables and headers: all problems at once, each with the command that fixes it.
 
 `python -m speechlm.bin.validate_data data/train data/test [--lang en] [--fix] [--drop]`
 
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _check(data_dir: str, args: argparse.Namespace) -> str:
-    """Mend what was asked for, then check; return what is wrong, or ""."""
+    """Fix what was asked for, then check; return what is wrong, or ""."""
     try:
         if args.fix:
             fix_spk2utt(data_dir)

@@ -67,7 +67,7 @@ class CodedSet:
     """A set and where its codes go. Only a training set may be shortened.
 
     `keys` are its utterances with audio, sorted by id, of which each shard has a fixed number. Bad ones (`bad`) count too, so that
-    mending one changes no other shard. `same` is what the codes depend on besides the recordings.
+    fixing one changes no other shard. `same` is what the codes depend on besides the recordings.
     """
 
     data: DataDir
@@ -322,7 +322,7 @@ def _describe(coded: CodedSet, items: list[BadItem]) -> str:
 
 
 def _advise(sets: list[CodedSet], bad: list[list[BadItem]], skipped: int, skip_bad: int) -> str:
-    advice = "Mend them or take them out of the data directories, and give the same command again: only their shards are coded again."
+    advice = "Fix them or take them out of the data directories, and give the same command again: only their shards are coded again."
     if skipped > skip_bad:
         advice += f" Or go on without those of the training sets: --skip_bad {skipped} (now {skip_bad})."
     emptied = [str(coded.data.path) for coded, items in zip(sets, bad) if _is_emptied(coded, items)]

@@ -190,12 +190,12 @@ def _require_ok(file: RemoteFile, answer: requests.Response) -> None:
     if status == 429 or status >= 500:
         raise requests.ConnectionError(f"HTTP {status} {answer.reason}")
     local = "or fetch the file by hand and name the folder that has it (./run.sh --help: the option for an existing copy)"
-    mend = {
+    fix = {
         401: f"The address asks for a login. Accept the licence on the corpus's site and give the signed link that it sends, {local}.",
         403: f"The address is refused: a signed link expires after some hours, give a new one, {local}.",
         404: f"There is no such file: the corpus may have moved. Look up its site, {local}.",
     }
-    raise ValueError(f"{file.shown_url}: HTTP {status} {answer.reason}. {mend.get(status, f'Look up the corpus site, {local}.')}")
+    raise ValueError(f"{file.shown_url}: HTTP {status} {answer.reason}. {fix.get(status, f'Look up the corpus site, {local}.')}")
 
 
 def _starts_at(answer: requests.Response, have: int) -> bool:

@@ -117,11 +117,19 @@ def index_path(path: str | Path) -> Path:
 
 def index_head(path: str | Path) -> dict | None:
     """Return what the first line of a file's index says; None if there is no index, or it is damaged or of another file."""
+    head = read_head(index_path(path))
     try:
-        with open(index_path(path), "rb") as stream:
+        return head if head and (head["size"], head["mtime_ns"]) == _stamp(path) else None
+    except (OSError, KeyError):
+        return None
+
+
+def read_head(place: Path) -> dict | None:
+    """Return what the first line of a file of arrays says (`speechlm.data.arrays`), and where they start; None if it is missing or damaged."""
+    try:
+        with open(place, "rb") as stream:
             head, start = json.loads(stream.readline(1 << 20)), stream.tell()
-        whole = head.pop("check") == settings_digest(head)
-        return head | {"start": start} if whole and (head["size"], head["mtime_ns"]) == _stamp(path) else None
+        return head | {"start": start} if head.pop("check") == settings_digest(head) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -14,9 +14,7 @@ It is written with the manifest, and made again where it is missing or of anothe
 """
 
 import hashlib
-import json
 import time
-import zlib
 from array import array
 from collections import defaultdict
 from pathlib import Path
@@ -24,13 +22,11 @@ from typing import Callable
 
 import numpy as np
 
-from speechlm.data.files import STORAGE_ERRORS, atomic_write, index_head, index_path, settings_digest
+from speechlm.data.arrays import Arrays, map_arrays, write_arrays
+from speechlm.data.files import STORAGE_ERRORS, index_head, index_path
 
 FORMAT = 1
-ALIGNMENT = 64  # bytes, of each array
 SAY_SEC = 10.0  # between lines of progress
-
-Arrays = dict[str, np.ndarray]
 
 
 class IndexBuilder:
@@ -89,39 +85,15 @@ def _voices(lang: str, lengths: np.ndarray, speaker: np.ndarray, num_speakers: i
 
 def write_index(path: Path, arrays: Arrays, sha256: str, codes: str = "") -> None:
     """Write the index of the manifest `path`, which is complete and has this digest; `codes` is that of the codes that it names, if known."""
-    stat, places, end, crc32 = path.stat(), {}, 0, 0
-    for name, values in arrays.items():
-        places[name] = [values.dtype.str, end, len(values)]
-        end += -(-values.nbytes // ALIGNMENT) * ALIGNMENT
-        crc32 = zlib.crc32(_padding(values), zlib.crc32(values.data, crc32))
+    stat = path.stat()
     about = {"format": FORMAT, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
-    about |= {"arrays": places, "bytes": end, "crc32": crc32} | ({"codes": codes} if codes else {})
-    head = json.dumps(about | {"check": settings_digest(about)})
-    head += " " * (-(len(head) + 1) % ALIGNMENT) + "\n"
-    with atomic_write(index_path(path), "wb") as stream:
-        stream.write(head.encode())
-        for values in arrays.values():
-            stream.write(values.data)
-            stream.write(_padding(values))
-
-
-def _padding(values: np.ndarray) -> bytes:
-    return bytes(-values.nbytes % ALIGNMENT)
+    write_arrays(index_path(path), about | ({"codes": codes} if codes else {}), arrays)
 
 
 def read_index(path: Path) -> Arrays | None:
     """Map the index of the manifest `path`; None if there is none, or it is of another file or damaged."""
     head = index_head(path)
-    if head is None or head.get("format") != FORMAT:
-        return None
-    data = np.asarray(np.memmap(index_path(path), np.uint8, "r"))[head["start"] :]
-    if len(data) != head["bytes"] or zlib.crc32(data) != head["crc32"]:
-        return None
-    return {name: _view(data, *place) for name, place in head["arrays"].items()}
-
-
-def _view(data: np.ndarray, dtype: str, start: int, length: int) -> np.ndarray:
-    return data[start : start + length * np.dtype(dtype).itemsize].view(dtype)
+    return map_arrays(index_path(path)) if head is not None and head.get("format") == FORMAT else None
 
 
 def make_index(path: Path, add_line: Callable[[IndexBuilder, int, bytes], None]) -> Arrays:

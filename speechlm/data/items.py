@@ -18,7 +18,7 @@ BAD_ITEMS, LEFT_OUT, WARNINGS = "bad_items.tsv", "left_out.tsv", "warnings.tsv"
 WARNING_KINDS = {"clipping", "ends early", "kept: truncated", "kept: silence"}  # suspicious, but used
 SHOWN = 5  # examples named in a message about many utterances
 
-ADVICE = {  # kind -> (what is expected, how to mend it)
+ADVICE = {  # kind -> (what is expected, how to fix it)
     "not UTF-8": ("UTF-8 text", "{convert}"),
     "byte order mark": ("plain UTF-8", "sed -i 's/^\\xef\\xbb\\xbf//' {file}"),
     "Windows line end": ("lines that end in \\n", "sed -i 's/\\r$//' {file}"),
@@ -78,15 +78,15 @@ class BadItem:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a data directory: where, what, what should be there, and how to mend it."""
+    """One thing that is wrong in a data directory: where, what, what should be there, and how to fix it."""
 
     file: str
     found: str
     expected: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.file}: found {self.found}; expected {self.expected}.\n    Mend: {self.mend}"
+        return f"{self.file}: found {self.found}; expected {self.expected}.\n    Fix: {self.fix}"
 
 
 def ids_of(items: Iterable[BadItem]) -> set[str]:
@@ -103,11 +103,11 @@ def group(items: Iterable[BadItem]) -> list[Problem]:
             lines[item.file, item.kind].append(int(match[1]))
     problems = []
     for (file, kind), ids in sorted(found.items()):
-        expected, mend = ADVICE[kind]
-        convert = conversion(file) if "{convert}" in mend else ""
-        mend = mend.format(file=file, dir=Path(file).parent, here=Path.cwd(), convert=convert)
+        expected, fix = ADVICE[kind]
+        convert = conversion(file) if "{convert}" in fix else ""
+        fix = fix.format(file=file, dir=Path(file).parent, here=Path.cwd(), convert=convert)
         where = f"; first in line {min(lines[file, kind])}" if lines[file, kind] else ""
-        problems.append(Problem(file, f"{len(ids)} x {kind} ({shorten(sorted(ids))}{where})", expected, mend))
+        problems.append(Problem(file, f"{len(ids)} x {kind} ({shorten(sorted(ids))}{where})", expected, fix))
     return problems
 
 

@@ -75,9 +75,9 @@ def scan_table(path: str | Path, may_be_empty: bool = False) -> Table:
     With `may_be_empty`, an id alone has the value "" (a recogniser that heard nothing).
     """
     path, table = Path(path), Table()
-    mend = "run the stage that writes it (./run.sh --stage N)"
+    fix = "run the stage that writes it (./run.sh --stage N)"
     if not path.is_file():
-        table.problems.append(Problem(str(path), "no such file", "one line `id value` per utterance", mend))
+        table.problems.append(Problem(str(path), "no such file", "one line `id value` per utterance", fix))
         return table
     data, starts, bad, previous = open_data(path), array("q"), [], b""
     if fault := head_fault(path, data[:HEAD_BYTES]):
@@ -97,7 +97,7 @@ def scan_table(path: str | Path, may_be_empty: bool = False) -> Table:
     if not in_order:
         table.entries, twice = sort_entries(data, starts)
     if not starts and not bad:
-        table.problems.append(Problem(str(path), "an empty file", "at least one utterance", f"delete it and {mend}"))
+        table.problems.append(Problem(str(path), "an empty file", "at least one utterance", f"delete it and {fix}"))
     _note_bad_lines(table, data, bad, twice, str(path))
     return table
 
@@ -421,7 +421,7 @@ def _check_spk2utt(data: DataDir) -> list[Problem]:
     return [Problem(str(path), found, "the inverse of utt2spk", f"python -m speechlm.bin.validate_data {data.path} --fix")]
 
 
-# ---------------------------------------------------------------- mending
+# ---------------------------------------------------------------- fixing
 
 
 def fix_spk2utt(data_dir: str | Path) -> None:

@@ -15,7 +15,7 @@ import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ from speechlm.data.files import atomic_write
 from speechlm.data.index import IndexBuilder, make_index, read_index, write_index
 from speechlm.data.items import LEFT_OUT, group, ids_of, read_items, shorten
 from speechlm.data.kaldi import DataDir, read_prompts, read_table, scan_data_dir
+from speechlm.data.tokens import Encoder, load_tokens
 
 EXTRACT = "python -m speechlm.bin.extract_codes"
 
@@ -49,12 +50,13 @@ class Record:
     text: dict[str, str]
     codes: dict[str, CodesRef]
     prompt: str = ""
+    ids: dict[str, np.ndarray] = field(default_factory=dict, compare=False)  # of the texts, where they are stored
 
 
 class _Manifest:
     """One manifest: its index, and its lines by number."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, encoder: Encoder | None = None):
         if not path.is_file():
             raise ValueError(f"{path}: no such file. Write it: python -m speechlm.bin.manifest --data data/<set> --codes {path.parent}")
         self.path, self._file = path, open(path, "rb", buffering=0)
@@ -63,6 +65,8 @@ class _Manifest:
             with _mend(path):
                 self.index = make_index(path, self._count)
         self.offsets = self.index["offset"]
+        self.tokens = load_tokens(path, self, self.index, encoder) if encoder else {}
+        self._ids = {name.removeprefix("ids."): values for name, values in self.tokens.items() if name.startswith("ids.")}
 
     def _count(self, builder: IndexBuilder, number: int, line: bytes) -> None:
         record = _parse(f"{self.path}:{number}", line, self.path.parent)
@@ -74,7 +78,11 @@ class _Manifest:
     def __getitem__(self, number: int) -> Record:
         start, end = self.offsets[number : number + 2].tolist()
         line = os.pread(self._file.fileno(), end - start, start)  # also in forked processes, and not counted as their memory
-        return _parse(f"{self.path}:{number + 1}", line, self.path.parent)
+        record = _parse(f"{self.path}:{number + 1}", line, self.path.parent)
+        if not self._ids:
+            return record
+        bounds = {lang: self.tokens[f"start.{lang}"][number : number + 2] for lang in record.text}
+        return replace(record, ids={lang: self._ids[lang][start:end] for lang, (start, end) in bounds.items()})
 
     def __iter__(self) -> Iterator[Record]:
         with open(self.path, "rb") as stream:
@@ -87,6 +95,22 @@ class _Manifest:
         if found is None:
             return np.zeros(len(self), bool)
         return found if kind == "text" else found >= 0
+
+    def sizes(self, kind: str, lang: str, number_M: np.ndarray) -> np.ndarray:
+        """Return the tokens of the texts or the frames of the codes of some utterances, which have them."""
+        if kind != "text":
+            return self.index[f"frames.{lang}"][number_M]
+        start = self.tokens[f"start.{lang}"]
+        return start[number_M + 1] - start[number_M]
+
+    def bounds(self, lang: str, speaker_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the utterances of some speakers (digests) begin and end among those with codes in `lang`."""
+        voice, starts = self.tokens["voice"], self.index.get(f"voice_start.{lang}")
+        if starts is None:
+            return np.zeros((2, len(speaker_M)), np.int64)
+        place_M = np.minimum(np.searchsorted(voice, speaker_M), len(voice) - 1)
+        rank_M = self.tokens["voice_rank"][place_M]
+        return np.where(voice[place_M] == speaker_M, np.stack([starts[rank_M], starts[rank_M + 1]]), 0)
 
     def of_voice(self, speaker: str, lang: str) -> np.ndarray:
         """Return the numbers of a speaker's utterances with codes in `lang`."""
@@ -137,6 +161,50 @@ class Records(Sequence[Record]):
             self._complete[wanted] = range(len(self)) if has.all() else np.flatnonzero(has).astype(np.int32)
         return self._complete[wanted]
 
+    def parts(self, number_M: np.ndarray) -> Iterator[tuple[_Manifest, np.ndarray, np.ndarray]]:
+        """Yield, of the manifests that hold some utterances: the manifest, which of the M it holds, and their numbers there."""
+        which_M = np.searchsorted(self._starts, number_M, side="right") - 1
+        for which in np.unique(which_M):
+            here_P = np.flatnonzero(which_M == which)
+            yield self._manifests[which], here_P, number_M[here_P] - self._starts[which]
+
+    def sizes(self, kind: str, lang: str, number_M: np.ndarray) -> np.ndarray:
+        """Return the tokens of the texts or the frames of the codes of some utterances, which have them; the tokens must be stored."""
+        found_M = np.zeros(len(number_M), np.int64)
+        for manifest, here_P, own_P in self.parts(number_M):
+            found_M[here_P] = manifest.sizes(kind, lang, own_P)
+        return found_M
+
+    def digests(self, number_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what stands for the ids and the speakers of some utterances."""
+        found_2M = np.zeros((2, len(number_M)), np.int64)
+        for manifest, here_P, own_P in self.parts(number_M):
+            found_2M[:, here_P] = manifest.tokens["id"][own_P], manifest.tokens["speaker"][own_P]
+        return tuple(found_2M)
+
+    def other_frames(self, id_M: np.ndarray, speaker_M: np.ndarray, lang: str, turn_M: np.ndarray) -> np.ndarray:
+        """Return the frames in `lang` of the `turn`-th utterance (modulo) of each speaker, or of the next that is not `id`; -1 if there is none."""
+        bounds_W2M = np.stack([manifest.bounds(lang, speaker_M) for manifest in self._manifests])
+        starts_WM, sizes_WM = bounds_W2M[:, 0], bounds_W2M[:, 1] - bounds_W2M[:, 0]
+        count_M, found_M, left_M, turned = sizes_WM.sum(axis=0), np.full(len(id_M), -1, np.int64), np.arange(len(id_M)), 0
+        while len(left_M := left_M[turned < count_M[left_M]]):
+            place_P = (turn_M[left_M] + turned) % count_M[left_M]
+            frames_P, other_P = self._of_voices(lang, starts_WM[:, left_M], sizes_WM[:, left_M], place_P)
+            is_other_P = other_P != id_M[left_M]
+            found_M[left_M[is_other_P]] = frames_P[is_other_P]
+            left_M, turned = left_M[~is_other_P], turned + 1
+        return found_M
+
+    def _of_voices(self, lang: str, starts_WP: np.ndarray, sizes_WP: np.ndarray, place_P: np.ndarray) -> np.ndarray:
+        """Return frames and digests of ids [2, P] at places in the utterances of speakers, which begin at `starts` in each of the W manifests."""
+        found_2P, ends_WP = np.zeros(starts_WP[0].shape, np.int64)[None].repeat(2, 0), sizes_WP.cumsum(axis=0)
+        for manifest, start_P, size_P, end_P in zip(self._manifests, starts_WP, sizes_WP, ends_WP):
+            here_P = np.flatnonzero((place_P >= end_P - size_P) & (place_P < end_P))
+            if len(here_P):
+                number_P = manifest.index[f"voice.{lang}"][(start_P + place_P - end_P + size_P)[here_P]]
+                found_2P[:, here_P] = manifest.index[f"frames.{lang}"][number_P], manifest.tokens["id"][number_P]
+        return found_2P
+
     def frames(self) -> int:
         """Return how many frames of codes there are in all."""
         lengths = [values for m in self._manifests for name, values in m.index.items() if name.startswith("frames.")]
@@ -171,17 +239,18 @@ class Voice(Sequence[Record]):
         raise IndexError(place)
 
 
-def load_manifest(*paths: str | Path) -> Records:
-    """Return the records of one or more manifests in file order.
+def load_manifest(*paths: str | Path, encoder: Encoder | None = None) -> Records:
+    """Return the records of one or more manifests in file order; with `encoder`, with the stored token ids of their texts.
 
-    A manifest without its index is read once, and ValueError names the line that is wrong; one that has it is opened in no time.
+    A manifest without its index is read once, and ValueError names the line that is wrong; one that has it is opened in no time. So with
+    its tokens.
     """
-    return Records([_Manifest(Path(path)) for path in paths])
+    return Records([_Manifest(Path(path), encoder) for path in paths])
 
 
 @contextmanager
 def _mend(path: Path) -> Iterator[None]:
-    """Add to what is wrong with a whole manifest where it is, and the command that mends it."""
+    """Add to what is wrong with a whole manifest where it is, and the command that fixes it."""
     try:
         yield
     except ValueError as error:
@@ -231,7 +300,7 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
 
     Pickled entries, which kaldiio would execute, are refused.
     """
-    mend = f"Delete the archive and code its set again: ./run.sh --stage 2 ({EXTRACT})"
+    fix = f"Delete the archive and code its set again: ./run.sh --stage 2 ({EXTRACT})"
     try:
         with open(ark, "rb") as stream, np.errstate(invalid="ignore"):
             stream.seek(offset)
@@ -241,9 +310,9 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
             found = kaldiio.matio.read_kaldi(stream)
             codes_TK = found.astype(np.int32)
     except Exception as error:  # kaldiio and numpy raise many types for a damaged entry, MemoryError among them
-        raise ValueError(f"{ark}:{offset}: {error or type(error).__name__}. {mend}") from None
+        raise ValueError(f"{ark}:{offset}: {error or type(error).__name__}. {fix}") from None
     if codes_TK.ndim != 2 or not codes_TK.size or (codes_TK != found).any():
-        raise ValueError(f"{ark}:{offset}: a {found.dtype} array of shape {found.shape}; expected whole numbers [T, K]. {mend}")
+        raise ValueError(f"{ark}:{offset}: a {found.dtype} array of shape {found.shape}; expected whole numbers [T, K]. {fix}")
     return codes_TK
 
 

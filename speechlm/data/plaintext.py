@@ -16,8 +16,8 @@ def read_lines(path: str | Path) -> Iterator[str]:
     """Give the lines of a file with their ends; what some programs put before the first (a byte order mark) is no part of it."""
     with open(path, "rb") as stream:
         if fault := head_fault(path, head := stream.read(HEAD_BYTES)):
-            found, mend = fault
-            raise ValueError(f"{path}:1: {found}; expected UTF-8 text. {mend}")
+            found, fix = fault
+            raise ValueError(f"{path}:1: {found}; expected UTF-8 text. {fix}")
         stream.seek(len(BOM) if head.startswith(BOM) else 0)
         for number, raw in enumerate(stream, start=1):
             try:
@@ -33,7 +33,7 @@ def read_plain(path: str | Path) -> str:
 
 
 def head_fault(path: str | Path, head: bytes) -> tuple[str, str] | None:
-    """Return what is wrong with a whole file by its beginning, and the command that mends it; None if nothing is."""
+    """Return what is wrong with a whole file by its beginning, and the command that fixes it; None if nothing is."""
     if head.startswith(LFS_POINTER):
         return "a pointer of git-lfs", f"Fetch the file itself: cd {shlex.quote(str(Path(path).parent))} && git lfs pull"
     wide = next((name for start, name in WIDE.items() if head.startswith(start)), None)

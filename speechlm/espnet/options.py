@@ -45,10 +45,11 @@ class SpeechLMTrainerOptions(TrainerOptions):
     save_interval: int
     eval_interval: int
     dtype: str
+    compile: str
     max_loss_ratio: float
     skip_steps: list
     keep_steps: list
-    hang_sec: float
+    dist_timeout_min: float
 
 
 # Options of ESPnet's that do here what its help says. All others are refused, unless they say what is the case anyway.
@@ -213,6 +214,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--eval_interval", type=Option(Positive), default=500, help="steps between validations")
     steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")
     steps.add_argument(
+        "--compile",
+        default="auto",
+        choices=["auto", "true", "false"],
+        help="compile the LLM's layers and the loss; auto: on GPUs (the first steps take minutes, the others half of the time)",
+    )
+    steps.add_argument(
         "--gradient_checkpointing",
         type=str2bool,
         default=False,
@@ -229,23 +236,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     safety.add_argument("--skip_steps", type=Option(Count), nargs="+", default=[], help="steps whose batch is drawn but not learned")
     safety.add_argument("--nproc", type=Option(Positive), default=1, help="processes on CPU, each with its own batches (on GPUs: --ngpu)")
     safety.add_argument(
-        "--hang_sec", type=Option(Weight), default=50.0, help="of several processes: end all if none gets on for so long (0: never)"
-    )
-    safety.add_argument(
-        "--start_sec", type=Option(Weight), default=1200.0, help="the same for each part of a start: joining, model, data (0: never)"
-    )
-
-    nodes = parser.add_argument_group("Several machines (under srun, with one task on each, none of these is needed)")
-    nodes.add_argument(
         "--nodes",
         "--num_nodes",
         type=Option(Positive),
         default=1,
-        help="machines; each is given the same command, and starts --ngpu or --nproc processes",
+        help="machines, with --ngpu or --nproc processes each: under srun with one task on each; without Slurm, use torchrun instead",
     )
-    nodes.add_argument("--node_rank", type=Option(Count), default=None, help="which of them this is, from 0")
-    nodes.add_argument("--master_addr", default=None, help="name or address of the first one")
-    nodes.add_argument("--master_port", type=Option(Positive), default=None, help="a free port there, open to the others")
+    safety.add_argument(
+        "--max_restarts", type=Option(Count), default=3, help="how often several processes start again by themselves when one has died"
+    )
+    safety.add_argument(
+        "--dist_timeout_min",
+        type=Option(Weight),
+        default=30.0,
+        help="of several processes: all end if one does not come for so many minutes (and say where they are)",
+    )
 
     estimate = parser.add_argument_group("Dry run (--dry_run true: what the training would take, nothing is trained or written)")
     estimate.add_argument("--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 from espnet2.tasks.abs_task import AbsTask
+from espnet2.train.abs_espnet_model import AbsESPnetModel
 from espnet2.train.collate_fn import CommonCollateFn
 
 from speechlm.codecs import load_codec
 from speechlm.data.files import atomic_write
 from speechlm.data.manifest import Records, load_manifest
-from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.espnet.options import add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
 from speechlm.model.adapter import add_lora, describe
@@ -22,13 +22,17 @@ from speechlm.model.speechlm import SpeechLM
 from speechlm.tasks import TOKEN_TASKS, get_task
 from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
 from speechlm.tokens.patterns import PATTERN
-from speechlm.tokens.text import load_text_tokenizer
+from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
+from speechlm.train.elastic import require_alike
+from speechlm.train.hang import limit_waiting, watch
 from speechlm.train.iterator import Corpus, PlannedBatches, fixed_batches, make_training_iterator
-from speechlm.train.launch import beat
 from speechlm.train.lengths import Lengths, check_lengths
-from speechlm.train.nodes import DATA_READY, JOINED, MODEL_READY
-from speechlm.train.precision import make_muon
+from speechlm.train.loss import TrainingModel, training_model
+from speechlm.train.precision import Muon
+from speechlm.train.record import result_settings
+
+AbsESPnetModel.register(TrainingModel)  # for ESPnet, which hands it to our trainer only
 
 
 class SpeechLMTask(AbsTask):
@@ -61,8 +65,10 @@ class SpeechLMTask(AbsTask):
         return ()
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace) -> SpeechLMTrainingModel:
-        beat(JOINED, args.start_sec)
+    def build_model(cls, args: argparse.Namespace) -> TrainingModel:
+        limit_waiting(args.dist_timeout_min)
+        watch(args.dist_timeout_min)
+        require_alike(result_settings(args, 1))
         speechlm = start_from_model(args) if args.init_from else start_from_llm(args)
         if is_first_process():
             folder = Path(args.output_dir)
@@ -70,11 +76,12 @@ class SpeechLMTask(AbsTask):
             source = str(Path(args.init_from) / "llm") if args.init_from else args.llm
             copy_llm_files(source, speechlm.llm.config, folder / "llm")
             speechlm.vocab.save(folder / "vocab.json")
+            text = load_text_tokenizer(str(folder / "llm"))
+            load_records(args, [*args.train_sets, *args.dev_set], text)  # for all processes: makes the tokens that are missing
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # everybody reads these files
         if args.use_adapter:
             adapt(speechlm, args)
-        beat(MODEL_READY, args.start_sec)
         return training_model(speechlm, args)
 
     @classmethod
@@ -88,7 +95,7 @@ class SpeechLMTask(AbsTask):
         optimizers = [torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True)]
         if matrices:
             options = {"lr": args.muon_lr, "ns_steps": args.muon_ns, "weight_decay": args.weight_decay}
-            optimizers.append(make_muon(matrices, "cuda" if args.ngpu else "cpu", **options))
+            optimizers.append(Muon(matrices, "cuda" if args.ngpu else "cpu", **options))
         return optimizers
 
     @classmethod
@@ -102,7 +109,6 @@ class SpeechLMTask(AbsTask):
         lengths = check_lengths(corpus, args) if mode == "train" else []
         if is_first_process():
             note_examples(corpus, Path(args.output_dir), mode, lengths)
-        beat(DATA_READY, args.start_sec)
         if mode == "train":
             return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
         batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns)
@@ -140,15 +146,6 @@ def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:
     args.use_adapter = False
     if is_first_process():
         print(f"LoRA: {describe(speechlm)}", flush=True)
-
-
-def training_model(speechlm: SpeechLM, args: argparse.Namespace) -> SpeechLMTrainingModel:
-    """Add the losses' weights, as the options give them."""
-    if args.gradient_checkpointing:
-        speechlm.llm.gradient_checkpointing_enable({"use_reentrant": False})
-    K = speechlm.vocab.num_codebooks
-    weights = [*args.stream_weights, *args.stream_weights[-1:] * K][:K]
-    return SpeechLMTrainingModel(speechlm, weights, args.text_weight, args.mixture)
 
 
 def start_from_model(args: argparse.Namespace) -> SpeechLM:
@@ -199,11 +196,8 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
 
     `task_sets` restricts training, not validation, whose sets have other names.
     """
-
-    def load(names: list[str]) -> Records:
-        return load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in names))
-
-    records = load(sets)
+    text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
+    records = load_records(args, sets, text)
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
     items = {}
     for name in args.mixture:
@@ -211,9 +205,13 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
         chosen = args.task_langs.get(name, langs)
         pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else directions(args)
         used = sets_of_task(args, name, sets) if training else sets
-        items[name] = list_items(task, records if used == sets else load(used), pairs)
-    text = load_text_tokenizer(str(Path(args.output_dir) / "llm"))
+        items[name] = list_items(task, records if used == sets else load_records(args, used, text), pairs)
     return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
+
+
+def load_records(args: argparse.Namespace, sets: Iterable[str], text: TextTokenizer) -> Records:
+    """Return the utterances of some sets, with the token ids of their texts."""
+    return load_manifest(*(Path(args.dump) / name / "manifest.jsonl" for name in sets), encoder=text)
 
 
 def directions(args: argparse.Namespace) -> list[tuple[str, str]]:

@@ -116,6 +116,6 @@ def pair_up(hyps: Mapping[str, str], refs: Mapping[str, str]) -> list[tuple[str,
         missing = [key for key in wanted if key not in found]
         if missing:
             names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-            mend = "Decode the whole test set again: python -m speechlm.bin.decode"
-            raise ValueError(f"{len(missing)} of {len(wanted)} utterances {message}: {names}. {mend}")
+            fix = "Decode the whole test set again: python -m speechlm.bin.decode"
+            raise ValueError(f"{len(missing)} of {len(wanted)} utterances {message}: {names}. {fix}")
     return [(hyps[key], ref) for key, ref in refs.items()]

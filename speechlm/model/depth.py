@@ -43,10 +43,14 @@ class DepthTransformer(nn.Module):
         self.head = nn.Linear(own, sum(sizes), bias=False)
         nn.init.normal_(self.head.weight, std=0.02)
 
-    def forward(self, hidden_ND: Tensor, embedding_NJD: Tensor) -> list[Tensor]:
-        """Return the logits_NC of codebooks 1..K-1 of frames whose codes 0..K-2 have these embeddings."""
-        own_NJW = self._run(self.hidden_in(hidden_ND).unsqueeze(1) + self.code_in(embedding_NJD))
-        return [F.linear(own_NJW[:, j], head_CW) for j, head_CW in enumerate(self.head.weight.split(self.sizes))]
+    def forward(self, hidden_ND: Tensor, embedding_NJD: Tensor) -> Tensor:
+        """Return own_NJW, which with `tables` give the logits of codebooks 1..K-1, of frames whose codes 0..K-2 have these embeddings."""
+        return self._run(self.hidden_in(hidden_ND).unsqueeze(1) + self.code_in(embedding_NJD))
+
+    @property
+    def tables(self) -> tuple[Tensor, ...]:
+        """The head of each codebook: table_CW."""
+        return self.head.weight.split(self.sizes)
 
     def generate(
         self,
@@ -60,7 +64,7 @@ class DepthTransformer(nn.Module):
         `first_ND` embeds the codes of codebook 0, `embed(k, codes_N)` those of codebook k.
         """
         given_NW, embedding_ND, cache = self.hidden_in(hidden_ND), first_ND, DynamicCache()
-        for j, head_CW in enumerate(self.head.weight.split(self.sizes)):
+        for j, head_CW in enumerate(self.tables):
             own_N1W = self._run((given_NW + self.code_in(embedding_ND)).unsqueeze(1), cache)
             codes_N = choose(F.linear(own_N1W[:, 0], head_CW), j + 1)
             yield codes_N

@@ -82,14 +82,15 @@ class SpeechLM(nn.Module):
         """What the LLM's embedding module multiplies its table by (Gemma 3); Gemma 1 and 2 multiply later, new embeddings too."""
         return getattr(self.llm.get_input_embeddings(), "embed_scale", 1.0)
 
-    def hidden(self, ids_BLK: Tensor, attention_mask: Tensor, position_BL: Tensor, cache=None) -> Tensor:
+    def hidden(self, ids_BLK: Tensor, mask_BL: Tensor | None, position_BL: Tensor, cache=None) -> Tensor:
         """Run the backbone; return hidden_BLD. `cache` is a transformers Cache, extended in place.
 
-        `attention_mask` is over the positions of a padded batch (2 dimensions), or boolean over pairs of them (`packed_attention_mask`).
+        `mask_BL` says which positions of a padded batch are there. None, of packed rows: wherever the positions don't go on by one another
+        example begins, and attention stays inside an example (transformers' masks, whichever attention the LLM has).
         """
         out = self.llm.get_decoder()(
             inputs_embeds=self.embed(ids_BLK),
-            attention_mask=layer_masks(attention_mask, self.llm.config) if attention_mask.ndim == 4 else attention_mask,
+            attention_mask=mask_BL,
             position_ids=position_BL,
             past_key_values=cache,
             use_cache=cache is not None,
@@ -110,21 +111,34 @@ class SpeechLM(nn.Module):
         rows = slice(start - self.vocab.text_size, end - self.vocab.text_size)
         return self._bounded(F.linear(hidden_ND, self.new_head.weight[rows]))
 
-    def speech_logits(self, hidden_ND: Tensor) -> Tensor:
-        """Return the logits of `first_logits` from `text_size` on, -inf for what can't stand within speech: text has no part."""
-        logits = self.new_logits(hidden_ND)
-        ids = torch.arange(self.vocab.text_size, self.first_size, device=logits.device)
-        return logits.masked_fill(~is_speech(self.vocab, ids), -torch.inf)
-
     def _bounded(self, logits: Tensor) -> Tensor:
-        cap = getattr(self.llm.config, "final_logit_softcapping", None)  # Gemma 2
+        cap = self.logit_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def code_logits(self, hidden_ND: Tensor, ids_NK: Tensor) -> list[Tensor]:
-        """Return the logits_NC of columns 1..K-1 of the rows `ids_NK` that follow; with `depth` they depend on the ids to the left."""
-        if self.depth is not None:
-            return self.depth(hidden_ND, self.new_embedding(ids_NK[:, :-1] - self.vocab.text_size))
-        return self._parallel_logits(hidden_ND)
+    @property
+    def logit_cap(self) -> float | None:
+        """What bounds the logits of column 0 (Gemma 2)."""
+        return getattr(self.llm.config, "final_logit_softcapping", None)
+
+    def first_table(self, hidden_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (hidden_ND, table_VD) whose product are the logits of `first_logits`, unbounded; a bias is a column of the table."""
+        head, new_VD = self.llm.get_output_embeddings(), self.new_head.weight[: self.first_size - self.vocab.text_size]
+        table_VD = torch.cat([head.weight, new_VD])
+        if head.bias is None:
+            return hidden_ND, table_VD
+        return F.pad(hidden_ND, (0, 1), value=1.0), torch.cat([table_VD, F.pad(head.bias, (0, len(new_VD)))[:, None]], dim=1)
+
+    def code_tables(self, hidden_ND: Tensor, ids_NK: Tensor) -> list[tuple[slice, Tensor, Tensor]]:
+        """Return (later columns, hidden, table of their choices) whose products are the logits of columns 1..K-1 of the rows `ids_NK`.
+
+        With `depth` the hidden states depend on the ids to the left, and each column has its own.
+        """
+        if self.vocab.num_columns == 1:
+            return []
+        if self.depth is None:
+            return [(slice(None), hidden_ND, self._parallel_table)]
+        own_NJW = self.depth(hidden_ND, self.new_embedding(ids_NK[:, :-1] - self.vocab.text_size))
+        return [(slice(j, j + 1), own_NJW[:, j], table_CW) for j, table_CW in enumerate(self.depth.tables)]
 
     def generate_codes(self, hidden_ND: Tensor, first_N: Tensor, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
         """Return codes_NJ of columns 1..K-1; `first_N` are the ids chosen for column 0.
@@ -135,38 +149,28 @@ class SpeechLM(nn.Module):
         if self.vocab.num_columns == 1:
             return first_N.new_zeros(len(first_N), 0)
         if self.depth is None:
-            return choose(torch.stack(self._parallel_logits(hidden_ND), dim=1), 1)
+            logits_NR = F.linear(hidden_ND, self._parallel_table)
+            return choose(logits_NR.view(len(hidden_ND), self.vocab.num_codebooks - 1, -1), 1)
         starts = self.vocab.codebook_starts
         embedding = lambda ids_N: self.new_embedding(ids_N - self.vocab.text_size)  # noqa: E731
         embed = lambda k, codes_N: embedding(codes_N + starts[k])  # noqa: E731
         chosen = self.depth.generate(hidden_ND, embedding(first_N), choose, embed)
         return torch.stack(list(chosen), dim=1)
 
-    def _parallel_logits(self, hidden_ND: Tensor) -> list[Tensor]:
-        if self.vocab.num_columns == 1:
-            return []
-        start, sizes = self.vocab.codebook_starts[1] - self.vocab.text_size, self.vocab.codebook_sizes[1:]
-        return list(F.linear(hidden_ND, self.new_head.weight[start:]).split(sizes, dim=-1))
+    @property
+    def _parallel_table(self) -> Tensor:
+        return self.new_head.weight[self.vocab.codebook_starts[1] - self.vocab.text_size :]
 
 
-def packed_attention_mask(segment_BL: Tensor) -> Tensor:
-    """Return mask_B1LL (bool): a position sees itself and what comes before it in its own example, nothing else."""
-    same_BLL = segment_BL.unsqueeze(2) == segment_BL.unsqueeze(1)
-    return (same_BLL & torch.ones_like(same_BLL).tril()).unsqueeze(1)
-
-
-def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor | None = None) -> Tensor | dict[str, Tensor]:
+def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor) -> Tensor | dict[str, Tensor]:
     """Return a boolean mask as the LLM's layers want it, which transformers passes on as it is.
 
-    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`, which
-    follows from the places of a square mask). Eager attention (Gemma 2) adds a mask instead of selecting by it.
+    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`). Eager attention
+    (Gemma 2) adds a mask instead of selecting by it.
     """
     kinds = getattr(config, "layer_types", None) or ()
     masks = {"full_attention": mask_B1QL}
     if "sliding_attention" in kinds:
-        if age_B1QL is None:
-            place_L = torch.arange(mask_B1QL.shape[-1], device=mask_B1QL.device)
-            age_B1QL = place_L.unsqueeze(1) - place_L
         masks["sliding_attention"] = mask_B1QL & (age_B1QL < config.sliding_window)
     if config._attn_implementation == "eager":
         dtype = torch.get_default_dtype()
@@ -174,58 +178,6 @@ def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor | None = None) -> Te
     return masks if len(masks) > 1 else masks["full_attention"]
 
 
-def stream_losses(
-    model: SpeechLM, hidden_BLD: Tensor, ids_BLK: Tensor, loss_BL: Tensor, learn_text: bool = True
-) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Return (cross-entropies in nats, weights, numbers of their rows among those that count): row t is predicted from row t - 1.
-
-    Keys: `text` (text and special tokens), and `code<k>` over the codes of codebook k. `loss_BL` is the weight of each row; rows of
-    weight 0 are left out. Unless `learn_text`, no gradient comes from text or goes to the text head: what is within speech is
-    predicted among what can be there, the ends of speech have a key `end` of their own, and `text` is only measured.
-    """
-    counts_BL = loss_BL[:, 1:] > 0
-    weight_N = loss_BL[:, 1:][counts_BL]
-    hidden_ND, target_NK = hidden_BLD[:, :-1][counts_BL], ids_BLK[:, 1:][counts_BL]
-    kinds, first = _first_column(model.vocab, target_NK[:, 0], learn_text), _first_nats if learn_text else _first_nats_of_speech
-    first_N = first(model, hidden_ND, target_NK[:, 0])
-    row_N = torch.arange(len(weight_N), device=weight_N.device)
-    losses = {name: (first_N[here_N], weight_N[here_N], row_N[here_N]) for name, here_N in kinds.items()}
-    holds_N = (target_NK[:, 1:] != model.vocab.pad_id).any(dim=1)  # rows that hold a code in a later column
-    for k, logits_NC in enumerate(model.code_logits(hidden_ND[holds_N], target_NK[holds_N]), start=1):
-        target_N = target_NK[holds_N, k]
-        here_N = target_N != model.vocab.pad_id
-        loss_N = F.cross_entropy(logits_NC[here_N].float(), target_N[here_N] - model.vocab.codebook_starts[k], reduction="none")
-        losses[f"code{k}"] = loss_N, weight_N[holds_N][here_N], row_N[holds_N][here_N]
-    return losses
-
-
 def is_speech(vocab: Vocabulary, ids: Tensor) -> Tensor:
     """Say which ids stand in column 0 within a segment of speech: codes, and what ends it."""
     return (ids >= vocab.codes_start) | torch.isin(ids, torch.tensor(vocab.speech_ends, device=ids.device))
-
-
-def _first_nats(model: SpeechLM, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
-    return F.cross_entropy(model.first_logits(hidden_ND).float(), target_N, reduction="none")
-
-
-def _first_nats_of_speech(model: SpeechLM, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
-    """Return the cross-entropies of column 0, with gradients for what is within speech alone."""
-    speech_N = is_speech(model.vocab, target_N)
-    nats_N = torch.zeros(len(target_N), device=target_N.device)
-    logits_NV = model.speech_logits(hidden_ND[speech_N]).float()
-    nats_N[speech_N] = F.cross_entropy(logits_NV, target_N[speech_N] - model.vocab.text_size, reduction="none")
-    with torch.no_grad():
-        nats_N[~speech_N] = _first_nats(model, hidden_ND[~speech_N], target_N[~speech_N])
-    return nats_N
-
-
-def _first_column(vocab: Vocabulary, target_N: Tensor, learn_text: bool) -> dict[str, Tensor]:
-    """Say which targets of column 0 are `text`, and which are of the codebooks that stand there (with one column, all)."""
-    found = {"text": target_N < vocab.codes_start}
-    if not learn_text:
-        found["end"] = found["text"] & is_speech(vocab, target_N)
-        found["text"] = found["text"] & ~found["end"]
-    for k in range(vocab.num_codebooks if vocab.num_columns == 1 else 1):
-        start, end = vocab.codebook_starts[k], vocab.codebook_starts[k] + vocab.codebook_sizes[k]
-        found[f"code{k}"] = (start <= target_N) & (target_N < end)
-    return found

@@ -2,6 +2,7 @@
 
 import hashlib
 from bisect import bisect_right
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +28,9 @@ from speechlm.tokens.sequence import (
 from speechlm.tokens.text import TextTokenizer
 from speechlm.tokens.vocabulary import SPEECH_END, SPEECH_START, TEXT_START, Vocabulary
 
-Part = tuple[str, str | np.ndarray | None]  # of an example: kind (text, speech, prompt), and the text or codes_TK; no prompt: None
+Part = tuple[
+    str, str | np.ndarray | None
+]  # of an example: kind (text, speech, prompt), and the text, its ids, or codes_TK; no prompt: None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,19 @@ class Items(Many[Item]):
         which = bisect_right(self._ends, index)
         number = self._complete[which][index - self._ends[which]]  # counted from the end, which is the same place
         return Item(self.task, self._records[int(number)], *self._pairs[which])
+
+    def locate(self, index_M: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[str, str]]]:
+        """Yield, for each pair of languages: which of M items are of it, the numbers of their utterances, and the pair."""
+        which_M = np.searchsorted(self._ends, index_M, side="right")
+        for which in np.unique(which_M):
+            here_P = np.flatnonzero(which_M == which)
+            place_P = index_M[here_P] - self._ends[which] + len(self._complete[which])
+            complete = self._complete[which]
+            yield here_P, place_P if isinstance(complete, range) else complete[place_P].astype(np.int64), self._pairs[which]
+
+    @property
+    def records(self) -> Records:
+        return self._records
 
     def count_alone(self, records: Records) -> int:
         """Return of how many items the voice has but one recording in `records`."""
@@ -131,6 +147,10 @@ class PromptIndex:
         turned = (others[(number + i) % len(others)] for i in range(len(others)))
         return next((other for other in turned if other.id != record.id), None)
 
+    def frames(self, records: Records, number_M: np.ndarray, lang: str, turn_M: np.ndarray) -> np.ndarray:
+        """Return the frames that `find` would find for some utterances of `records`; -1: none."""
+        return self._records.other_frames(*records.digests(number_M), lang, turn_M)
+
     def alone(self, items: Items) -> int:
         """Return how many items of a task have no prompt, since their voice has no other recording."""
         return items.count_alone(self._records) if items.task.prompted else 0
@@ -145,16 +165,13 @@ class ExampleBuilder:
     prompt_frames: int
     _folders: set[Path] = field(default_factory=set)  # whose codec is checked
 
-    def length(self, item: Item, prompt: Record | None) -> int:
-        """Return the number of rows of the example, without reading its codes."""
-        if item.task.plain:
-            return len(self._plain_ids(item))
-        return 2 + sum(2 + self._inner_rows(*item.side(part), item.record, prompt) for part in item.task.parts)
-
-    def target_length(self, item: Item) -> int:
-        """Return the frames of speech or the tokens of text of the target."""
-        kind, lang = item.side(item.task.target)
-        return len(self.text.encode(item.record.text[lang])) if kind == "text" else item.record.codes[lang].frames
+    def rows(self, task: Task, sizes_PM: list[np.ndarray]) -> np.ndarray:
+        """Return the rows of M examples of a task, from the sizes of its parts: tokens of a text, frames of speech, of a prompt before it is cut
+        (-1: there is none).
+        """
+        if task.plain:
+            return sum(sizes + 1 for sizes in sizes_PM) + (self.text.bos_id is not None)
+        return 2 + sum(2 + self._inner_rows(part.split(":")[0], sizes) for part, sizes in zip(task.parts, sizes_PM, strict=True))
 
     def sequence(self, item: Item, prompt: Record | None, number: int, condition_weight: float) -> Sequence:
         """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
@@ -180,7 +197,7 @@ class ExampleBuilder:
         """Return a part's kind and its text or codes_TK; a prompt is cut to its length."""
         kind, lang = item.side(part)
         if kind == "text":
-            return kind, item.record.text[lang]
+            return kind, item.record.ids.get(lang, item.record.text[lang])
         if kind == "prompt":
             return kind, None if prompt is None else self._cut(self._codes(prompt, lang), number)
         return kind, self._codes(item.record, lang)
@@ -201,20 +218,19 @@ class ExampleBuilder:
         start = stable_hash(number, "cut") % (spare + 1) if spare > 0 and number else 0
         return codes_TK[start : start + self.prompt_frames]
 
-    def _inner_rows(self, kind: str, lang: str, record: Record, prompt: Record | None) -> int:
+    def _inner_rows(self, kind: str, sizes_M: np.ndarray) -> np.ndarray:
         if kind == "text":
-            return len(self.text.encode(record.text[lang]))
-        if kind == "prompt" and prompt is None:
-            return 0
-        frames = record.codes[lang].frames if kind == "speech" else min(prompt.codes[lang].frames, self.prompt_frames)
-        return get_pattern(self.vocab.pattern).rows(frames, self.vocab.num_codebooks)
+            return sizes_M
+        frames_M = sizes_M if kind == "speech" else sizes_M.clip(0, self.prompt_frames)
+        return get_pattern(self.vocab.pattern).rows(frames_M, self.vocab.num_codebooks)
 
     def _plain_ids(self, item: Item) -> list[int]:
         """<bos> text <eos>, and for a pair the translation and <eos> once more: the LLM's own tokens only."""
         ids = [] if self.text.bos_id is None else [self.text.bos_id]
         for part in item.task.parts:
             _, lang = item.side(part)
-            ids += [*self.text.encode(item.record.text[lang]), self.text.eos_id]
+            record = item.record
+            ids += [*(record.ids[lang] if lang in record.ids else self.text.encode(record.text[lang])), self.text.eos_id]
         return ids
 
 
@@ -239,7 +255,9 @@ def part_segments(part: Part, vocab: Vocabulary, text: TextTokenizer, target: bo
     kind, value = part
     if value is None:
         return [special_segment([SPEECH_START, SPEECH_END], vocab)]
-    return text_segment(text.encode(value), vocab, target) if kind == "text" else speech_segment(value, vocab, target)
+    if kind == "text":
+        return text_segment(text.encode(value) if isinstance(value, str) else value, vocab, target)
+    return speech_segment(value, vocab, target)
 
 
 def stable_hash(*parts) -> int:

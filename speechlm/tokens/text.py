@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import transformers
+
 LLM_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # of a hub model; no pickled weights
 
 
@@ -20,8 +22,10 @@ class TextTokenizer(Protocol):
     bos_id: int | None
     eos_id: int
     fingerprint: str
+    key: str  # a digest of all that decides the ids of a text: the fingerprint is of the names of the tokens
 
     def encode(self, text: str) -> list[int]: ...
+    def encode_all(self, texts: list[str]) -> list[list[int]]: ...
     def decode(self, ids: list[int]) -> str: ...
 
 
@@ -36,7 +40,10 @@ class SentencePieceTokenizer:
         self.bos_id, self.eos_id = (None if i < 0 else i for i in (self._model.bos_id(), self._model.eos_id()))
         if self.eos_id is None:
             raise ValueError(f"{path}: it has no end-of-sequence token. Expected a causal LM's tokenizer.")
-        self.fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self.fingerprint = self.key = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+    def encode_all(self, texts: list[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
 
     def encode(self, text: str) -> list[int]:
         if BLANK_MARK not in text:
@@ -76,6 +83,17 @@ class HuggingFaceTokenizer:
         self.size = 1 + max(self.eos_id, self.bos_id or 0, *(i for i in vocab.values() if i not in special))
         self.fingerprint = hashlib.sha256(repr(sorted(vocab.items(), key=lambda item: item[1])).encode()).hexdigest()[:16]
 
+    @property
+    def key(self) -> str:
+        fast = getattr(self._tokenizer, "backend_tokenizer", None)
+        pieces = getattr(self._tokenizer, "vocab_file", None)
+        rules = fast.to_str().encode() if fast is not None else Path(pieces).read_bytes() if pieces else b""
+        kind = f"{type(self._tokenizer).__name__} {transformers.__version__} {self.fingerprint} "
+        return hashlib.sha256(kind.encode() + rules).hexdigest()[:16]
+
+    def encode_all(self, texts: list[str]) -> list[list[int]]:
+        return self._tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
+
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
@@ -91,10 +109,10 @@ def llm_errors(name: str) -> Iterator[None]:
     except Exception as error:  # of transformers, the hub, tokenizers, safetensors: each its own
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
         if Path(name).is_dir():
-            mend = "Expected config.json, *.safetensors and the tokenizer's files, all of one model: copy the folder again"
+            fix = "Expected config.json, *.safetensors and the tokenizer's files, all of one model: copy the folder again"
         else:
-            mend = f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm FOLDER"
-        raise ValueError(f"--llm {name}: cannot be loaded ({reason}). {mend}") from None
+            fix = f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm FOLDER"
+        raise ValueError(f"--llm {name}: cannot be loaded ({reason}). {fix}") from None
 
 
 def find_llm(name: str) -> Path:

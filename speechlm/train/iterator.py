@@ -3,9 +3,9 @@
 Letters in shapes: B rows, L positions of a row, K columns (the codebooks; with the pattern flatten, one).
 """
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -13,8 +13,11 @@ import torch
 from speechlm.tasks import TASK_NUMBERS
 from speechlm.tasks.examples import ExampleBuilder, Item, Items, PromptIndex
 from speechlm.tokens.sequence import Sequence
-from speechlm.train.loader import Batch, Workers
+from speechlm.train.loader import Workers
 from speechlm.train.mixture import Draw, LeftOut, Mixture, Packer, Plan
+
+Batch = dict[str, torch.Tensor]
+PROMPT_STEP = 7919  # from the prompt of one draw to that of the next
 
 
 class Corpus:
@@ -30,19 +33,33 @@ class Corpus:
         """Return how many examples of each task have no voice prompt although the task has one: nothing else of the voice is there."""
         return {task: count for task, items in self._items.items() if (count := self._prompts.alone(items))}
 
-    def length(self, draw: Draw) -> int:
-        item = self._items[draw.task][draw.index]
-        return self._builder.length(item, self._prompt(item, draw.number))
+    def lengths(self, task: str, index_M: np.ndarray, number_M: np.ndarray) -> np.ndarray:
+        """Return the positions of M examples of a task: items `index_M`, drawn as its `number_M`-th."""
+        return self._builder.rows(self._items[task].task, self._sizes(task, index_M, number_M))
 
-    def frames(self, draw: Draw) -> int:
-        """Return how many frames of the utterance's own speech the example has; prompts are other utterances'."""
-        item = self._items[draw.task][draw.index]
-        return sum(item.record.codes[lang].frames for kind, lang in map(item.side, item.task.parts) if kind == "speech")
+    def frames(self, task: str, index_M: np.ndarray) -> np.ndarray:
+        """Return how many frames of the utterance's own speech some examples have; prompts are other utterances'."""
+        kinds = [part.split(":")[0] for part in self._items[task].task.parts]
+        sizes = self._sizes(task, index_M, index_M)
+        return sum([each for kind, each in zip(kinds, sizes, strict=True) if kind == "speech"], np.zeros(len(index_M), np.int64))
 
-    def target(self, draw: Draw) -> int:
-        """Return the length of what is to be said or written: frames of speech, tokens of text."""
-        item = self._items[draw.task][draw.index]
-        return self._builder.target_length(item)
+    def targets(self, task: str, index_M: np.ndarray) -> np.ndarray:
+        """Return the lengths of what is to be said or written: frames of speech, tokens of text."""
+        return self._sizes(task, index_M, index_M)[-1]
+
+    def _sizes(self, task: str, index_M: np.ndarray, number_M: np.ndarray) -> list[np.ndarray]:
+        """Return, of each part of a task, its sizes in M examples: tokens or frames; of a prompt all its frames, -1 if there is none."""
+        items = self._items[task]
+        sizes = [np.zeros(len(index_M), np.int64) for _ in items.task.parts]
+        for here_P, utterance_P, pair in items.locate(index_M):
+            for part, found_M in zip(items.task.parts, sizes, strict=True):
+                kind, side = part.split(":")
+                lang = pair[side == "tgt"]
+                if kind == "prompt":
+                    found_M[here_P] = self._prompts.frames(items.records, utterance_P, lang, number_M[here_P] * PROMPT_STEP)
+                else:
+                    found_M[here_P] = items.records.sizes(kind, lang, utterance_P)
+        return sizes
 
     def sequence(self, draw: Draw) -> Sequence:
         item = self._items[draw.task][draw.index]
@@ -58,15 +75,16 @@ class Corpus:
         return f"{draw.task}:{item.record.id}:{item.src}-{item.tgt}"
 
     def _prompt(self, item: Item, number: int):
-        return self._prompts.for_item(item, number * 7919)
+        return self._prompts.for_item(item, number * PROMPT_STEP)
 
 
 def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: int) -> Batch:
     """Lay sequences side by side in rows of one length.
 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
-    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each row in the loss; task_BL, the
-    place of the example's task in TASKS (-1: none).
+    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each position in the loss; task_BL, the
+    place of the example's task in TASKS (-1: none); place_N, the positions (of all B L) whose next one has a weight; frame_F, those among
+    the N whose next one has codes in later columns.
     """
     B, L = len(rows), row_length
     ids_BLK = np.full((B, L, num_columns), pad_id, dtype=np.int64)
@@ -81,7 +99,10 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
             position_BL[b, start:end], segment_BL[b, start:end] = np.arange(len(sequence)), number
             task_BL[b, start:end] = TASK_NUMBERS.get(sequence.task, -1)
             start = end
+    place_N = np.flatnonzero(loss_BL) - 1  # the first position of an example has no weight
+    frame_F = np.flatnonzero((ids_BLK.reshape(B * L, -1)[place_N + 1, 1:] != pad_id).any(axis=1))
     arrays = {"ids_BLK": ids_BLK, "position_BL": position_BL, "segment_BL": segment_BL, "loss_BL": loss_BL, "task_BL": task_BL}
+    arrays |= {"place_N": place_N, "frame_F": frame_F}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
@@ -98,7 +119,7 @@ class PlannedBatches:
 class TrainingIterator:
     """Endless (plan, batch) pairs of one process; `state` is the position after the last batch taken.
 
-    With several processes, each plans the whole stream and takes every world-size-th batch.
+    With several processes, each plans the whole stream and takes every world-size-th batch. With workers, planning is in a process of its own.
     """
 
     def __init__(self, corpus: Corpus, packer: Packer, batches: PlannedBatches, rank: int, world: int, num_workers: int):
@@ -115,36 +136,37 @@ class TrainingIterator:
         return LeftOut.of(self.state).told(self.state["drawn"], self._packer.row_length)
 
     def __iter__(self) -> Iterator[tuple[Plan, Batch]]:
-        states: deque[dict] = deque()
-        with closing(Workers(self._batches.build, self._num_workers).batches(self._plans(states))) as batches:
-            for plan, batch in batches:
-                self.state = states.popleft()
-                yield plan, batch
+        planner, builders = Workers(self._next, min(1, self._num_workers)), Workers(self._build, self._num_workers)
+        with closing(planner.results(repeat(None))) as planned, closing(builders.results(made for _, made in planned)) as batches:
+            for (plan, state), arrays in batches:
+                self.state = state
+                yield plan, {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _plans(self, states: deque[dict]) -> Iterator[Plan]:
-        """Yield this process's plans; append the position after each to `states`."""
-        while True:
-            plans = [self._packer.next_plan() for _ in range(self._world)]
-            states.append(self._packer.state())
-            yield plans[self._rank]
+    def _next(self, _task: None) -> tuple[Plan, dict]:
+        """Plan one batch of every process; return this one's, and the position after it."""
+        plans = [self._packer.next_plan() for _ in range(self._world)]
+        return plans[self._rank], self._packer.state()
+
+    def _build(self, planned: tuple[Plan, dict]) -> dict[str, np.ndarray]:
+        return {name: tensor.numpy() for name, tensor in self._batches.build(planned[0]).items()}
 
 
 def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> tuple[list[Plan], LeftOut]:
     """Return plans over the first `per_task` examples of every task, the same every time, and those longer than a row."""
-    draws = [Draw(task, i, i) for task, size in sorted(corpus.sizes().items()) for i in range(min(size, per_task))]
     plans: list[Plan] = []
     rows_now: Plan = [[]]
     room, left_out = row_length, LeftOut()
-    for draw in draws:
-        length = corpus.length(draw)
-        if length > row_length:
-            left_out.add(draw.task, length)
-            continue
-        if length > room:
-            rows_now.append([])
-            room = row_length
-        rows_now[-1].append(draw)
-        room -= length
+    for task, size in sorted(corpus.sizes().items()):
+        index_M = np.arange(min(size, per_task))
+        for i, length in enumerate(corpus.lengths(task, index_M, index_M).tolist()):
+            if length > row_length:
+                left_out.add(task, length)
+                continue
+            if length > room:
+                rows_now.append([])
+                room = row_length
+            rows_now[-1].append(Draw(task, i, i))
+            room -= length
     for start in range(0, len(rows_now), rows):
         plans.append(rows_now[start : start + rows])
     return plans, left_out
@@ -155,6 +177,6 @@ def make_training_iterator(
 ) -> TrainingIterator:
     """`layout`: rows, row_length, pad_id, num_columns; `process`: (rank, world size)."""
     mixture = Mixture(corpus.sizes(), weights, seed)
-    packer = Packer(mixture, corpus.length, layout["rows"], layout["row_length"])
+    packer = Packer(mixture, corpus.lengths, layout["rows"], layout["row_length"])
     batches = PlannedBatches(corpus, layout["row_length"], layout["pad_id"], layout["num_columns"])
     return TrainingIterator(corpus, packer, batches, *process, num_workers)

@@ -14,7 +14,7 @@ import numpy as np
 from speechlm.tasks import get_task
 from speechlm.tasks.examples import stable_hash
 from speechlm.train.iterator import Corpus
-from speechlm.train.mixture import Draw, shuffled
+from speechlm.train.mixture import Order
 
 SAMPLE = 1000
 
@@ -60,9 +60,11 @@ def measure(corpus: Corpus, tasks: Iterable[str]) -> list[Lengths]:
         if not (size := corpus.sizes()[task]):
             continue
         key, count = stable_hash("lengths", task), min(size, SAMPLE)
-        draws = [Draw(task, i if count == size else shuffled(i, size, key), i) for i in range(count)]
-        counts = (np.array([of(draw) for draw in draws]) for of in (corpus.length, corpus.frames, corpus.target))
-        found.append(Lengths(task, *counts, size))
+        number_M = np.arange(count)
+        index_M = number_M if count == size else Order(size, key).at(number_M)
+        found.append(
+            Lengths(task, corpus.lengths(task, index_M, number_M), corpus.frames(task, index_M), corpus.targets(task, index_M), size)
+        )
     return found
 
 

@@ -1,7 +1,7 @@
-"""Processes that build batches ahead of the training, in order.
+"""Processes that plan and build batches ahead of the training, in order.
 
-Batches come through pipes as arrays, not through /dev/shm, which is small in many containers. A worker that ends is
-noticed at once, by its pipe, and named; one that fails sends the reason. Each builds one batch while the training takes
+Results come through pipes as arrays, not through /dev/shm, which is small in many containers. A worker that ends is
+noticed at once, by its pipe, and named; one that fails sends the reason. Each works on one result while the training takes
 those of the others.
 """
 
@@ -13,24 +13,20 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-import torch
+from speechlm.train.signals import end_with_parent, ending, ignore_stopping, stopping_held
 
-from speechlm.train.nodes import ending
-from speechlm.train.signals import end_with_parent, ignore_stopping, stopping_held
-
-Batch = dict[str, torch.Tensor]
 NO_WORKERS = "--num_workers 0 builds the batches in the training itself"
 
 
 class Workers:
-    """`number` processes that call `build(task)`, which returns a batch: from the first batch on, until `close`."""
+    """`number` processes that call `build(task)`: from the first result on, until `close`. 0: it is called here."""
 
-    def __init__(self, build: Callable[[Any], Batch], number: int):
+    def __init__(self, build: Callable[[Any], Any], number: int):
         self._build, self._number = build, number
         self._processes, self._pipes = [], []
 
-    def batches(self, tasks: Iterator) -> Iterator[tuple[Any, Batch]]:
-        """Yield (task, its batch) in the order of the tasks. ValueError: how a worker ended, or what it could not build."""
+    def results(self, tasks: Iterator) -> Iterator[tuple[Any, Any]]:
+        """Yield (task, its result) in the order of the tasks. ValueError: how a worker ended, or what it could not build."""
         if not self._number:
             for task in tasks:
                 yield task, self._build(task)
@@ -40,9 +36,9 @@ class Workers:
             given = deque((worker, self._give(worker, next(tasks))) for worker in range(self._number))
             while True:
                 worker, task = given.popleft()
-                batch = self._take(worker)
+                result = self._take(worker)
                 given.append((worker, self._give(worker, next(tasks))))
-                yield task, batch
+                yield task, result
         finally:
             self.close()
 
@@ -74,14 +70,14 @@ class Workers:
             raise ValueError(self._lost(worker)) from None
         return task
 
-    def _take(self, worker: int) -> Batch:
+    def _take(self, worker: int) -> Any:
         try:
-            arrays, error = self._pipes[worker].recv()
+            result, error = self._pipes[worker].recv()
         except (EOFError, OSError):
             raise ValueError(self._lost(worker)) from None
         if error:
             raise ValueError(f"loader worker {worker}: {error}")
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return result
 
     def _lost(self, worker: int) -> str:
         process = self._processes[worker]
@@ -92,7 +88,7 @@ class Workers:
         return f"loader worker {worker} of {self._number} {how}.{memory} {goes_on}"
 
 
-def _work(build: Callable[[Any], Batch], pipe: Connection, others: list[Connection]) -> None:
+def _work(build: Callable[[Any], Any], pipe: Connection, others: list[Connection]) -> None:
     """In a worker: build what is asked for until the training is gone."""
     end_with_parent()
     ignore_stopping()
@@ -106,10 +102,10 @@ def _work(build: Callable[[Any], Batch], pipe: Connection, others: list[Connecti
             os._exit(0)
 
 
-def _built(build: Callable[[Any], Batch], task: Any) -> tuple[dict | None, str]:
-    """Return (the batch as arrays, ""), or (None, why there is none)."""
+def _built(build: Callable[[Any], Any], task: Any) -> tuple[Any, str]:
+    """Return (the result, ""), or (None, why there is none)."""
     try:
-        return {name: tensor.numpy() for name, tensor in build(task).items()}, ""
+        return build(task), ""
     except (ValueError, OSError, MemoryError) as error:
         return None, str(error) or "not enough memory"
     except Exception:  # a bug of ours: where it is matters

@@ -7,9 +7,8 @@ micro-batches by tokens; this one takes its place.
 import json
 import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,14 +20,23 @@ from speechlm.model.folder import copy_llm_files, save_weights
 from speechlm.tasks.examples import stable_hash
 from speechlm.train.checkpoint import load_checkpoint, save_checkpoint
 from speechlm.train.cost import Cost
-from speechlm.train.guard import LossGuard
+from speechlm.train.guard import LossGuard, Refusal
+from speechlm.train.hang import rest, watch
 from speechlm.train.iterator import Corpus
-from speechlm.train.launch import beat
 from speechlm.train.log import Log
 from speechlm.train.meter import Meter
 from speechlm.train.mixture import Plan
 from speechlm.train.precision import autocast, has_bfloat16
 from speechlm.train.signals import STOPPING, StopRequest
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a step was given: the position in the data before it, and the plan of each of its batches."""
+
+    step: int
+    position: dict
+    plans: list[Plan]
 
 
 class Run:
@@ -38,9 +46,12 @@ class Run:
         self.model, self.optimizers, self.data, self.valid = model, optimizers, data, valid
         self.options, self.folder = options, Path(options.output_dir)
         self.device = "cuda" if options.ngpu > 0 else "cpu"
+        model.prepare(self.device, options.compile)
         self.world, self.rank = (distributed.dist_world_size or 1), (distributed.dist_rank or 0)
-        self.step, self.progress, self.meter = 0, 0, Meter()
-        self.guard = LossGuard(options.max_loss_ratio, options.warmup_steps)
+        self.step, self.meter = 0, self.new_meter()
+        self.guard, self.taken = LossGuard(options.max_loss_ratio, options.warmup_steps, self.device), []
+        on_cpu = self.world > 1 and self.device == "cuda"  # signals are agreed on without waiting for the GPUs
+        self.signals = torch.distributed.new_group(backend="gloo") if on_cpu else None
         self.stop = StopRequest()
         self.base_lrs = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         batches_per_step = options.accum_grad * self.world
@@ -64,7 +75,7 @@ class Run:
                 self.steps(parallel, batches)
         finally:
             batches.close()  # ends the loader's workers
-        self.beat(limit_sec=0)
+        rest()
         if self.log:
             save_weights(self.folder / "model.safetensors", self.model.speechlm)
             if has_lora(self.model.speechlm.llm):
@@ -79,33 +90,47 @@ class Run:
             self.set_learning_rate()
             self.one_step(parallel, batches)
             self.step += 1
+            signal_number = self.signal_anywhere()
+            if signal_number or self.looks():
+                self.settle()
             if self.is_due(self.options.log_interval or 50):
                 if self.log:
                     self.report()
-                self.meter = Meter()
+                self.meter = self.new_meter()
             if self.log and self.is_due(self.options.eval_interval):
                 self.validate()
             if self.log and self.step in self.options.keep_steps:
                 self.keep()
-            signal_number = self.signal_anywhere()
             if signal_number or self.is_due(self.options.save_interval):
                 self.save()
             if signal_number:
                 self.exit_interrupted(signal_number)
 
+    def looks(self) -> bool:
+        """Is something of this step to be seen: a report, a validation, weights that are written?"""
+        intervals = self.options.log_interval or 50, self.options.eval_interval, self.options.save_interval
+        return any(map(self.is_due, intervals)) or self.step in self.options.keep_steps
+
+    def settle(self) -> None:
+        """Wait for the steps since the last time; ValueError if one of them must not be learned from: all is as it was before it."""
+        if refusal := self.guard.refused():
+            self.refuse(refusal, next(taken for taken in self.taken if taken.step == refusal.step))
+        self.taken = []
+
+    def new_meter(self) -> Meter:
+        return Meter([*self.model.figures, "grad_norm"], self.device)
+
     def report(self) -> None:
-        with self.long_work():
-            left_out = {f"left_out.{task}": count for task, count in self.data.state["too_long"].items()}
-            self.log.write("train", self.step, self.meter.means() | left_out)
-            self.write_cost()
+        left_out = {f"left_out.{task}": count for task, count in self.data.state["too_long"].items()}
+        self.log.write("train", self.step, self.meter.means() | left_out)
+        self.write_cost()
 
     def keep(self) -> None:
         """Write the weights of this step to `steps/<step>/`, a model folder as the last one will be."""
         folder, speechlm = self.folder / "steps" / str(self.step), self.model.speechlm
-        with self.long_work():
-            copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
-            speechlm.vocab.save(folder / "vocab.json")
-            save_weights(folder / "model.safetensors", speechlm)
+        copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
+        speechlm.vocab.save(folder / "vocab.json")
+        save_weights(folder / "model.safetensors", speechlm)
 
     def write_cost(self) -> None:
         self.cost.write(self.step, sum(p.numel() for p in self.model.parameters()))
@@ -115,8 +140,8 @@ class Run:
 
     def signal_anywhere(self) -> int:
         """Return a signal by which a process was asked to stop, the same in all of them; 0 if there is none."""
-        asked = torch.tensor([self.stop.number == number for number in STOPPING], dtype=torch.float32, device=self.device)
-        self.sum_over_processes(asked)
+        asked = torch.tensor([self.stop.number == number for number in STOPPING], dtype=torch.float32)
+        self.sum_over_processes(asked, self.signals)
         return next((int(number) for number, count in zip(STOPPING, asked.tolist(), strict=True) if count), 0)
 
     def exit_interrupted(self, number: int) -> None:
@@ -129,25 +154,13 @@ class Run:
             )
         raise SystemExit(128 + number)
 
-    def sum_over_processes(self, values: Tensor) -> None:
+    def sum_over_processes(self, values: Tensor, group: torch.distributed.ProcessGroup | None = None) -> None:
         if self.world > 1:
-            torch.distributed.all_reduce(values)
+            torch.distributed.all_reduce(values, group=group)
 
     def wait_for_all(self) -> None:
         if self.world > 1:
             torch.distributed.barrier()
-
-    def beat(self, limit_sec: float | None = None) -> None:
-        """Tell the launcher that this process gets on; the first step may take longer than others."""
-        usual = self.options.hang_sec * (1 if self.progress else 10)
-        beat(self.progress, usual if limit_sec is None else limit_sec)
-
-    @contextmanager
-    def long_work(self) -> Iterator[None]:
-        """Tell the launcher to wait longer for what one process does alone: a disk may be slow."""
-        self.beat(limit_sec=20 * self.options.hang_sec)
-        yield
-        self.beat()
 
     def wrap(self) -> torch.nn.Module:
         if self.world == 1:
@@ -169,56 +182,48 @@ class Run:
     def one_step(self, parallel: torch.nn.Module, batches) -> None:
         """Accumulate `accum_grad` micro-batches, every predicted row weighing the same over all of them and all processes.
 
-        A step of `skip_steps` only takes its batches. One that must not be learned from changes nothing: ValueError.
+        A step of `skip_steps` only takes its batches. One that must not be learned from changes nothing, and nor do those after it, until
+        `settle` finds it. Nothing here waits for a GPU.
         """
         position = self.data.state
-        micro_batches = [self.next_batch(batches) for _ in range(self.options.accum_grad)]
+        watch(self.options.dist_timeout_min)
+        micro_batches = [next(batches) for _ in range(self.options.accum_grad)]
         if self.step in self.options.skip_steps:
             return
-        totals, norm = self.gradients(parallel, [batch for _, batch in micro_batches])
-        loss = totals.means().get("loss", 0.0)
-        complaint = self.guard.complaint(loss, norm)
-        if complaint:
-            self.data.state = position
-            self.refuse(complaint, [plan for plan, _ in micro_batches], {"loss": loss, "grad_norm": norm})
+        self.taken.append(Taken(self.step, position, [plan for plan, _ in micro_batches]))
+        table_S2, norm = self.gradients(parallel, [batch for _, batch in micro_batches])
+        loss, rows = table_S2[0]
+        stopped = self.guard.judge(self.step, torch.where(rows > 0, loss / rows, 0.0), norm)
         for optimizer in self.optimizers:
+            optimizer.found_inf = stopped
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self.guard.add(loss)
-        self.meter.add(totals.sums | {"grad_norm": (norm, 1.0)})
+        norm_12 = torch.stack([norm.double(), torch.ones_like(loss)])[None]
+        self.meter.add(torch.where(stopped > 0, 0.0, torch.cat([table_S2, norm_12])))
 
-    def next_batch(self, batches: Iterator) -> tuple:
-        self.beat()
-        return next(batches)
-
-    def gradients(self, parallel: torch.nn.Module, micro_batches: list) -> tuple[Meter, float]:
-        """Compute the clipped gradients of a step; return its sums over all processes, and the norm before clipping."""
+    def gradients(self, parallel: torch.nn.Module, micro_batches: list) -> tuple[Tensor, Tensor]:
+        """Compute the clipped gradients of a step; return its table_S2 over all processes, and the norm before clipping."""
         self.model.train()
-        rows = sum(batch["loss_BL"][:, 1:].sum() for batch in micro_batches).to(self.device)
+        rows = on_device(sum(batch["loss_BL"][:, 1:].sum() for batch in micro_batches), self.device)
         self.sum_over_processes(rows)
-        totals = Meter()
+        share = self.world / rows.clamp(min=1e-6)  # DistributedDataParallel averages over processes: multiply by their number
+        tables = []
         for i, batch in enumerate(micro_batches):
-            self.beat()
             # Dropout follows from the step and the batch's place in it: not from what came before, nor from the process.
             torch.manual_seed(stable_hash(self.options.seed, self.step, i * self.world + self.rank))
             synchronised = self.world == 1 or i == len(micro_batches) - 1
             with nullcontext() if synchronised else parallel.no_sync():
                 with self.autocast():
-                    loss, stats, weight = parallel(**on_device(batch, self.device))
-                self.progress += 1
-                self.beat()
-                # DistributedDataParallel averages over processes: multiply by their number.
-                (loss * weight.sum() / rows * self.world).sum().backward()
-            self.progress += 1
-            totals.add(stats | {"positions": (int((batch["segment_BL"] >= 0).sum()), 1.0)})
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip)
-        names = list(totals.sums)  # in the same order in every process
-        sums = torch.tensor([totals.sums[name] for name in names], dtype=torch.float64, device=self.device)
-        self.sum_over_processes(sums)
-        return Meter(dict(zip(names, sums.tolist(), strict=True))), float(norm)
+                    total, table_S2 = parallel(**batch_on(batch, self.device))
+                (total * share).backward()
+            tables.append(table_S2)
+        table_S2 = torch.stack(tables).sum(0)
+        self.sum_over_processes(table_S2)
+        return table_S2, torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip)
 
-    def refuse(self, complaint: str, plans: list[Plan], found: dict[str, float]) -> None:
-        """Keep the state before this step and the batch, for bin/replay; raise ValueError, in all processes the same."""
+    def refuse(self, refusal: Refusal, taken: Taken) -> None:
+        """Keep the state before the refused step and its batch, for bin/replay; raise ValueError, in all processes the same."""
+        self.step, self.data.state, plans = taken.step, taken.position, taken.plans
         self.save()
         parts = [plans]
         if self.world > 1:
@@ -226,14 +231,13 @@ class Run:
             torch.distributed.all_gather_object(parts, plans)
         batches = [part[i] for i in range(len(plans)) for part in parts]  # in the order of the stream
         if self.log:
-            self.beat(limit_sec=20 * self.options.hang_sec)
-            write_bad_batch(self.folder, {"step": self.step} | found, batches, self.data.corpus)
+            write_bad_batch(self.folder, refusal, batches, self.data.corpus)
         self.wait_for_all()
         skip = " ".join(str(step) for step in [*self.options.skip_steps, self.step])
         raise ValueError(
-            f"step {self.step}: {complaint}. Nothing was learned from it: {self.folder}/checkpoint.pth is the state before, bad_batch.json beside "
-            f"it names the {sum(len(row) for batch in batches for row in batch)} examples. See the loss of each with "
-            f"`python -m speechlm.bin.replay --exp {self.folder}`; mend the data, or go on without this batch by --skip_steps {skip} "
+            f"step {self.step}: {refusal.complaint}. Nothing was learned from it, nor after it: {self.folder}/checkpoint.pth is the state before, "
+            f"bad_batch.json beside it names the {sum(len(row) for batch in batches for row in batch)} examples. See the loss of each with "
+            f"`python -m speechlm.bin.replay --exp {self.folder}`; fix the data, or go on without this batch by --skip_steps {skip} "
             f"(in the config: skip_steps: [{skip.replace(' ', ', ')}])."
         )
 
@@ -244,16 +248,14 @@ class Run:
     def validate(self) -> None:
         """Write the means over the (small, fixed) validation batches; a signal ends it, and resuming makes up for it."""
         self.model.eval()
-        meter = Meter()
+        meter = Meter(self.model.figures, self.device)
         for batch in self.valid:
             if self.stop.number:
                 return
-            self.beat()
             with self.autocast():
-                _, stats, _ = self.model(**on_device(batch, self.device))
-            meter.add(stats)
-        with self.long_work():
-            self.log.write("valid", self.step, meter.means())
+                _, table_S2 = self.model(**batch_on(batch, self.device))
+            meter.add(table_S2)
+        self.log.write("valid", self.step, meter.means())
 
     def save(self) -> None:
         if self.rank:
@@ -264,13 +266,12 @@ class Run:
             "step": self.step,
             "skipped": [step for step in sorted(self.options.skip_steps) if step < self.step],
             "data": self.data.state,
-            "meter": dict(self.meter.sums),
+            "meter": self.meter.sums(),
             "guard": self.guard.state(),
             "vocab": self.model.speechlm.vocab.fingerprint,
         }
-        with self.long_work():
-            self.write_cost()
-            save_checkpoint(self.folder, state)
+        self.write_cost()
+        save_checkpoint(self.folder, state)
 
     def restore(self) -> None:
         state = load_checkpoint(self.folder, self.device)
@@ -290,18 +291,25 @@ class Run:
         self.model.load_state_dict(state["model"])
         for optimizer, content in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(content)
-        self.step, self.meter = state["step"], Meter(state["meter"])
+        self.step = state["step"]
+        self.meter.restore(state["meter"])
         self.guard.restore(state["guard"])
         self.data.restore(state["data"])
 
 
-def write_bad_batch(folder: Path, found: dict, batches: list[Plan], corpus: Corpus) -> None:
+def write_bad_batch(folder: Path, refusal: Refusal, batches: list[Plan], corpus: Corpus) -> None:
     """Write `bad_batch.json`: step, loss, gradient norm, and the draws of each row of each micro-batch with their names."""
-    draws = [[[asdict(draw) | {"name": corpus.name(draw)} for draw in row] for row in batch] for batch in batches]
+    found = {"step": refusal.step, "loss": refusal.loss, "grad_norm": refusal.grad_norm}
+    draws = [[[draw._asdict() | {"name": corpus.name(draw)} for draw in row] for row in batch] for batch in batches]
     with atomic_write(folder / "bad_batch.json") as stream:
         json.dump(found | {"batches": draws}, stream, indent=1)
 
 
-def on_device(batch: dict, device: str) -> dict:
-    """Return the batch with its tensors on `device`."""
-    return {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
+def batch_on(batch: dict[str, Tensor], device: str) -> dict[str, Tensor]:
+    """Return a batch with its tensors on `device`."""
+    return {name: on_device(value, device) for name, value in batch.items()}
+
+
+def on_device(value: Tensor, device: str) -> Tensor:
+    """Return a tensor on `device`; nothing waits for a GPU."""
+    return value.pin_memory().to(device, non_blocking=True) if device == "cuda" else value

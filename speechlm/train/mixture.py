@@ -8,7 +8,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from speechlm.tasks.examples import stable_hash
 ROUNDS = 6  # of the Feistel network
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """One example of the stream: item `index` of `task`, drawn as that task's `number`-th."""
 
     task: str
@@ -50,14 +49,17 @@ class LeftOut:
         return f"left out, because longer than row_length {row_length}: {', '.join(parts)}" if parts else ""
 
 
+Lengths = Callable[[str, np.ndarray, np.ndarray], np.ndarray]  # of a task's items, drawn as its numbers: positions of each example
+
+
 class Mixture:
     """An endless stream of draws in which each task has exactly its share (weights need not sum to 1).
 
-    `drawn` counts the draws of each task. Those that are longer than a row (`leave_out`) don't count in its share.
-    The order of a task with more than LARGE items is computed place by place: no start waits for it, and it takes no memory.
+    `drawn` counts the draws of each task. Those that are longer than a row (`left_out`) don't count in its share. Draws of a task are looked
+    up AHEAD at a time, as arrays.
     """
 
-    LARGE, HOPELESS = 2**20, 100
+    AHEAD, HOPELESS = 512, 100
 
     def __init__(self, sizes: dict[str, int], weights: dict[str, float], seed: int):
         self._tasks = sorted(name for name, weight in weights.items() if weight > 0)
@@ -68,112 +70,149 @@ class Mixture:
                 "parts of each task: see the sets and languages given, or take the task out of the config's mixture."
             )
         total = sum(weights[name] for name in self._tasks)
-        self._shares = {name: weights[name] / total for name in self._tasks}
+        self._shares = [weights[name] / total for name in self._tasks]
         self._sizes, self._seed = sizes, seed
-        self._orders: dict[str, tuple[int, np.ndarray]] = {}
+        self._orders: dict[str, tuple[int, Order]] = {}
+        self._ahead: dict[str, tuple[int, list, list]] = {}
         self.drawn: Counter[str] = Counter()
         self.left_out = LeftOut()
 
-    def draw(self) -> Draw:
-        """Return the next draw: the task that is furthest behind its share."""
-        used = {name: self.drawn[name] - self.left_out.counts[name] for name in self._tasks}
-        total = sum(used.values()) + 1
-        task = max(self._tasks, key=lambda name: self._shares[name] * total - used[name])
-        number = self.drawn[task]
-        self.drawn[task] += 1
-        cycle, position = divmod(number, self._sizes[task])
-        return Draw(task, self._shuffled(task, cycle, position), number)
+    def draw(self, lengths: Lengths, row_length: int) -> tuple[Draw, int]:
+        """Return the next draw that fits a row, and its length: of the task that is furthest behind its share."""
+        used = [self.drawn[name] - self.left_out.counts[name] for name in self._tasks]
+        total, most, behind = sum(used) + 1, -math.inf, 0
+        for i, share in enumerate(self._shares):
+            if share * total - used[i] > most:
+                most, behind = share * total - used[i], i
+        task = self._tasks[behind]
+        while True:
+            number = self.drawn[task]
+            self.drawn[task] += 1
+            index, length = self._look_up(task, number, lengths)
+            if length <= row_length:
+                return Draw(task, index, number), length
+            self._leave_out(task, length)
 
-    def leave_out(self, draw: Draw, length: int) -> None:
+    def _look_up(self, task: str, number: int, lengths: Lengths) -> tuple[int, int]:
+        """Return the item that a task's draw is, and its length."""
+        start, indexes, found = self._ahead.get(task, (0, (), ()))
+        if not 0 <= number - start < len(indexes):
+            start, number_M = number, np.arange(number, number + self.AHEAD)
+            index_M = self._items(task, number_M)
+            indexes, found = index_M.tolist(), lengths(task, index_M, number_M).tolist()
+            self._ahead[task] = start, indexes, found
+        return indexes[number - start], found[number - start]
+
+    def _leave_out(self, task: str, length: int) -> None:
         """Take back a draw that is too long; ValueError if all of many of its task are."""
-        self.left_out.add(draw.task, length)
-        if self.left_out.counts[draw.task] > self.HOPELESS and self.left_out.counts[draw.task] == self.drawn[draw.task]:
+        self.left_out.add(task, length)
+        if self.left_out.counts[task] > self.HOPELESS and self.left_out.counts[task] == self.drawn[task]:
             raise ValueError(
-                f"row_length: none of the first {self.drawn[draw.task]} examples of {draw.task} fits a row, the longest "
-                f"has {self.left_out.longest[draw.task]} positions. Raise row_length in the config."
+                f"row_length: none of the first {self.drawn[task]} examples of {task} fits a row, the longest "
+                f"has {self.left_out.longest[task]} positions. Raise row_length in the config."
             )
 
-    def _shuffled(self, task: str, cycle: int, position: int) -> int:
-        """Return what stands at a position of a task's order in one pass."""
-        size, key = self._sizes[task], stable_hash(self._seed, task, cycle)
-        if size > self.LARGE:
-            return shuffled(position, size, key)
-        if self._orders.get(task, (None,))[0] != cycle:
-            self._orders[task] = cycle, np.random.default_rng(key).permutation(size)
-        return int(self._orders[task][1][position])
+    def _items(self, task: str, number_M: np.ndarray) -> np.ndarray:
+        """Return what a task's draws are: whole passes, each in an order of its own."""
+        cycle_M, position_M = np.divmod(number_M, self._sizes[task])
+        index_M = np.empty_like(position_M)
+        for cycle in np.unique(cycle_M).tolist():
+            here_M = cycle_M == cycle
+            if self._orders.get(task, (None,))[0] != cycle:
+                self._orders[task] = cycle, Order(self._sizes[task], stable_hash(self._seed, task, cycle))
+            index_M[here_M] = self._orders[task][1].at(position_M[here_M])
+        return index_M
 
 
-def shuffled(position: int, size: int, key: int) -> int:
-    """Return the image of a position in a permutation of `size` numbers, which is computed for this position alone.
+class Order:
+    """A permutation of `size` numbers. One of more than LARGE is computed place by place: no start waits for it, and it takes little memory.
 
     A Feistel network over a rectangle of at least `size` places, whose two sides need not be powers of two; what falls
-    outside is sent through again. Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002.
+    outside is sent through again. Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002. What a round adds
+    is kept: it has no more values than a side is long.
     """
-    width = math.isqrt(size - 1) + 1
-    height = -(-size // width)
-    while True:
-        column, row = position % width, position // width
+
+    LARGE = 2**20
+
+    def __init__(self, size: int, key: int, large: bool | None = None):
+        self._size, self._key = size, key
+        self._whole = None if (size > self.LARGE if large is None else large) else np.random.default_rng(key).permutation(size)
+        self._width = math.isqrt(size - 1) + 1
+        self._height = -(-size // self._width)
+        self._added: list[np.ndarray] = []
+
+    def at(self, position_M: np.ndarray) -> np.ndarray:
+        """Return the numbers at some places."""
+        if self._whole is not None:
+            return self._whole[position_M]
+        found_M = self._pass(position_M)
+        while len(outside := np.flatnonzero(found_M >= self._size)):
+            found_M[outside] = self._pass(found_M[outside])
+        return found_M
+
+    def _pass(self, position_M: np.ndarray) -> np.ndarray:
+        row_M, column_M = np.divmod(position_M, self._width)
         for number in range(ROUNDS):
             if number % 2:
-                row = (row + _scramble(key, number, column)) % height
+                row_M = (row_M + self._scramble(number, column_M)) % self._height
             else:
-                column = (column + _scramble(key, number, row)) % width
-        position = row * width + column
-        if position < size:
-            return position
+                column_M = (column_M + self._scramble(number, row_M)) % self._width
+        return row_M * self._width + column_M
 
-
-def _scramble(key: int, number: int, value: int) -> int:
-    return int.from_bytes(hashlib.blake2b(b"%d %d %d" % (key, number, value), digest_size=8).digest(), "big")
+    def _scramble(self, number: int, value_M: np.ndarray) -> np.ndarray:
+        """Return what a round adds, modulo the side that it is added to; a value is computed when it is first met."""
+        if not self._added:
+            self._added = [np.full(self._width, -1) for _ in range(ROUNDS)]
+        added, side = self._added[number], self._height if number % 2 else self._width
+        for value in np.unique(value_M[added[value_M] < 0]).tolist():
+            content = b"%d %d %d" % (self._key, number, value)
+            added[value] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") % side
+        return added[value_M]
 
 
 Plan = list[list[Draw]]  # the draws of each row of a batch
 
 
 class Packer:
-    """Fills batches of `rows` rows of `row_length` positions, first fit; a draw that does not fit waits for the next batch.
-
-    `length(draw)` gives an example's number of positions. An example longer than a row is left out.
-    """
+    """Fills batches of `rows` rows of `row_length` positions, first fit; a draw that does not fit waits for the next batch."""
 
     MAX_WAITING = 16
 
-    def __init__(self, mixture: Mixture, length: Callable[[Draw], int], rows: int, row_length: int):
-        self._mixture, self._length = mixture, length
+    def __init__(self, mixture: Mixture, lengths: Lengths, rows: int, row_length: int):
+        self._mixture, self._lengths = mixture, lengths
         self._rows, self.row_length = rows, row_length
-        self._waiting: list[Draw] = []
+        self._waiting: list[tuple[Draw, int]] = []
 
     def state(self) -> dict:
         """Return the position in the data, as plain values."""
-        waiting = [(d.task, d.index, d.number) for d in self._waiting]
         left_out = self._mixture.left_out
         return {
             "drawn": dict(self._mixture.drawn),
-            "waiting": waiting,
+            "waiting": [tuple(draw) for draw, _ in self._waiting],
             "too_long": dict(left_out.counts),
             "longest": dict(left_out.longest),
         }
 
     def restore(self, state: dict) -> None:
         self._mixture.drawn = Counter(state["drawn"])
-        self._waiting = [Draw(*fields) for fields in state["waiting"]]
         self._mixture.left_out = LeftOut.of(state)
+        draws = [Draw(*fields) for fields in state["waiting"]]
+        one = lambda value: np.array([value])  # noqa: E731
+        self._waiting = [(draw, int(self._lengths(draw.task, one(draw.index), one(draw.number))[0])) for draw in draws]
 
     def next_plan(self) -> Plan:
         plan: Plan = [[] for _ in range(self._rows)]
         room = [self.row_length] * self._rows
         waiting, self._waiting = self._waiting, []
+        waiting.reverse()
         while len(self._waiting) < self.MAX_WAITING:
-            draw = waiting.pop(0) if waiting else self._mixture.draw()
-            length = self._length(draw)
-            if length > self.row_length:
-                self._mixture.leave_out(draw, length)
-                continue
-            row = next((r for r in range(self._rows) if room[r] >= length), None)
-            if row is None:
-                self._waiting.append(draw)
+            draw, length = waiting.pop() if waiting else self._mixture.draw(self._lengths, self.row_length)
+            for row, space in enumerate(room):
+                if space >= length:
+                    plan[row].append(draw)
+                    room[row] = space - length
+                    break
             else:
-                plan[row].append(draw)
-                room[row] -= length
-        self._waiting += waiting
+                self._waiting.append((draw, length))
+        self._waiting += reversed(waiting)
         return plan

@@ -21,13 +21,16 @@ def autocast(device: str, dtype: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16" and has_bfloat16(device))
 
 
-def make_muon(matrices: list[torch.nn.Parameter], device: str, **options) -> torch.optim.Muon:
-    """Return torch's Muon, whose iteration is in bfloat16, or the same in float32."""
-    return (torch.optim.Muon if has_bfloat16(device) else Float32Muon)(matrices, adjust_lr_fn="match_rms_adamw", **options)
+class Muon(torch.optim.Muon):
+    """Muon (https://kellerjordan.github.io/posts/muon) with steps as large as AdamW's; options and state are those of torch's.
 
+    Newton-Schulz is in `dtype`. As with torch's fused AdamW, a step changes nothing where the tensor `found_inf` is 1.
+    """
 
-class Float32Muon(torch.optim.Muon):
-    """Muon (https://kellerjordan.github.io/posts/muon) with Newton-Schulz in float32; options and state are those of torch's."""
+    def __init__(self, matrices: list[torch.nn.Parameter], device: str, **options):
+        super().__init__(matrices, adjust_lr_fn="match_rms_adamw", **options)
+        self.dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
+        self.found_inf = torch.zeros((), device=device)
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
@@ -39,14 +42,16 @@ class Float32Muon(torch.optim.Muon):
                     self._step_matrix(matrix, group)
 
     def _step_matrix(self, matrix: torch.nn.Parameter, group: dict) -> None:
-        state = self.state[matrix]
+        state, stopped = self.state[matrix], self.found_inf > 0
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(matrix.grad)
-        momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - group["momentum"])
-        update = matrix.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        scale = 0.2 * math.sqrt(max(matrix.shape))  # match_rms_adamw: steps as large as AdamW's
-        matrix.add_(orthogonalise(update, group["ns_coefficients"], group["ns_steps"], group["eps"]), alpha=-group["lr"] * scale)
+        gradient = torch.where(stopped, state["momentum_buffer"], matrix.grad)  # which leaves the momentum as it is
+        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        update = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
+        scale = 0.2 * math.sqrt(max(matrix.shape))  # match_rms_adamw
+        step = orthogonalise(update.to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
+        changed = (matrix * (1 - group["lr"] * group["weight_decay"])).add_(step, alpha=-group["lr"] * scale)
+        matrix.copy_(torch.where(stopped, matrix, changed))
 
 
 def orthogonalise(update_MN: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:

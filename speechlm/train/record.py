@@ -18,10 +18,10 @@ from speechlm.tokens.text import find_llm
 NEUTRAL = frozenset(
     """
     config overlay output_dir dump train_sets dev_set init_from init_param llm codec version resume required
-    ngpu num_workers local_rank nproc nodes node_rank master_addr master_port multiprocessing_distributed dist_backend
+    ngpu num_workers local_rank nproc nodes multiprocessing_distributed dist_backend
     log_level log_interval use_tensorboard use_matplotlib use_wandb wandb_project wandb_id wandb_entity wandb_name
-    eval_interval eval_examples save_interval keep_steps hang_sec start_sec max_loss_ratio max_left_out
-    gradient_checkpointing dry_run gpu mfu codec_shape
+    eval_interval eval_examples save_interval keep_steps max_restarts dist_timeout_min max_loss_ratio max_left_out
+    gradient_checkpointing compile dry_run gpu mfu codec_shape
     """.split()
 )
 LLM_FILES = ("config.json", "*.safetensors", "vocab.json", "tokenizer.model", "tokenizer.json")

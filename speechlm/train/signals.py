@@ -13,10 +13,10 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
-def exit_at_once() -> None:
+def exit_at_once(quietly: bool = False) -> None:
     """From now on a signal ends the process: for times in which there is nothing to save."""
     for number in STOPPING:
-        signal.signal(number, _exit)
+        signal.signal(number, _exit_quietly if quietly else _exit)
 
 
 def _exit(number: int, _frame) -> None:
@@ -25,9 +25,18 @@ def _exit(number: int, _frame) -> None:
     os._exit(128 + number)
 
 
+def _exit_quietly(number: int, _frame) -> None:
+    os._exit(128 + number)
+
+
 def end_with_parent() -> None:
     """From now on this process is killed when the one that started it ends, however that happens."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def ending(exitcode: int) -> str:
+    """Say how a process ended."""
+    return f"was killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with status {exitcode} (its error stands above)"
 
 
 def ignore_stopping() -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -96,48 +95,62 @@ def test_two_processes_learn_as_one_with_twice_the_batches(recipe):
         assert a == pytest.approx({k: v if isinstance(v, str) else pytest.approx(v, abs=2e-5) for k, v in b.items()})
 
 
-def test_a_rank_that_dies_or_hangs_ends_the_run_and_it_goes_on(recipe):
-    options = ("--nproc", "2", "--hang_sec", "5", "--max_steps", "24")
+@pytest.fixture(scope="module")
+def pair(recipe) -> tuple[str, ...]:
+    """An undisturbed training in two processes, in recipe/pair: its options."""
+    options = ("--nproc", "2", "--max_steps", "24")
     undisturbed(recipe, "pair", *options)
-    for number, said in ((signal.SIGKILL, "rank 1 of 2 was killed by SIGKILL"), (signal.SIGSTOP, "rank 1 of 2 made no progress for 5 s")):
-        command = Command(recipe, "train", *training("broken", *options))
-        log = recipe / "broken/train.jsonl"
-        wait_for(log, '"step": 6,' if number == signal.SIGKILL else '"step": 15,', command)
-        os.kill(command.children()[1], number)
-        command.wait(30)
-        assert command.status == 1 and said in command.output, command.output[-2000:]
-    assert train(recipe, "broken", *options).status == 0
-    assert differences(recipe, "pair", "broken") == []
+    return options
 
 
-def two_nodes(recipe: Path, out: str, *options: str) -> list[Command]:
-    """Start the training on two nodes of this machine, of one process each."""
-    place = ("--num_nodes", "2", "--master_addr", "127.0.0.1", "--master_port", str(free_port()))
-    return [Command(recipe, "train", *training(out, *place, "--node_rank", str(node), *options)) for node in (0, 1)]
+def test_a_killed_rank_is_started_again_and_changes_nothing(recipe, pair):
+    command = Command(recipe, "train", *training("broken", *pair))
+    wait_for(recipe / "broken/train.jsonl", '"step": 9,', command)
+    os.kill(command.children()[1], signal.SIGKILL)
+    command.wait(60)
+    assert command.status == 0 and "rank 1 of 2 was killed by SIGKILL: all start again" in command.output, command.output[-2000:]
+    assert "resumed from" in command.output and differences(recipe, "pair", "broken") == []
+    assert "already complete" in train(recipe, "broken", *pair).output
 
 
-def test_two_nodes_learn_as_one_end_together_and_go_on(recipe):
-    """A launcher killed, a rank that hangs on the other node, a signal to one node only; then the result of two processes of one node."""
-    options = ("--hang_sec", "5", "--max_steps", "70")
-    undisturbed(recipe, "one_node", "--nproc", "2", *options)
-    log = recipe / "nodes/train.jsonl"
-    for step, victim, number, statuses, said in (
-        (3, "launcher", signal.SIGKILL, (1, -9), "node 1 (.*) has ended: its launcher was killed"),
-        (9, "rank", signal.SIGSTOP, (1, 1), "rank 1 of 2, on node 1 (.*), made no progress for 5 s"),
-        (15, "launcher", signal.SIGTERM, (143, 143), "interrupted by SIGTERM: step .* is saved"),
-    ):
-        first, second = two_nodes(recipe, "nodes", *options)
-        wait_for(log, f'"step": {step},', first)
-        os.kill(second.pid if victim == "launcher" else second.children()[0], number)
-        began = time.monotonic()
-        first.wait(40), second.wait(40)
-        assert (first.status, second.status) == statuses and time.monotonic() - began < 30, first.output[-2000:] + second.output[-2000:]
-        assert re.search(said.replace("(", r"\(").replace(")", r"\)"), first.output), first.output[-2000:]
-    for expected in ("", "already complete"):
-        first, second = two_nodes(recipe, "nodes", *options)
-        first.wait(60), second.wait(60)
-        assert first.status == second.status == 0 and expected in first.output, first.output[-2000:] + second.output[-2000:]
-    assert differences(recipe, "one_node", "nodes") == []
+def two_machines(recipe: Path, out: str, *options: str) -> list[Command]:
+    """Start the training as srun does on two machines, with one process on each."""
+    job = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "n[1-2]"}
+    job |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return [Command(recipe, "train", *training(out, "--nproc", "1", *options), **job) for _ in range(2)]
+
+
+def test_two_machines_learn_as_one_end_together_and_go_on(recipe, pair):
+    """A signal to one machine only; a rank killed on one; then the result of two processes of one machine."""
+    log, options = recipe / "machines/train.jsonl", pair[2:]
+    both = two_machines(recipe, "machines", *options)
+    wait_for(log, '"step": 3,', both[0])
+    os.kill(both[1].pid, signal.SIGTERM)
+    assert [command.wait(40).status for command in both] == [143, 143], both[0].output[-2000:] + both[1].output[-2000:]
+    assert any("interrupted by SIGTERM: step" in command.output for command in both)
+    both = two_machines(recipe, "machines", *options)
+    wait_for(log, '"step": 12,', both[0])
+    os.kill(both[1].children()[0], signal.SIGKILL)
+    assert [command.wait(60).status for command in both] == [0, 0], both[0].output[-2000:] + both[1].output[-2000:]
+    assert differences(recipe, "pair", "machines") == []
+
+
+def test_torchrun_by_hand_trains_as_the_command_does(recipe, pair):
+    torchrun = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "speechlm.bin.train",
+    ]
+    done = subprocess.run([*torchrun, *training("by_hand", *pair[2:])], cwd=recipe, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert differences(recipe, "pair", "by_hand") == []
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_all_mistakes_are_reported_at_once_and_can_be_mended(parallel_dir, tmp_p
         stream.write("v1-x mas\n")
     with pytest.raises(ValueError) as report:
         kaldi.require_valid(parallel_dir)
-    for expected in ("not audio (v1-b", "inverse of utt2spk", "(v1-x)", "validate_data", "Mend:"):
+    for expected in ("not audio (v1-b", "inverse of utt2spk", "(v1-x)", "validate_data", "Fix:"):
         assert expected in str(report.value)
     assert kaldi.drop_incomplete(parallel_dir) == ["v1-b", "v1-x"]
     assert kaldi.validate_data_dir(parallel_dir) == []

@@ -76,11 +76,11 @@ def training(out: str, *more: str) -> list[str]:
 class Command:
     """`python -m speechlm.bin.NAME OPTIONS` in `folder`, started at once."""
 
-    def __init__(self, folder: Path, name: str, *options: str):
+    def __init__(self, folder: Path, name: str, *options: str, **environ: str):
         handle, log = tempfile.mkstemp(suffix=".out", dir=folder)
         os.close(handle)
         self.log = Path(log)  # stdout and stderr
-        self._process = server.Process(target=_run, args=(folder, name, options, self.log))
+        self._process = server.Process(target=_run, args=(folder, name, options, self.log, environ))
         self._process.start()
         self.pid = self._process.pid
 
@@ -103,9 +103,10 @@ class Command:
         return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
-def _run(folder: Path, name: str, options: tuple[str, ...], log: Path) -> None:
+def _run(folder: Path, name: str, options: tuple[str, ...], log: Path, environ: dict[str, str]) -> None:
     """In a process of the server: become the command."""
     os.chdir(folder)
+    os.environ.update(environ)
     stream = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(stream, 1), os.dup2(stream, 2)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # as long as the command doesn't listen

@@ -94,6 +94,9 @@ def prepare(folder: Path, utterances: int) -> None:
     assert done.status == 0, done.output
     shutil.rmtree(folder / "dump")
     write_sets(folder / "dump", utterances)
+    manifests = [f"dump/{name}/manifest.jsonl" for name in ("train", "dev")]
+    done = Command(folder, "tokens", "--llm", "llm_only/llm", *manifests).wait()
+    assert done.status == 0, done.output
 
 
 def measured(folder: Path, examples: int) -> dict:

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig, OPTConfig
 
-from speechlm.bin.preflight import check_text_logits
+from speechlm.bin.preflight import check_packing, check_text_logits
 from speechlm.espnet.options import parse_options
-from speechlm.espnet.task import SpeechLMTask, start_from_llm, training_model
+from speechlm.espnet.task import SpeechLMTask, start_from_llm
 from speechlm.model.folder import copy_llm_files, export_llm, load_llm, load_model, save_weights
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.model.perplexity import text_perplexity
-from speechlm.model.speechlm import SpeechLM, packed_attention_mask
+from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.sequence import join, plain_text_segment, special_segment, speech_segment, text_segment
 from speechlm.tokens.text import load_text_tokenizer
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 from speechlm.train.iterator import pack
+from speechlm.train.loss import training_model
 from tests.model.llms import FAMILIES, SIZES, make_llm
 
 SENTENCES = ["the dog sees the small cat and a house", "12 Häuser", "你好 perro </s> <|endoftext|> <image_soft_token> <eos>"]
@@ -78,11 +79,32 @@ def test_packed_texts_have_the_logits_of_transformers(llms, name):
     llm, texts = plain(folder), [ids_of(folder, sentence) for sentence in SENTENCES]
     rows = [[join([plain_text_segment(ids, model.vocab)], 1.0) for ids in texts]]
     batch = pack(rows, sum(map(len, texts)) + 3, model.vocab.pad_id, model.vocab.num_columns)
-    hidden = model.hidden(batch["ids_BLK"], packed_attention_mask(batch["segment_BL"]), batch["position_BL"])
+    hidden = model.hidden(batch["ids_BLK"], None, batch["position_BL"])
     logits, start = model.first_logits(hidden)[0, :, : model.vocab.text_size], 0
     for ids in texts:
         torch.testing.assert_close(logits[start : start + len(ids)], llm(torch.tensor([ids])).logits[0], atol=2e-3, rtol=1e-3)
         start += len(ids)
+
+
+@pytest.mark.parametrize("name", ["llama3", "qwen2.5", "qwen3", "gemma2", "gemma3"])
+@torch.no_grad()
+def test_packed_rows_have_the_loss_of_their_examples_alone_under_every_attention(tmp_path, name):
+    """Dense attention, which the CPU trains with, and FlexAttention, which GPUs do (and which has no backward pass on the CPU)."""
+    args = options(make_llm(tmp_path, name))
+    model = training_model(start_from_llm(args), args).eval()
+    vocab, frames = model.speechlm.vocab, np.random.default_rng(0).integers(0, 256, (9, 8))
+    examples = [
+        join([*text_segment(list(range(3, 3 + n)), vocab), *speech_segment(frames[:n], vocab)], condition_weight=1.0) for n in (2, 9, 5)
+    ]
+    packed = pack([examples], 60, vocab.pad_id, vocab.num_columns)
+    alone = sum(model(**pack([[example]], len(example), vocab.pad_id, vocab.num_columns))[1] for example in examples)
+    dense = model(**packed)[1]
+    with torch.compiler.set_stance("force_eager"):
+        model.prepare("cuda", "false")
+        assert model.speechlm.llm.config._attn_implementation == "flex_attention"
+        flex = model(**packed)[1]
+    for found in (dense, flex):
+        torch.testing.assert_close(found[:-1], alone[:-1], rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -168,9 +190,9 @@ def test_one_batch_is_learned(name, tmp_path):
     batch, optimizer, losses = asr_batch(model.speechlm), torch.optim.AdamW(model.parameters(), lr=3e-3), []
     for _ in range(40):
         with torch.autocast("cpu", dtype=torch.bfloat16):  # as in training
-            loss, _, _ = model(**batch)
+            loss = model.mean_loss(**batch)
         optimizer.zero_grad()
-        loss.sum().backward()
+        loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 3
@@ -187,8 +209,8 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path, name):
         model = training_model(start_from_llm(args), args).train()
         runs = []
         model.speechlm.llm.get_decoder().layers[0].mlp.register_forward_pre_hook(lambda *_, runs=runs: runs.append(1))
-        loss, _, _ = model(**asr_batch(model.speechlm))
-        loss.sum().backward()
+        loss = model.mean_loss(**asr_batch(model.speechlm))
+        loss.backward()
         found.append((loss, [parameter.grad for parameter in model.parameters()], len(runs)))
     (loss, gradients, runs), (other_loss, other_gradients, other_runs) = found
     assert (runs, other_runs) == (1, 2) and torch.equal(loss, other_loss)
@@ -207,6 +229,14 @@ def test_preflight_refuses_an_llm_whose_text_would_change(llms):
     model = SpeechLM(AutoModelForCausalLM.from_config(config), Vocabulary(300, BOUNDARIES, (8,), "parallel", "t", "c"))
     with pytest.raises(ValueError, match="granite: a text has other logits here than in transformers"):
         check_text_logits(model)
+
+
+def test_preflight_refuses_an_llm_whose_packed_examples_see_each_other(llms):
+    check_packing(llms("gemma3")[1])
+    config = OPTConfig(vocab_size=300, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=32)
+    model = SpeechLM(AutoModelForCausalLM.from_config(config), Vocabulary(300, BOUNDARIES, (8,), "parallel", "t", "c"))
+    with pytest.raises(ValueError, match="opt: examples that are packed into one row see each other"):
+        check_packing(model)
 
 
 def test_weights_that_are_not_there_are_not_made_up(tmp_path):

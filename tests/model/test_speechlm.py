@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from speechlm.espnet.model import SpeechLMTrainingModel
 from speechlm.model.folder import TrainedModel, export_llm, load_weights, save_weights
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
-from speechlm.model.speechlm import packed_attention_mask, stream_losses
 from speechlm.tokens.patterns import PATTERNS, get_pattern
 from speechlm.tokens.sequence import frames_segment, grid_to_codes, join, special_segment, speech_segment, text_segment
 from speechlm.train.iterator import pack
+from speechlm.train.loss import TrainingModel
+from speechlm.train.meter import Meter
 from tests.model.tiny import random_codes, tiny_model
 
 
@@ -25,7 +25,7 @@ def asr_example(vocab, seed: int, frames: int = 6):
 def hidden_of(model, rows, length):
     batch = pack(rows, length, model.vocab.pad_id, model.vocab.num_columns)
     with torch.no_grad():
-        return model.hidden(batch["ids_BLK"], packed_attention_mask(batch["segment_BL"]), batch["position_BL"])
+        return model.hidden(batch["ids_BLK"], None, batch["position_BL"])
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -44,11 +44,13 @@ def test_every_code_is_counted_once_in_the_loss(pattern):
     model = tiny_model(pattern)
     example = asr_example(model.vocab, 0)
     batch = pack([[example]], 40, model.vocab.pad_id, model.vocab.num_columns)
-    hidden = hidden_of(model, [[example]], 40)
-    losses = stream_losses(model, hidden, batch["ids_BLK"], batch["loss_BL"])
-    assert [len(losses[f"code{k}"][0]) for k in range(3)] == [6, 6, 6]
+    training = TrainingModel(model, [1.0, 1.0, 1.0], 1.0)
+    meter = Meter(training.figures)
+    meter.add(training(**batch)[1])
+    counted = {name: weight for name, (_, weight) in meter.sums().items()}
+    assert [counted[f"code{k}"] for k in range(3)] == [6, 6, 6]
     tail = 2 if pattern == "delay" else 0  # rows in which column 0 has run out
-    assert len(losses["text"][0]) == 1 + (1 + tail + 1) + (1 + 3 + 1)
+    assert counted["text"] == 1 + (1 + tail + 1) + (1 + 3 + 1)
     assert len(example) == 2 + (1 + get_pattern(pattern).rows(6, 3) + 1) + (1 + 3 + 1)
 
 
@@ -132,7 +134,7 @@ def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern, text_weig
     """The weighted loss of packed rows trains every column, and greedy decoding as well as sampling (of a sure model) finds the codes again."""
     torch.manual_seed(1)
     model = tiny_model(pattern)
-    training = SpeechLMTrainingModel(model, [1.0, 0.7, 0.5], text_weight)
+    training = TrainingModel(model, [1.0, 0.7, 0.5], text_weight)
     examples = [
         join([*prompt(model.vocab, ids), *speech_segment(random_codes(frames, seed), model.vocab, target=True)], 0.0)
         for seed, (ids, frames) in enumerate([([3, 4], 5), ([6], 3), ([4, 3], 6)])
@@ -140,7 +142,7 @@ def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern, text_weig
     batch = pack([examples[:2], examples[2:]], 64, model.vocab.pad_id, model.vocab.num_columns)
     optimizer = torch.optim.AdamW(training.parameters(), lr=1e-2, weight_decay=0.0)
     for _ in range(150):
-        loss, _, _ = training.train()(**batch)
+        loss = training.train().mean_loss(**batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -158,19 +160,24 @@ def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern, text_weig
 def test_speech_alone_is_learned_without_a_push_or_pull_on_text(pattern, tied):
     """With text_weight 0 no code lowers the logits of text or of other special tokens; the end of speech is learned."""
     model = tiny_model(pattern, tied=tied)
-    training = SpeechLMTrainingModel(model, [1.0, 0.7, 0.5], text_weight=0.0)
+    training = TrainingModel(model, [1.0, 0.7, 0.5], text_weight=0.0)
     batch = pack([[asr_example(model.vocab, 0)]], 40, model.vocab.pad_id, model.vocab.num_columns)
-    loss, stats, _ = training(**batch)
-    loss.backward()
+    total, table_S2 = training(**batch)
+    total.backward()
     for table in (model.llm.lm_head.weight, model.llm.get_input_embeddings().weight):
         assert table.grad is None or not table.grad.any()
     moved = {name for name, i in model.vocab.special_ids.items() if model.new_head.weight.grad[i - 20].any()}
     assert moved == {"</speech>"} | ({"<pad>"} if pattern == "delay" else set())
-    assert stats["end"][0] > 0 and stats["text"][0] > 0  # text is still measured
+    found = dict(zip(training.figures, table_S2[:, 0].tolist(), strict=True))
+    assert found["end"] > 0 and found["text"] > 0  # text is still measured
 
 
 def prompt(vocab, ids):
     return [special_segment(["<tts>", "<en>"], vocab), *text_segment(ids, vocab)]
+
+
+def code_logits(model, hidden_ND, ids_NK):
+    return [own_ND @ table_CD.T for _, own_ND, table_CD in model.code_tables(hidden_ND, ids_NK)]
 
 
 def test_the_depth_transformer_decodes_as_it_was_trained():
@@ -181,10 +188,10 @@ def test_the_depth_transformer_decodes_as_it_was_trained():
     seen, told = [], iter(ids_NK.T[1:] - torch.tensor(model.vocab.codebook_starts)[1:, None])
     with torch.no_grad():
         model.generate_codes(hidden_ND, ids_NK[:, 0], lambda logits, column: (seen.append(logits), next(told))[1])
-        whole = model.code_logits(hidden_ND, ids_NK)
+        whole = code_logits(model, hidden_ND, ids_NK)
         changed = ids_NK.clone()
         changed[:, 1] = model.vocab.codebook_starts[1] + 7 - (ids_NK[:, 1] - model.vocab.codebook_starts[1])
-        other = model.code_logits(hidden_ND, changed)
+        other = code_logits(model, hidden_ND, changed)
     for stepwise, at_once in zip(seen, whole, strict=True):
         torch.testing.assert_close(stepwise, at_once, atol=1e-5, rtol=1e-4)
     assert torch.equal(whole[0], other[0]) and not torch.allclose(whole[1], other[1])

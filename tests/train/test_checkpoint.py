@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from speechlm.train.checkpoint import load_checkpoint, save_checkpoint
-from speechlm.train.launch import launch
-from speechlm.train.nodes import Nodes, Place
+from speechlm.train.elastic import launch, place
 from speechlm.train.signals import STOPPING
 
 
@@ -76,9 +75,9 @@ def test_all_processes_load_what_the_first_one_chose(tmp_path):
     load = torch.load
 
     def work(args):
-        if args.dist_rank == args.lacking:
+        torch.distributed.init_process_group("gloo")
+        if place()[0] == args.lacking:
             torch.load = lambda path, **options: load(path, **options) if "prev" in str(path) else lack_memory()
-        torch.distributed.init_process_group("gloo", f"tcp://localhost:{args.dist_master_port}", rank=args.dist_rank, world_size=2)
         assert load_checkpoint(tmp_path, "cpu")["step"] == 2
 
     for lacking in (0, 1):
@@ -90,10 +89,10 @@ def test_all_processes_load_what_the_first_one_chose(tmp_path):
 
 
 def run_two(work, lacking: int | None) -> None:
-    options = argparse.Namespace(ngpu=0, dist_backend="gloo", hang_sec=20.0, start_sec=20.0, lacking=lacking)
+    options = argparse.Namespace(ngpu=0, dist_backend="gloo", nodes=1, max_restarts=0, lacking=lacking)
     before = {number: signal.getsignal(number) for number in STOPPING}
     try:
-        launch(work, options, Nodes(Place(), 2, {}, 20.0))
+        launch(work, options, 2)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

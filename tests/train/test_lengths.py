@@ -3,6 +3,7 @@
 import argparse
 import logging
 
+import numpy as np
 import pytest
 
 from speechlm.train.lengths import SAMPLE, check_lengths, measure
@@ -17,15 +18,15 @@ class Recordings:
     def sizes(self) -> dict[str, int]:
         return {"asr": self.short + self.long, "lm": 50, "s2st": 0}
 
-    def length(self, draw) -> int:
-        self.asked += 1
-        return 30 if draw.task == "lm" else 20 if draw.index < self.short else 150
+    def lengths(self, task: str, index_M, number_M) -> np.ndarray:
+        self.asked += len(index_M)
+        return np.full(len(index_M), 30) if task == "lm" else np.where(index_M < self.short, 20, 150)
 
-    def target(self, draw) -> int:
-        return 4
+    def targets(self, task: str, index_M) -> np.ndarray:
+        return np.full(len(index_M), 4)
 
-    def frames(self, draw) -> int:
-        return 0 if draw.task == "lm" else 10 if draw.index < self.short else 130
+    def frames(self, task: str, index_M) -> np.ndarray:
+        return np.zeros(len(index_M), int) if task == "lm" else np.where(index_M < self.short, 10, 130)
 
 
 def options(row_length: int, max_left_out: float = 0.05) -> argparse.Namespace:

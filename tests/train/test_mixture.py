@@ -1,34 +1,113 @@
 """The order of training: exact shares, whole passes, nothing lost by packing, and a position that can be restored."""
 
+import hashlib
+import math
 import time
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from speechlm.train.mixture import Draw, LeftOut, Mixture, Packer, shuffled
+from speechlm.tasks.examples import stable_hash
+from speechlm.train.mixture import Draw, LeftOut, Mixture, Order, Packer
 
 SIZES = {"asr": 30, "tts": 7}
 WEIGHTS = {"asr": 0.75, "tts": 0.25}
 
 
+def lengths(task: str, index_M: np.ndarray, number_M: np.ndarray) -> np.ndarray:
+    return 5 + (index_M * 7) % 13
+
+
 def length(draw: Draw) -> int:
-    return 5 + (draw.index * 7) % 13
+    return int(lengths(draw.task, np.array([draw.index]), np.array([draw.number]))[0])
 
 
 def packer(rows: int = 3, row_length: int = 40) -> Packer:
-    return Packer(Mixture(SIZES, WEIGHTS, seed=1), length, rows, row_length)
+    return Packer(Mixture(SIZES, WEIGHTS, seed=1), lengths, rows, row_length)
+
+
+def take(mixture: Mixture) -> Draw:
+    return mixture.draw(lengths, 1000)[0]
+
+
+class OneByOne:
+    """The order of training as its definition says it, one draw after the other."""
+
+    def __init__(self, sizes: dict[str, int], seed: int, large: int):
+        self.sizes, self.seed, self.large, self.drawn, self.too_long, self.waiting = sizes, seed, large, Counter(), Counter(), []
+
+    def draw(self) -> Draw:
+        used = {name: self.drawn[name] - self.too_long[name] for name in sorted(WEIGHTS)}
+        total = sum(used.values()) + 1
+        task = max(sorted(WEIGHTS), key=lambda name: WEIGHTS[name] * total - used[name])
+        number = self.drawn[task]
+        self.drawn[task] += 1
+        cycle, position = divmod(number, self.sizes[task])
+        return Draw(task, self.shuffled(task, position, stable_hash(self.seed, task, cycle)), number)
+
+    def shuffled(self, task: str, position: int, key: int) -> int:
+        size = self.sizes[task]
+        if size <= self.large:
+            return int(np.random.default_rng(key).permutation(size)[position])
+        width = math.isqrt(size - 1) + 1
+        height = -(-size // width)
+        while True:
+            column, row = position % width, position // width
+            for number in range(6):
+                if number % 2:
+                    row = (row + self.scramble(key, number, column)) % height
+                else:
+                    column = (column + self.scramble(key, number, row)) % width
+            position = row * width + column
+            if position < size:
+                return position
+
+    @staticmethod
+    def scramble(key: int, number: int, value: int) -> int:
+        return int.from_bytes(hashlib.blake2b(b"%d %d %d" % (key, number, value), digest_size=8).digest(), "big")
+
+    def next_plan(self, rows: int, row_length: int) -> list[list[Draw]]:
+        plan, room = [[] for _ in range(rows)], [row_length] * rows
+        waiting, self.waiting = self.waiting, []
+        while len(self.waiting) < 16:
+            draw = waiting.pop(0) if waiting else self.draw()
+            if length(draw) > row_length:
+                self.too_long[draw.task] += 1
+                continue
+            row = next((r for r in range(rows) if room[r] >= length(draw)), None)
+            if row is None:
+                self.waiting.append(draw)
+            else:
+                plan[row].append(draw)
+                room[row] -= length(draw)
+        self.waiting += waiting
+        return plan
+
+
+@pytest.mark.parametrize("large", [10**6, 20])
+def test_the_order_is_that_of_drawing_one_by_one(large, monkeypatch):
+    """Over several passes, with examples that are too long; permutations as a whole, and computed place by place."""
+    monkeypatch.setattr(Order, "LARGE", large)
+    monkeypatch.setattr(Mixture, "AHEAD", 7)
+    one_by_one, pack = OneByOne(SIZES, 1, large), packer(row_length=14)
+    for _ in range(60):
+        assert pack.next_plan() == one_by_one.next_plan(3, 14)
+        state = pack.state()
+        assert state["drawn"] == one_by_one.drawn and state["too_long"] == one_by_one.too_long
+        assert state["waiting"] == [tuple(draw) for draw in one_by_one.waiting]
+    assert one_by_one.too_long.total() > 30 and one_by_one.drawn["tts"] > 3 * SIZES["tts"]
 
 
 def test_each_task_has_exactly_its_share():
     mixture = Mixture(SIZES, WEIGHTS, seed=1)
-    counts = Counter(mixture.draw().task for _ in range(400))
+    counts = Counter(take(mixture).task for _ in range(400))
     assert counts == {"asr": 300, "tts": 100}
 
 
 def test_a_pass_takes_every_item_once_and_the_next_in_another_order():
     mixture = Mixture(SIZES, {"asr": 1.0}, seed=1)
-    first, second = [[mixture.draw().index for _ in range(30)] for _ in range(2)]
+    first, second = [[take(mixture).index for _ in range(30)] for _ in range(2)]
     assert sorted(first) == sorted(second) == list(range(30))
     assert first != second
 
@@ -56,8 +135,8 @@ def test_examples_longer_than_a_row_are_counted_and_cost_no_share():
 
 
 def test_a_task_that_never_fits_is_an_error_though_another_does():
-    pack = Packer(Mixture(SIZES, WEIGHTS, seed=1), lambda draw: 50 if draw.task == "tts" else length(draw), 3, 40)
-    with pytest.raises(ValueError, match="none of the first 101 examples of tts fits a row, the longest has 50"):
+    pack = Packer(Mixture(SIZES, WEIGHTS, seed=1), lambda task, *where: lengths(task, *where) + (50 if task == "tts" else 0), 3, 40)
+    with pytest.raises(ValueError, match="none of the first 101 examples of tts fits a row, the longest has 6"):
         [pack.next_plan() for _ in range(200)]
 
 
@@ -90,7 +169,7 @@ def test_rows_shorter_than_every_example_are_an_error():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 97, 1000, 1024, 1025])
 def test_an_order_computed_place_by_place_is_a_permutation(size):
-    orders = [[shuffled(position, size, key) for position in range(size)] for key in (1, 2)]
+    orders = [Order(size, key, large=True).at(np.arange(size)).tolist() for key in (1, 2)]
     assert [sorted(order) for order in orders] == [list(range(size))] * 2
     assert size < 10 or orders[0] != orders[1]
 
@@ -98,14 +177,14 @@ def test_an_order_computed_place_by_place_is_a_permutation(size):
 def test_an_order_computed_place_by_place_looks_random():
     """Neighbours are as far from each other as in a random order (a third of the size), and no place is preferred."""
     size = 10_007
-    order = np.array([shuffled(position, size, 5) for position in range(size)])
+    order = Order(size, 5, large=True).at(np.arange(size))
     assert abs(np.abs(np.diff(order)).mean() / size - 1 / 3) < 0.01
     assert abs(np.corrcoef(order, np.arange(size))[0, 1]) < 0.03
 
 
 def test_a_large_task_starts_at_once_and_small_ones_keep_their_order():
     began, mixture = time.process_time(), Mixture({"asr": 10**12, "tts": 4}, WEIGHTS, seed=1)
-    draws = [mixture.draw() for _ in range(1000)]
+    draws = [take(mixture) for _ in range(1000)]
     assert time.process_time() - began < 1.0
     assert len({draw.index for draw in draws if draw.task == "asr"}) == 750
     assert [draw.index for draw in draws if draw.task == "tts"][:8] == [3, 2, 1, 0, 2, 0, 3, 1]

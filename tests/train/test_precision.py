@@ -7,14 +7,16 @@ from speechlm.train import precision
 
 
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
-def test_muon_in_float32_steps_as_torchs(shape):
+@pytest.mark.parametrize("fast", [False, True])
+def test_muon_steps_as_torchs(shape, fast, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: fast)
     torch.manual_seed(0)
     start, grads = torch.randn(shape), torch.randn(3, *shape)
-    options = {"lr": 0.1, "weight_decay": 0.1, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}
+    options = {"lr": 0.1, "weight_decay": 0.1, "ns_steps": 3}
     found = []
-    for kind in (torch.optim.Muon, precision.Float32Muon):
+    for kind in (lambda m: torch.optim.Muon(m, adjust_lr_fn="match_rms_adamw", **options), lambda m: precision.Muon(m, "cpu", **options)):
         matrix = torch.nn.Parameter(start.clone())
-        optimizer = kind([matrix], **options)
+        optimizer = kind([matrix])
         for grad in grads:
             matrix.grad = grad.clone()
             optimizer.step()
@@ -28,10 +30,10 @@ def test_muon_in_float32_steps_as_torchs(shape):
 def test_a_processor_without_bfloat16_gets_float32(monkeypatch):
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
     matrix = torch.nn.Parameter(torch.ones(2, 2))
-    assert type(precision.make_muon([matrix], "cpu", lr=0.1)) is precision.Float32Muon
+    assert precision.Muon([matrix], "cpu", lr=0.1).dtype == torch.float32
     with precision.autocast("cpu", "bfloat16"):
         assert (matrix @ matrix).dtype == torch.float32
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
-    assert type(precision.make_muon([matrix], "cpu", lr=0.1)) is torch.optim.Muon
+    assert precision.Muon([matrix], "cpu", lr=0.1).dtype == torch.bfloat16
     with precision.autocast("cpu", "bfloat16"):
         assert (matrix @ matrix).dtype == torch.bfloat16

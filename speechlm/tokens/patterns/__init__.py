@@ -2,7 +2,7 @@
 
 A pattern is one small module with two inverse functions; a new one is a new file and a line in PATTERNS. S rows, C columns:
     columns(K) -> C
-    rows(T, K) -> S
+    rows(T, K) -> S                   T may be an array
     cell(s, c, K) -> (t, k)          the frame and codebook of row s, column c; there may be no such frame
     apply(codes_TK) -> grid_SC       FILL marks a cell that holds no code
     revert(grid_SC, K) -> codes_TK   an incomplete last frame is dropped

@@ -23,7 +23,7 @@ def columns(num_codebooks: int) -> int:
 
 def rows(num_frames: int, num_codebooks: int) -> int:
     """Return S, the rows that T frames of K codebooks take."""
-    return num_frames + num_codebooks - 1 if num_frames else 0
+    return (num_frames + num_codebooks - 1) * (num_frames > 0)  # also of an array
 
 
 def cell(row: int, column: int, num_codebooks: int) -> tuple[int, int]:
