@@ -12,14 +12,12 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from itertools import accumulate, islice
-from multiprocessing import get_context
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +31,8 @@ from speechlm.data.codes import write_archive, write_codec
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest
 from speechlm.data.items import BAD_ITEMS, LEFT_OUT, WARNING_KINDS, WARNINGS, BadItem, count_kinds, group, ids_of, write_items
 from speechlm.data.kaldi import DataDir, scan_data_dir, side_path
-from speechlm.data.machine import devices_for, take_device
+from speechlm.data.machine import devices_for
+from speechlm.data.pool import pool_on
 from speechlm.data.recording import split_place
 from speechlm.data.settings import read_json
 
@@ -181,12 +180,9 @@ def is_done(shard: Shard) -> bool:
 def run_shards(shards: Iterable[Shard], count: int, codec: str, options: Options) -> None:
     """Code `count` shards in several processes with progress; only those that are under way are in memory."""
     start, done, pending, shards = time.monotonic(), 0, set(), iter(shards)
-    devices, context = devices_for(options.ngpu, options.nj), get_context("spawn")
-    most, free = len(devices), context.SimpleQueue()
-    for device in devices:
-        free.put(device)
-    started = codec, free, -(-options.nj // most) if options.ngpu else 0
-    with ProcessPoolExecutor(most, context, initializer=_start_worker, initargs=started) as pool:
+    devices = devices_for(options.ngpu, options.nj)
+    most = len(devices)
+    with pool_on(devices, _start_worker, codec, -(-options.nj // most) if options.ngpu else 0) as pool:
         while pending := pending | {pool.submit(code_shard, shard) for shard in islice(shards, 2 * most - len(pending))}:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -210,12 +206,11 @@ _codec: Codec | None = None  # of a worker process
 _threads = 0  # of it, that load recordings ahead
 
 
-def _start_worker(codec: str, free: SimpleQueue, threads: int) -> None:
+def _start_worker(device: str, codec: str, threads: int) -> None:
     global _codec, _threads
-    device, _threads = take_device(free.get()), threads
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True  # codes are those of a CPU, but for rounding
-    _codec = load_codec(codec).to(device)
+    _codec, _threads = load_codec(codec).to(device), threads
 
 
 def code_shard(shard: Shard) -> list[BadItem]:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Iterable, Sequence
 
-from speechlm.data.files import atomic_write
+from speechlm.data.files import atomic_write, settings_digest
 from speechlm.data.settings import read_json
 
 
@@ -36,19 +36,26 @@ def as_they_end(keys: Sequence[str], work: Callable[[list[str]], Iterable], fold
 
     Each `every` results are a file in `folder`, as in `in_parts`; what lies there already is not asked for.
     """
-    found = {}
-    for path in folder.glob("*.json"):
-        found |= _read(path) or {}
+    kept = read_parts(folder)
+    found = {key: kept[key] for key in keys if key in kept}
     part, before, start = {}, len(found), time.monotonic()
     left = [key for key in keys if key not in found]
     for key, result in work(left) if left else ():
         part[key] = found[key] = result
         if len(part) >= every or len(found) == len(keys):
-            with atomic_write(folder / f"{len(found)}.json") as stream:
+            with atomic_write(folder / f"{settings_digest({'keys': list(part)})}.json") as stream:
                 json.dump(part, stream)
             part = {}
             left_sec = (time.monotonic() - start) / (len(found) - before) * (len(keys) - len(found))
             print(f"{label}: {len(found)} of {len(keys)} utterances done, {left_sec:.0f} s left", flush=True)
+    return found
+
+
+def read_parts(folder: Path) -> dict[str, Any]:
+    """Return {key: result} of all parts that lie in a folder, and in its folders: of several processes."""
+    found = {}
+    for path in folder.rglob("*.json"):
+        found |= _read(path) or {}
     return found
 
 

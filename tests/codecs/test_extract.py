@@ -10,34 +10,18 @@ import soundfile
 from speechlm.codecs import extract, load_codec
 from speechlm.codecs.base import BATCH_SEC, WAITING_SEC, in_batches
 from speechlm.codecs.extract import Options, code_shard, extract_codes
+from speechlm.data import pool
 from speechlm.data.audio import load_wav
 from speechlm.data.items import read_items
 from speechlm.data.kaldi import fix_spk2utt
+from tests.pools import InProcess
 
 
 @pytest.fixture
 def in_process(monkeypatch):
     """Code shards of three utterances in this process: fast, and the shard size can be changed."""
     monkeypatch.setattr(extract, "SHARD_UTTERANCES", 3)
-
-    class Pool:
-        def __init__(self, nj, context, initializer, initargs):
-            initializer(*initargs)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            return None
-
-        def submit(self, function, *args):
-            from concurrent.futures import Future
-
-            future = Future()
-            future.set_result(function(*args))
-            return future
-
-    monkeypatch.setattr(extract, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", InProcess)
 
 
 def code(data_dir: Path, dump: Path, codec_folder: Path, **options) -> None:
