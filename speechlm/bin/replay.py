@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--ngpu", type=Option(Count), default=0, help="1: on the GPU")
     options = parser.parse_args()
     device = device_for(options.ngpu)
-    from speechlm.espnet.replay import replay
+    from speechlm.train.replay import replay
 
     replay(options.exp, device)
 

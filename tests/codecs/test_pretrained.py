@@ -164,7 +164,10 @@ def test_a_codec_that_espnets_own_task_trained(tmp_path):
     (tmp_path / "wav.scp").write_text("".join(f"{name} {tmp_path}/{name}.wav\n" for name in "abcd"))
     (tmp_path / "shape").write_text("".join(f"{name} 4160\n" for name in "abcd"))
     generator = SEANET | {"sample_rate": 16000, "encdec_ratios": [8, 5, 4, 2], "quantizer_n_q": 4, "quantizer_kmeans_init": True}
-    small = {"scale_discriminator_params": {"channels": 16, "max_downsample_channels": 32}, "complexstft_discriminator_params": {"channels": 2}}
+    small = {
+        "scale_discriminator_params": {"channels": 16, "max_downsample_channels": 32},
+        "complexstft_discriminator_params": {"channels": 2},
+    }
     conf = {"sampling_rate": 16000, "generator_params": generator, "discriminator_params": small}
     config = {"codec": "soundstream", "codec_conf": conf, "use_preprocessor": False}
     config |= {"optim": "adamw", "optim2": "adamw", "scheduler": "exponentiallr", "scheduler2": "exponentiallr"}

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from speechlm.data.settings import read_json, read_yaml
-from speechlm.espnet.task import load_corpus
 from speechlm.model.folder import load_llm
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.vocabulary import Vocabulary
-from speechlm.train.checkpoint import load_checkpoint
+from speechlm.train.build import load_corpus
+from speechlm.train.checkpoint import load_tensors, newest
 from speechlm.train.iterator import Corpus, PlannedBatches
 from speechlm.train.loop import batch_on
 from speechlm.train.loss import TrainingModel, training_model
@@ -23,7 +23,8 @@ def read_bad_batch(folder: Path) -> dict:
     """Return what a training wrote of the batch at which it stopped; ValueError if it wrote nothing."""
     path = folder / "bad_batch.json"
     if not path.exists():
-        raise ValueError(f"{path}: not found. Expected the --output_dir of a training that stopped at a bad batch, which writes this file.")
+        expected = "Expected the --output_dir of a training that stopped at a bad batch, which writes this file"
+        raise ValueError(f"{path}: not found. {expected}.")
     return read_json(path)
 
 
@@ -31,21 +32,25 @@ def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[Tra
     """Return the model as the last checkpoint has it, and the corpus."""
     vocab = Vocabulary.load(folder / "vocab.json")
     model = training_model(SpeechLM(load_llm(str(folder / "llm"), random_init=True), vocab), args)
-    state = load_checkpoint(folder, device)
-    if state is None:
-        raise ValueError(f"{folder}: no checkpoint.pth. Expected the folder of the training that stopped; start that training again.")
-    model.load_state_dict(state["model"])
+    path = newest(folder)
+    if path is None:
+        expected = "Expected the folder of the training that stopped; start that training again"
+        raise ValueError(f"{folder}: no checkpoint. {expected}.")
+    load_tensors(path, model)
     return model.to(device).eval(), load_corpus(args, vocab, args.train_sets)
 
 
-def measure(model: TrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace) -> list[tuple[float, float, str]]:
-    """Return (loss, gradient norm, name) of every example alone, worst first: what is not finite, then the largest loss."""
+def measure(
+    model: TrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace
+) -> list[tuple[float, float, str]]:
+    """Return (loss, gradient norm, name) of every example alone, worst first: not finite ones, then the largest loss."""
     vocab, device, found = model.speechlm.vocab, next(model.parameters()).device, []
     build = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns).build
     for entry in [entry for batch in batches for row in batch for entry in row]:
         draw = Draw(entry["task"], entry["index"], entry["number"])
         if corpus.name(draw) != entry["name"]:
-            raise ValueError(f"bad_batch.json names {entry['name']}, the corpus has {corpus.name(draw)} there. Run the training again.")
+            other = f"bad_batch.json names {entry['name']}, the corpus has {corpus.name(draw)} there"
+            raise ValueError(f"{other}. Run the training again.")
         with autocast(device.type, args.dtype):
             loss = model.mean_loss(**batch_on(build([[draw]]), device.type))
         model.zero_grad()
