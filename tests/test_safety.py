@@ -1,6 +1,8 @@
 """Nothing that a corpus, a manifest or a checkpoint holds is run: by the code's own look, and through the real commands."""
 
 import ast
+import hashlib
+import json
 import os
 import pickle
 import subprocess
@@ -14,7 +16,7 @@ import torch
 from speechlm.codecs.encodec import load_pretrained_24khz
 from speechlm.codecs.train import CHECKPOINT_NAME, TrainConfig, Trainer
 from speechlm.data.audio import Span, save_wav
-from speechlm.train.checkpoint import load_checkpoint
+from speechlm.train.checkpoint import META, REST, WHOLE, newest, read_rest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [*sorted(ROOT.glob("speechlm/**/*.py")), *sorted(ROOT.glob("egs/*/local/*.py"))]
@@ -59,10 +61,16 @@ class Bomb:
 @pytest.mark.parametrize("kind", ["torch", "pickle"])
 def test_code_in_a_checkpoint_is_not_run(tmp_path, kind):
     bomb = {"step": 1, "model": Bomb(tmp_path / "hacked")}
-    for name in ("checkpoint.pth", CHECKPOINT_NAME, "encodec.th"):
-        torch.save(bomb, tmp_path / name) if kind == "torch" else (tmp_path / name).write_bytes(pickle.dumps(bomb))
-    with pytest.raises(ValueError, match="no readable checkpoint|it is whole, but no checkpoint"):
-        load_checkpoint(tmp_path, "cpu")
+    step = tmp_path / "checkpoints/1"
+    step.mkdir(parents=True)
+    for path in (step / META, step / REST, tmp_path / CHECKPOINT_NAME, tmp_path / "encodec.th"):
+        with path.open("wb") as stream:
+            torch.save(bomb, stream) if kind == "torch" else stream.write(pickle.dumps(bomb))
+    (step / WHOLE).write_text(json.dumps({name: hashlib.sha256((step / name).read_bytes()).hexdigest() for name in (META, REST)}))
+    with pytest.raises(ValueError, match="no readable checkpoint"):
+        newest(tmp_path)
+    with pytest.raises(ValueError, match="it is whole, but no checkpoint"):
+        read_rest(step)
     with pytest.raises(ValueError, match="is not the checkpoint of encodec_24khz"):
         load_pretrained_24khz(path=tmp_path / "encodec.th")
     save_wav(tmp_path / "a.wav", np.zeros(16000, np.float32), 16000)

@@ -17,7 +17,7 @@ from speechlm.model.folder import load_llm
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.vocabulary import Vocabulary
 from speechlm.train.build import load_corpus
-from speechlm.train.checkpoint import load_checkpoint
+from speechlm.train.checkpoint import load_tensors, newest
 from speechlm.train.iterator import Corpus, PlannedBatches
 from speechlm.train.loop import batch_on
 from speechlm.train.loss import TrainingModel, training_model
@@ -36,10 +36,10 @@ def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[Tra
     """Return the model as the last checkpoint has it, and the corpus."""
     vocab = Vocabulary.load(folder / "vocab.json")
     model = training_model(SpeechLM(load_llm(str(folder / "llm"), random_init=True), vocab), args)
-    state = load_checkpoint(folder, device)
-    if state is None:
-        raise ValueError(f"{folder}: no checkpoint.pth. Expected the folder of the training that stopped; start that training again.")
-    model.load_state_dict(state["model"])
+    path = newest(folder)
+    if path is None:
+        raise ValueError(f"{folder}: no checkpoint. Expected the folder of the training that stopped; start that training again.")
+    load_tensors(path, model)
     return model.to(device).eval(), load_corpus(args, vocab, args.train_sets)
 
 

@@ -78,7 +78,7 @@ INSTEAD = {
     "valid_max_cache_size": "--dump, --train_sets and --dev_set",
     "category_sample_size upsampling_factor category_upsampling_factor dataset_upsampling_factor dataset_scaling_factor": "--mixture",
     "pretrain_path": "--init_from: the folder of a trained model, or --init_param",
-    "use_deepspeed deepspeed_config sharded_ddp ddp_comm_hook gradient_as_bucket_view": "--ngpu, --nodes and --gradient_checkpointing",
+    "use_deepspeed deepspeed_config sharded_ddp ddp_comm_hook gradient_as_bucket_view": "--ngpu, --nodes, --sharding and --gradient_checkpointing",
     "use_matplotlib num_att_plot create_graph_in_tensorboard": "--use_tensorboard, whose curves bin/report and bin/arms draw too",
     "wandb_model_log_interval": "--keep_steps",
     "collect_stats write_collected_feats": "no option: there are no features whose statistics are needed",
@@ -226,6 +226,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep each layer's input only, and compute the rest again in the backward pass: less memory, one more forward pass",
     )
 
+    steps.add_argument(
+        "--sharding",
+        default="none",
+        choices=["none", "full"],
+        help="of several processes: each holds the model (none: DDP), or its part of weights, gradients and optimizer state (full: FSDP2)",
+    )
+
     safety = parser.add_argument_group("Safety")
     safety.add_argument(
         "--max_loss_ratio",
@@ -254,5 +261,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     estimate = parser.add_argument_group("Dry run (--dry_run true: what the training would take, nothing is trained or written)")
     estimate.add_argument("--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s")
-    estimate.add_argument("--mfu", type=Option(Share), default=0.35, help="share of these FLOP/s that is assumed to be reached")
+    estimate.add_argument("--mfu", type=Option(Share), default=None, help="share of these FLOP/s that is reached (default: as measured)")
     estimate.add_argument("--codec_shape", type=str_or_none, default=None, help="CODEBOOKSxCODES@RATE of a codec that is not here")

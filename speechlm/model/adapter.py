@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from speechlm.data.files import share, storage_errors
 from speechlm.data.settings import Above0, Choice, Positive, Share, fill
+from speechlm.model.tensors import whole
 
 NAME = "default"  # peft's name of the only adapter
 
@@ -59,20 +60,25 @@ def has_lora(model: nn.Module) -> bool:
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
     """Return the state of a model as if it had never had adapters: names as before, their products added to the weights."""
-    state = model.state_dict()
+    state = model.state_dict(keep_vars=True)  # tied tensors are one object
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
-            own = {key: state.pop(f"{name}.{key}") for key in module.state_dict()}
+            own = {key: state.pop(f"{name}.{key}").detach() for key in module.state_dict()}
             base = {key.removeprefix("base_layer."): tensor for key, tensor in own.items() if key.startswith("base_layer.")}
             base["weight"] = base["weight"] + module.get_delta_weight(NAME).to(base["weight"])
             state |= {f"{name}.{key}": tensor for key, tensor in base.items()}
     return state
 
 
-def save_adapter(folder: Path, llm: nn.Module) -> None:
-    """Write the adapters alone as peft reads them, for `PeftModel.from_pretrained(llm, folder)`."""
+def save_adapter(folder: Path | None, llm: nn.Module) -> None:
+    """Write the adapters alone as peft reads them, for `PeftModel.from_pretrained(llm, folder)`.
+
+    A sharded model is gathered, in all ranks together; those without a folder only give their part.
+    """
+    state = {f"base_model.model.{key}": whole(tensor).contiguous().cpu() for key, tensor in get_peft_model_state_dict(llm).items()}
+    if folder is None:
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    state = {f"base_model.model.{key}": tensor.contiguous().cpu() for key, tensor in get_peft_model_state_dict(llm).items()}
     path = folder / "adapter_model.safetensors"
     with storage_errors(path):
         save_file(state, path, metadata={"format": "pt"})

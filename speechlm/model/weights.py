@@ -9,16 +9,24 @@ from torch import nn
 
 from speechlm.data.files import machine_error, share, storage_errors
 from speechlm.model.adapter import merged_state
+from speechlm.model.tensors import whole
 from speechlm.tokens.vocabulary import Vocabulary
 
 
-def save_weights(path: Path, model: nn.Module) -> None:
-    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once, adapters merged."""
+def save_weights(path: Path | None, model: nn.Module) -> None:
+    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once, adapters merged.
+
+    A sharded model is gathered, in all ranks together; those without a path only give their part.
+    """
     seen: dict[int, str] = {}
-    unique = {}
-    for name, tensor in merged_state(model).items():
-        if seen.setdefault(tensor.data_ptr(), name) == name:
-            unique[name] = tensor.detach().contiguous().cpu()
+    unique, state = {}, merged_state(model)
+    for name, tensor in state.items():
+        if seen.setdefault(id(tensor), name) == name:
+            gathered = whole(tensor.detach())
+            if path:
+                unique[name] = gathered.contiguous().cpu()
+    if path is None:
+        return
     temporary = path.with_name(f".{path.name}.part")
     with storage_errors(path):
         save_file(unique, temporary, metadata={"vocabulary": model.vocab.fingerprint})

@@ -26,6 +26,7 @@ from speechlm.train.lengths import Lengths, check_lengths
 from speechlm.train.loss import TrainingModel, training_model
 from speechlm.train.precision import Muon
 from speechlm.train.record import result_settings
+from speechlm.train.sharding import shard
 
 
 def build_model(args: argparse.Namespace) -> TrainingModel:
@@ -46,7 +47,11 @@ def build_model(args: argparse.Namespace) -> TrainingModel:
         torch.distributed.barrier()  # everybody reads these files
     if args.use_adapter:
         adapt(speechlm, args)
-    return training_model(speechlm, args)
+    model = training_model(speechlm, args)
+    if args.sharding == "full":
+        require_shardable(args)
+        shard(model, speechlm.llm.get_decoder().layers, "cuda" if args.ngpu else "cpu", args.dtype)
+    return model
 
 
 def build_optimizers(args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
@@ -82,20 +87,31 @@ def build_data(args: argparse.Namespace, process: tuple[int, int], mode: str) ->
 
 
 def note_examples(corpus: Corpus, folder: Path, mode: str, lengths: Iterable[Lengths] = ()) -> None:
-    """Write `examples_<mode>.json`: how many examples each task has, how many of them without the voice prompt that it has (and say it), and
-    the longest target of those looked at, in frames or tokens: what decoding is bounded by.
+    """Write `examples_<mode>.json`: how many examples each task has, and how many lack the voice prompt that it has (and say it).
+
+    Of those looked at, the longest target too, in frames or tokens (what decoding is bounded by), and the longest sound
+    given, in frames (longer ones are cut at pauses).
     """
     sizes, unprompted = corpus.sizes(), corpus.unprompted()
     for task, count in unprompted.items():
         print(f"{mode}: {count} of {sizes[task]} examples of {task} have no voice prompt: no other recording of their speaker", flush=True)
     with atomic_write(folder / f"examples_{mode}.json") as stream:
-        longest = {each.task: int(each.targets_N.max()) for each in lengths}
-        json.dump({"examples": sizes, "without_voice_prompt": unprompted, "longest_target": longest}, stream, indent=1)
+        targets, heard = ({each.task: int(getattr(each, of).max()) for each in lengths} for of in ("targets_N", "heard_N"))
+        found = {"examples": sizes, "without_voice_prompt": unprompted, "longest_target": targets, "longest_heard": heard}
+        json.dump(found, stream, indent=1)
 
 
 def is_first_process() -> bool:
     """Is this the process that writes the files?"""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def require_shardable(args: argparse.Namespace) -> None:
+    """Raise ValueError if there is one process only, or an option that needs the whole model in each."""
+    if not torch.distributed.is_initialized():
+        raise ValueError("--sharding full: found one process; expected several (--ngpu, --nproc or torchrun), or --sharding none.")
+    if args.init_param:
+        raise ValueError("--sharding full: --init_param needs the whole model in each process. Start from a model folder by --init_from.")
 
 
 def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:

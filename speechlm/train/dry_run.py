@@ -1,14 +1,19 @@
 """What a training would take, before anything is spent: parameters, memory, tokens, hours, disk. Needs no weights and no GPU.
 
-The model is built without memory (torch's meta device) and counted. Everything else is an estimate; its formula stands beside it, and
-is printed with its assumptions. Letters: N positions of a packed batch, D model width, F width of the feed-forward layers, V rows of the first head.
+The model is built without memory (torch's meta device) and counted; sharded, on a group of ranks that is only pretended. Everything
+else is an estimate; its formula stands beside it, and is printed with its assumptions. Letters: N positions of a packed batch, D model
+width, F width of the feed-forward layers, V rows of the first head.
 """
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -19,11 +24,14 @@ from speechlm.model.depth import DepthTransformer
 from speechlm.tasks import TOKEN_TASKS
 from speechlm.tokens.patterns import PATTERN, get_pattern
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
+from speechlm.train.sharding import shard
+from speechlm.train.speeds import closest, read_speeds
 
 LLMS = Path(__file__).parent.parent / "assets" / "llms.yaml"
 # FLOP/s of dense bf16 matrix products, from the makers' data sheets (half of what they quote "with sparsity").
 GPUS = {"A10": 125e12, "A100": 312e12, "L40S": 362e12, "H100": 989e12, "H200": 989e12, "RTX4090": 165e12}
 GB = 1e9
+ROOM = {"A10": 24, "A100": 80, "L40S": 48, "H100": 80, "H200": 141, "RTX4090": 24}  # GB of memory; an A100 may have 40
 CODE_BYTES = 4  # int32 in the archives
 
 
@@ -51,6 +59,8 @@ class Plan:
 
     parameters: dict[str, int]
     matrix_parameters: int
+    mine: int  # parameters that a process keeps: all, or its part
+    layer: int  # parameters of a layer
     config: PretrainedConfig
     args: argparse.Namespace
     codec: CodecShape
@@ -74,15 +84,24 @@ class Plan:
 
     def memory(self) -> dict[str, float]:
         """Return bytes by what holds them. Weights, gradients and AdamW's two moments are float32; Muon has one moment."""
-        muon = self.matrix_parameters if self.args.muon_lr else 0
+        share = self.mine / self.total
+        muon = self.matrix_parameters * share if self.args.muon_lr else 0
         copies = 2 * self.total if self.args.dtype == "bfloat16" else 0  # autocast keeps the weights of a forward pass in bf16
+        whole = share == 1
         return {
-            "weights": 4 * self.total + copies,
-            "gradients": 4 * self.total,
-            "optimizer": 8 * (self.total - muon) + 4 * muon,
+            "weights": 4 * self.mine + (copies if whole else 0),
+            "gradients": 4 * self.mine,
+            "optimizer": 8 * (self.mine - muon) + 4 * muon,
+            **({} if whole else {"gathered": self.gathered_bytes()}),
             "activations (estimate)": self.activation_bytes(),
             "logits (estimate)": self.logit_bytes(),
         }
+
+    def gathered_bytes(self) -> float:
+        """Bytes of what is gathered of a sharded model at once: two layers, and all that is in no layer, with its gradients (and their float32)."""
+        size = 2 if self.args.dtype == "bfloat16" else 4
+        rest = self.total - self.layer * self.config.num_hidden_layers
+        return size * (2 * self.layer + rest) + (size + 4) * max(rest, self.layer)
 
     def activation_bytes(self) -> float:
         """Bytes kept for the backward pass: per position and layer the inputs of its matrix products and non-linearities.
@@ -114,9 +133,9 @@ class Plan:
         depth = self.parameters.get("depth transformer", 0) * (self.codec.num_codebooks - 1)  # as if every position were a frame
         return 6 * (self.parameters["backbone"] + heads + depth) + 6 * c.num_hidden_layers * c.hidden_size * self.args.row_length
 
-    def hours(self, flops: float) -> float:
+    def hours(self, flops: float, mfu: float) -> float:
         done = self.flops_per_position() * self.step_positions * self.args.max_steps
-        return done / (flops * self.args.mfu * self.processes) / 3600
+        return done / (flops * mfu * self.processes) / 3600
 
 
 def show(args: argparse.Namespace) -> Plan:
@@ -138,7 +157,8 @@ def make_plan(args: argparse.Namespace) -> Plan:
         llm = AutoModelForCausalLM.from_config(config)
     vocab = _vocabulary(args, codec, llm.get_input_embeddings().weight.shape[0], langs)
     tables = (vocab.size - vocab.text_size) * config.hidden_size
-    backbone = list(llm.get_decoder().named_parameters())
+    decoder = llm.get_decoder()
+    backbone = list(decoder.named_parameters())
     text = llm.get_input_embeddings().weight.numel()
     every = sum(p.numel() for p in llm.parameters())
     inner = sum(p.numel() for _, p in backbone) - text
@@ -149,7 +169,32 @@ def make_plan(args: argparse.Namespace) -> Plan:
         parameters["new heads"] -= sum(vocab.codebook_sizes[1:]) * config.hidden_size
         parameters["depth transformer"] = sum(p.numel() for p in depth.parameters())
     matrices = sum(p.numel() for name, p in backbone if "layers." in name and p.ndim == 2)
-    return Plan(parameters, matrices, config, args, codec)
+    layer = sum(p.numel() for p in decoder.layers[0].parameters())
+    plan = Plan(parameters, matrices, sum(parameters.values()), layer, config, args, codec)
+    if args.sharding == "full" and plan.processes > 1:
+        new = plan.total - every
+        plan = replace(plan, mine=_part_of(llm, new, plan.processes))
+    return plan
+
+
+def _part_of(llm: nn.Module, new: int, ranks: int) -> int:
+    """Return how many parameters the first of these ranks keeps of an LLM with so many new ones, sharded as in training."""
+    with torch.device("meta"):
+        model = nn.Module()
+        model.llm, model.new = llm, nn.Linear(1, new, bias=False)
+    with pretended_ranks(ranks):
+        shard(model, llm.get_decoder().layers, "cpu", "float32")
+        return sum(p.to_local().numel() for p in model.parameters())
+
+
+@contextmanager
+def pretended_ranks(number: int) -> Iterator[None]:
+    """Be the first of so many ranks, of which there are no others."""
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=number)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def _vocabulary(args: argparse.Namespace, codec: CodecShape, text_size: int, langs: list[str]) -> Vocabulary:
@@ -229,7 +274,8 @@ def _lines(plan: Plan) -> list[str]:
     positions = plan.step_positions * args.max_steps
     return [
         f"  parameters  {_millions(plan.total)}: {', '.join(f'{name} {_millions(count)}' for name, count in made.items())}",
-        f"  memory      {sum(memory.values()) / GB:.1f} GB a process: {', '.join(f'{name} {size / GB:.1f}' for name, size in memory.items())}",
+        f"  memory      {sum(memory.values()) / GB:.1f} GB a process: {', '.join(f'{name} {size / GB:.1f}' for name, size in memory.items())}"
+        f"{_fits(plan)}",
         f"  step        {plan.step_positions:,} positions: {batch}",
         f"  steps       {args.max_steps:,}, so {positions / 1e9:.2f} billion positions in all (a position is a text token or a frame of speech; "
         f"as speech alone {positions / plan.codec.frame_rate_hz / 3600:,.0f} hours)",
@@ -244,9 +290,31 @@ def _time(plan: Plan) -> str:
     if not args.gpu:
         return f"{work:.2e} FLOP; give --gpu NAME ({', '.join(GPUS)}) or --gpu FLOP/s for hours"
     flops = peak_flops(args.gpu)
-    hours = plan.hours(flops)
-    assumed = f"{flops / 1e12:g} TFLOP/s a process, of which {args.mfu:.0%} are assumed to be reached (--mfu)"
+    mfu, source = _reached(plan)
+    hours = plan.hours(flops, mfu)
+    assumed = f"{flops / 1e12:g} TFLOP/s a process, of which {mfu:.0%} are reached{source}"
     return f"{hours:,.1f} hours, {hours * plan.processes:,.0f} GPU hours: {work:.2e} FLOP at {assumed}"
+
+
+def _reached(plan: Plan) -> tuple[float, str]:
+    """Return the share of the FLOP/s that is assumed, and where it is from: --mfu, or the closest training that was measured."""
+    args = plan.args
+    if args.mfu:
+        return args.mfu, " (--mfu)"
+    llm = sum(count for name, count in plan.parameters.items() if not name.startswith("new "))
+    sizes = {"parameters": llm, "rows": args.rows, "row_length": args.row_length, "processes": plan.processes}
+    speed, other = closest(read_speeds(), args.gpu, sizes)
+    told = f": measured with {speed.llm} at commit {speed.commit} ({speed.command})"
+    return speed.mfu, f"{told}; extrapolated, since that had {', '.join(other)}" if other else told
+
+
+def _fits(plan: Plan) -> str:
+    """Say whether the memory is enough for the GPU named, and what would help."""
+    room = ROOM.get(plan.args.gpu)
+    if not room or sum(plan.memory().values()) < room * GB:
+        return f"; fits a {plan.args.gpu} ({room} GB)" if room else ""
+    ways = {"--sharding full": plan.mine == plan.total, "--gradient_checkpointing true": not plan.args.gradient_checkpointing}
+    return f"; MORE than a {plan.args.gpu} has ({room} GB): {', '.join([way for way, left in ways.items() if left] + ['fewer --rows'])}"
 
 
 def _millions(count: int) -> str:

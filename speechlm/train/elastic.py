@@ -83,6 +83,8 @@ class Agent(LocalElasticAgent):
             self._rdzv_handler.shutdown()
             exit_at_once()
         if result is None or result.is_failed():
+            if ASKED in os.environ:  # before there was anything to save
+                raise SystemExit(128 + int(os.environ[ASKED]))
             raise ValueError(self.reason)
         if status := max(result.return_values.values()):
             raise SystemExit(status)
@@ -207,7 +209,9 @@ def run_rank(work: Work, args: argparse.Namespace) -> int:
         if error.errno not in STORAGE_ERRORS:
             raise
         raise ValueError(f"{error.filename or 'a file'}: {error.strerror}. {STORAGE_ERRORS[error.errno]}.") from None
-    except RuntimeError as error:
+    except ValueError:
+        raise  # a mistake of the user's, which the launcher tells
+    except Exception as error:
         _tell_lost(error)
         raise
     if torch.distributed.is_initialized():
@@ -215,9 +219,9 @@ def run_rank(work: Work, args: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_lost(error: RuntimeError) -> None:
+def _tell_lost(error: Exception) -> None:
     """Say what went wrong; a rank that lost another one waits a little, so that the other's end is noticed first."""
-    if "gloo" not in str(error) and not isinstance(error, torch.distributed.DistError):
+    if not (isinstance(error, RuntimeError) and "gloo" in str(error)) and not isinstance(error, torch.distributed.DistError):
         traceback.print_exc()
         return
     told = str(error).strip().splitlines()[0]

@@ -19,7 +19,7 @@ from speechlm.model.adapter import has_lora, save_adapter
 from speechlm.model.folder import copy_llm_files
 from speechlm.model.weights import save_weights
 from speechlm.tasks.examples import stable_hash
-from speechlm.train.checkpoint import load_checkpoint, save_checkpoint
+from speechlm.train.checkpoint import Checkpoints, read_rest, tensors_of
 from speechlm.train.cost import Cost
 from speechlm.train.guard import LossGuard, Refusal
 from speechlm.train.hang import rest, watch
@@ -28,6 +28,7 @@ from speechlm.train.log import Log
 from speechlm.train.meter import Meter
 from speechlm.train.mixture import Plan
 from speechlm.train.precision import autocast, has_bfloat16
+from speechlm.train.sharding import clip_gradients, is_sharded, no_sync
 from speechlm.train.signals import STOPPING, StopRequest
 
 
@@ -53,7 +54,7 @@ class Run:
         self.guard, self.taken = LossGuard(options.max_loss_ratio, options.warmup_steps, self.device), []
         on_cpu = self.world > 1 and self.device == "cuda"  # signals are agreed on without waiting for the GPUs
         self.signals = torch.distributed.new_group(backend="gloo") if on_cpu else None
-        self.stop = StopRequest()
+        self.stop, self.checkpoints, self.sharded = StopRequest(), Checkpoints(self.folder), is_sharded(model)
         self.base_lrs = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         batches_per_step = options.accum_grad * self.world
         logs = options.use_tensorboard, options.use_wandb
@@ -68,8 +69,7 @@ class Run:
         if self.log:
             self.cost = Cost(self.folder, self.step, self.world, self.device == "cuda")
             self.log.start(self.step)
-            if self.step and self.is_due(self.options.eval_interval) and not self.log.holds("valid", self.step):
-                self.validate()  # left out by the signal that stopped it here
+        self.make_up_validation()
         batches = iter(self.data)
         try:
             with self.stop:
@@ -77,10 +77,9 @@ class Run:
         finally:
             batches.close()  # ends the loader's workers
         rest()
+        self.checkpoints.wait()
+        self.save_weights(self.folder)
         if self.log:
-            save_weights(self.folder / "model.safetensors", self.model.speechlm)
-            if has_lora(self.model.speechlm.llm):
-                save_adapter(self.folder / "adapter", self.model.speechlm.llm)
             self.write_cost()
             if said := self.data.left_out():
                 logging.warning(f"train: {said}")
@@ -98,9 +97,9 @@ class Run:
                 if self.log:
                     self.report()
                 self.meter = self.new_meter()
-            if self.log and self.is_due(self.options.eval_interval):
+            if self.is_due(self.options.eval_interval):
                 self.validate()
-            if self.log and self.step in self.options.keep_steps:
+            if self.step in self.options.keep_steps:
                 self.keep()
             if signal_number or self.is_due(self.options.save_interval):
                 self.save()
@@ -129,8 +128,19 @@ class Run:
     def keep(self) -> None:
         """Write the weights of this step to `steps/<step>/`, a model folder as the last one will be."""
         folder, speechlm = self.folder / "steps" / str(self.step), self.model.speechlm
-        copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
-        speechlm.save_pretrained(folder)
+        if self.log:
+            copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
+            speechlm.save_config(folder)
+        self.save_weights(folder, adapter=False)
+
+    def save_weights(self, folder: Path, adapter: bool = True) -> None:
+        """Write model.safetensors, and the adapter alone if there is one; of a sharded model every rank gives its part."""
+        if not self.log and not self.sharded:
+            return
+        speechlm = self.model.speechlm
+        save_weights(folder / "model.safetensors" if self.log else None, speechlm)
+        if adapter and has_lora(speechlm.llm):
+            save_adapter(folder / "adapter" if self.log else None, speechlm.llm)
 
     def write_cost(self) -> None:
         self.cost.write(self.step, sum(p.numel() for p in self.model.parameters()))
@@ -145,6 +155,7 @@ class Run:
         return next((int(number) for number, count in zip(STOPPING, asked.tolist(), strict=True) if count), 0)
 
     def exit_interrupted(self, number: int) -> None:
+        self.checkpoints.wait()
         self.wait_for_all()  # until it is saved
         if self.log:
             print(
@@ -163,11 +174,11 @@ class Run:
             torch.distributed.barrier()
 
     def wrap(self) -> torch.nn.Module:
-        if self.world == 1:
+        if self.world == 1 or self.sharded:
             return self.model
         devices = [torch.cuda.current_device()] if self.device == "cuda" else None
         return torch.nn.parallel.DistributedDataParallel(
-            self.model, device_ids=devices, find_unused_parameters=self.options.unused_parameters
+            self.model, device_ids=devices, find_unused_parameters=self.options.unused_parameters, gradient_as_bucket_view=True
         )
 
     def set_learning_rate(self) -> None:
@@ -212,19 +223,20 @@ class Run:
             # Dropout follows from the step and the batch's place in it: not from what came before, nor from the process.
             torch.manual_seed(stable_hash(self.options.seed, self.step, i * self.world + self.rank))
             synchronised = self.world == 1 or i == len(micro_batches) - 1
-            with nullcontext() if synchronised else parallel.no_sync():
+            with nullcontext() if synchronised else no_sync(parallel):
                 with self.autocast():
                     total, table_S2 = parallel(**batch_on(batch, self.device))
                 (total * share).backward()
             tables.append(table_S2)
         table_S2 = torch.stack(tables).sum(0)
         self.sum_over_processes(table_S2)
-        return table_S2, torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip)
+        return table_S2, clip_gradients(self.model.parameters(), self.options.grad_clip)
 
     def refuse(self, refusal: Refusal, taken: Taken) -> None:
         """Keep the state before the refused step and its batch, for bin/replay; raise ValueError, in all processes the same."""
         self.step, self.data.state, plans = taken.step, taken.position, taken.plans
         self.save()
+        self.checkpoints.wait()
         parts = [plans]
         if self.world > 1:
             parts = [None] * self.world
@@ -235,62 +247,73 @@ class Run:
         self.wait_for_all()
         skip = " ".join(str(step) for step in [*self.options.skip_steps, self.step])
         raise ValueError(
-            f"step {self.step}: {refusal.complaint}. Nothing was learned from it, nor after it: {self.folder}/checkpoint.pth is the state before, "
-            f"bad_batch.json beside it names the {sum(len(row) for batch in batches for row in batch)} examples. See the loss of each with "
-            f"`python -m speechlm.bin.replay --exp {self.folder}`; fix the data, or go on without this batch by --skip_steps {skip} "
-            f"(in the config: skip_steps: [{skip.replace(' ', ', ')}])."
+            f"step {self.step}: {refusal.complaint}. Nothing was learned from it, nor after it: {self.folder}/checkpoints/{self.step} is the "
+            f"state before, {self.folder}/bad_batch.json names the {sum(len(row) for batch in batches for row in batch)} examples. See the "
+            f"loss of each with `python -m speechlm.bin.replay --exp {self.folder}`; fix the data, or go on without this batch by "
+            f"--skip_steps {skip} (in the config: skip_steps: [{skip.replace(' ', ', ')}])."
         )
 
     def autocast(self):
         return autocast(self.device, self.options.dtype)
 
+    def make_up_validation(self) -> None:
+        """Validate where a signal cut that short: the first rank knows from its log."""
+        missing = [bool(self.log and self.step and self.is_due(self.options.eval_interval) and not self.log.holds("valid", self.step))]
+        if self.sharded:
+            torch.distributed.broadcast_object_list(missing, src=0)
+        if missing[0]:
+            self.validate()
+
     @torch.no_grad()
     def validate(self) -> None:
-        """Write the means over the (small, fixed) validation batches; a signal ends it, and resuming makes up for it."""
+        """Write the means over the (small, fixed) validation batches; a signal ends it, and resuming makes up for it.
+
+        The first rank does it alone; a sharded model runs in all ranks.
+        """
+        if not self.log and not self.sharded:
+            return
         self.model.eval()
         meter = Meter(self.model.figures, self.device)
         for batch in self.valid:
-            if self.stop.number:
+            if self.signal_anywhere() if self.sharded else self.stop.number:
                 return
             with self.autocast():
                 _, table_S2 = self.model(**batch_on(batch, self.device))
             meter.add(table_S2)
-        self.log.write("valid", self.step, meter.means())
+        if self.log:
+            self.log.write("valid", self.step, meter.means())
 
     def save(self) -> None:
-        if self.rank:
-            return
         state = {
-            "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "step": self.step,
             "skipped": [step for step in sorted(self.options.skip_steps) if step < self.step],
             "data": self.data.state,
             "meter": self.meter.sums(),
             "guard": self.guard.state(),
             "vocab": self.model.speechlm.vocab.fingerprint,
         }
-        self.write_cost()
-        save_checkpoint(self.folder, state)
+        if self.log:
+            self.write_cost()
+        self.checkpoints.save(self.step, tensors_of(self.model, self.optimizers), state)
 
     def restore(self) -> None:
-        state = load_checkpoint(self.folder, self.device)
-        if state is None:
+        path = self.checkpoints.newest()
+        if path is None:
             return
+        state = read_rest(path)
         if state["vocab"] != self.model.speechlm.vocab.fingerprint:
             raise ValueError(
-                f"{self.folder}/checkpoint.pth was trained with vocabulary {state['vocab']}, this run has "
+                f"{path} was trained with vocabulary {state['vocab']}, this run has "
                 f"{self.model.speechlm.vocab.fingerprint}. Restore the codec and LLM it had, or give a new --expdir."
             )
         skipped = [step for step in sorted(self.options.skip_steps) if step < state["step"]]
         if skipped != state["skipped"]:
             raise ValueError(
-                f"{self.folder}/checkpoint.pth, step {state['step']}: until there the steps {state['skipped']} were skipped, --skip_steps says "
+                f"{path}: until there the steps {state['skipped']} were skipped, --skip_steps says "
                 f"{skipped}. Expected the same, and any later ones. Give those, or delete the checkpoints to start again."
             )
-        self.model.load_state_dict(state["model"])
-        for optimizer, content in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(content)
+        self.checkpoints.load(path, self.model, self.optimizers)
+        if self.log:
+            logging.info(f"resumed from {path}")
         self.step = state["step"]
         self.meter.restore(state["meter"])
         self.guard.restore(state["guard"])

@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from speechlm.model.tensors import part_like, whole
+
 
 def has_bfloat16(device: str) -> bool:
     """Tell whether products of bfloat16 matrices are fast on a device ("cuda" or "cpu")."""
@@ -24,7 +26,8 @@ def autocast(device: str, dtype: str) -> torch.autocast:
 class Muon(torch.optim.Muon):
     """Muon (https://kellerjordan.github.io/posts/muon) with steps as large as AdamW's; options and state are those of torch's.
 
-    Newton-Schulz is in `dtype`. As with torch's fused AdamW, a step changes nothing where the tensor `found_inf` is 1.
+    Newton-Schulz is in `dtype`; every rank gathers a sharded matrix for it, which is no work on rows one by one. As with torch's
+    fused AdamW, a step changes nothing where the tensor `found_inf` is 1.
     """
 
     def __init__(self, matrices: list[torch.nn.Parameter], device: str, **options):
@@ -49,8 +52,8 @@ class Muon(torch.optim.Muon):
         momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         update = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         scale = 0.2 * math.sqrt(max(matrix.shape))  # match_rms_adamw
-        step = orthogonalise(update.to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
-        changed = (matrix * (1 - group["lr"] * group["weight_decay"])).add_(step, alpha=-group["lr"] * scale)
+        step = orthogonalise(whole(update).to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
+        changed = (matrix * (1 - group["lr"] * group["weight_decay"])).add_(part_like(step, matrix), alpha=-group["lr"] * scale)
         matrix.copy_(torch.where(stopped, matrix, changed))
 
 

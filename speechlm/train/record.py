@@ -21,11 +21,21 @@ NEUTRAL = frozenset(
     ngpu num_workers local_rank nproc nodes multiprocessing_distributed dist_backend
     log_level log_interval use_tensorboard use_matplotlib use_wandb wandb_project wandb_id wandb_entity wandb_name
     eval_interval eval_examples save_interval keep_steps max_restarts dist_timeout_min max_loss_ratio max_left_out
-    gradient_checkpointing compile dry_run gpu mfu codec_shape
+    gradient_checkpointing compile sharding dry_run gpu mfu codec_shape
     """.split()
 )
 LLM_FILES = ("config.json", "*.safetensors", "vocab.json", "tokenizer.model", "tokenizer.json")
-OF_A_RUN = ("checkpoint.pth", "checkpoint.prev.pth", "train.jsonl", "model.safetensors", "bad_batch.json", "cost.json", "steps", "adapter")
+OF_A_RUN = (
+    "checkpoints",
+    "checkpoint.pth",
+    "checkpoint.prev.pth",
+    "train.jsonl",
+    "model.safetensors",
+    "bad_batch.json",
+    "cost.json",
+    "steps",
+    "adapter",
+)
 OLD = ".old"
 USUAL = {"pattern": PATTERN, "tasks": TOKEN_TASKS}  # if none is named
 
@@ -115,7 +125,7 @@ def _continues(folder: Path, before: dict, changed: list[str], settings: dict) -
     """Say that a training goes on to a later last step, if that is all that changed."""
     old, new = before.get("settings", {}).get("max_steps"), settings["max_steps"]
     only_longer = old and old < new and all(change.startswith("setting max_steps ") for change in changed)
-    if not only_longer or not (folder / "checkpoint.pth").exists():
+    if not only_longer or not (folder / "checkpoints").exists():
         return False
     print(
         f"{folder}: max_steps was raised from {old} to {new}: it goes on from its last checkpoint, with the learning rates "

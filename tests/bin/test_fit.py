@@ -1,5 +1,6 @@
 """What does not belong together is refused with both fingerprints; a full disk or a cut file is named, and a rerun recovers."""
 
+import hashlib
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ from speechlm.metrics.speech import transcribe
 from speechlm.model.folder import load_llm, load_model
 from speechlm.tokens.text import load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
+from speechlm.train.checkpoint import META, REST, WHOLE, read_rest
 from tests.long.kill_training import Command, make_recipe, training
 
 STEPS = {"max_steps": 6, "save_interval": 2, "eval_interval": 6, "log_interval": 3}
@@ -59,9 +61,10 @@ def weights(folder: Path) -> bytes:
 
 def test_checkpoint_and_vocabulary(recipe):
     shutil.copytree(recipe / "whole", recipe / "other", ignore=shutil.ignore_patterns(".done*", "model.safetensors"))
-    for path in (recipe / "other").glob("checkpoint*.pth"):
-        state = torch.load(path, weights_only=True)
-        torch.save(state | {"vocab": "0123456789abcdef"}, path)
+    for path in (recipe / "other/checkpoints").iterdir():
+        torch.save(read_rest(path) | {"vocab": "0123456789abcdef"}, path / REST)
+        digests = {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in (META, REST)}
+        (path / WHOLE).write_text(json.dumps(digests))
     done = train(recipe, "other")
     assert done.status == 1 and "was trained with vocabulary 0123456789abcdef, this run has " in done.output
     assert Vocabulary.load(recipe / "whole/vocab.json").fingerprint in done.output and "give a new --expdir" in done.output
@@ -153,11 +156,11 @@ def limited(folder: Path, *options: str, limit: int | None = None) -> subprocess
 
 
 def test_without_room_for_a_checkpoint_training_stops_with_one_message_and_goes_on_later(recipe):
-    size = (recipe / "whole/checkpoint.pth").stat().st_size
+    size = (recipe / "whole/checkpoints/6/__0_0.distcp").stat().st_size
     done = limited(recipe, "crowded", limit=size // 2)
-    assert done.returncode == 1 and "error: crowded/checkpoint.pth: File too large. The disk of " in done.stderr, done.stderr[-3000:]
+    assert done.returncode == 1 and "error: crowded/checkpoints/2: File too large. The disk of " in done.stderr, done.stderr[-3000:]
     assert "ulimit -f" in done.stderr and "Traceback" not in done.stderr.split("error: crowded")[1]
-    assert not list((recipe / "crowded").glob(".checkpoint*"))
+    assert not list((recipe / "crowded/checkpoints").iterdir())
     done = train(recipe, "crowded")
     assert done.status == 0 and weights(recipe / "crowded") == weights(recipe / "whole"), done.output
 
@@ -175,13 +178,13 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_fills_up_or_turns_read_only(recipe, small_disk):
-    out, checkpoint = small_disk / "out", small_disk / "out/checkpoint.pth"
-    shutil.copytree(recipe / "whole", out, ignore=shutil.ignore_patterns(".done*", "model.safetensors", "checkpoint.pth", "tensorboard"))
-    good = (out / "checkpoint.prev.pth").read_bytes()  # of step 4 of 6
+    out, checkpoints = small_disk / "out", small_disk / "out/checkpoints"
+    shutil.copytree(recipe / "whole", out, ignore=shutil.ignore_patterns(".done*", "model.safetensors", "6", "tensorboard"))
+    good = (checkpoints / "4/__0_0.distcp").read_bytes()
     (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - len(good) // 2))
     done = train(recipe, str(out))
-    assert done.status == 1 and f"error: {checkpoint}: No space left on device. The disk of {out} has 0.00 of 0.02 GiB free" in done.output
-    assert (out / "checkpoint.prev.pth").read_bytes() == good and not list(out.glob(".*.part"))
+    assert done.status == 1 and f"error: {checkpoints}/6: No space left on device. The disk of {checkpoints} has 0.0" in done.output
+    assert (checkpoints / "4/__0_0.distcp").read_bytes() == good and [path.name for path in checkpoints.iterdir()] == ["4"]
     (small_disk / "filler").unlink()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     done = train(recipe, str(out))

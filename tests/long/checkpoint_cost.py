@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from speechlm.arms.config import layered
+from speechlm.train.checkpoint import newest
 from tests.long.kill_training import make_recipe, server, training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +80,7 @@ def main() -> None:
         folder = Path(name)
         make_recipe(folder, llm, **cpt | mixture, dtype="bfloat16")
         began, saved = timed(folder, args.interval, 2 * args.pairs * args.interval + args.interval // 2 + 1)
-        size = (folder / "out/checkpoint.pth").stat().st_size
+        size = sum(path.stat().st_size for path in newest(folder / "out").iterdir())
     pairs = list(zip(*rates(began, args.interval)))
     for with_, without in pairs:
         print(f"with {with_:.3f}   without {without:.3f} steps/s")

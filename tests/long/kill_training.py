@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m tests.long.kill_training --kills 30                # one process
     OMP_NUM_THREADS=1 python -m tests.long.kill_training --kills 10 --nproc 2      # two, on gloo
+    OMP_NUM_THREADS=1 python -m tests.long.kill_training --kills 10 --nproc 2 --only_ranks      # kill -9 of one of them
 
 Signals (SIGTERM, SIGKILL, SIGUSR1, SIGINT), moments and the number of loader workers are drawn from --seed. Of two
-processes, the launcher or one rank is hit. The corpus is random codes, the LLM tiny, with dropout; tasks are mixed by
-weight, packed, and two batches are accumulated. Commands start from a server that has done the imports, so that
-a start takes a second instead of seven.
+processes, the launcher or one rank is hit; if a rank dies, torch elastic starts both again, within the command. The
+corpus is random codes, the LLM tiny, with dropout; tasks are mixed by weight, packed, and two batches are
+accumulated. Commands start from a server that has done the imports, so that a start takes a second instead of seven.
 """
 
 import argparse
@@ -27,9 +28,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from torch.distributed import checkpoint as dcp
 
 from speechlm.data.codes import write_codes
 from speechlm.data.manifest import build_manifest, write_manifest
+from speechlm.train.checkpoint import Reader, newest, read_rest
 
 LLM = {
     "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -41,6 +44,7 @@ CONFIG = {
 }  # fmt: skip
 WORDS = ["red", "car", "dog", "house"]
 ODD = "v-train-07"  # an utterance with a text that no other has: zoo
+RESTARTED = "all start again from the last checkpoint"
 SIGNALS = [signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
 
 server = multiprocessing.get_context("forkserver")
@@ -99,8 +103,11 @@ class Command:
 
     def children(self) -> list[int]:
         """Return the processes that it started and that live: the ranks, if it started several."""
-        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+        try:
+            found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            return [int(pid) for pid in found if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"]
+        except OSError:
+            return []
 
 
 def _run(folder: Path, name: str, options: tuple[str, ...], log: Path, environ: dict[str, str]) -> None:
@@ -131,21 +138,24 @@ class Killer:
     start_sec: float  # from the command to the first steps
     max_steps: int
     options: tuple[str, ...] = ()
+    only_ranks: bool = False
     made: Counter = field(default_factory=Counter)
 
     def run(self, kills: int) -> str:
         """Make the kills and let the last start end; return its output. AssertionError for a status nobody expects."""
+        command = self.start()
         for left in range(kills, 0, -1):
-            command = self.start()
             if self.rng.random() < 0.2:
                 command.wait(self.start_sec * self.rng.random())
             else:
                 now = self.step()
                 self.wait_for_step(now + self.rng.random() * 0.7 * (self.max_steps - now) / left, command)
-            self.kill(command)
-        last = self.start().wait()
-        assert last.status == 0, last.output[-3000:]
-        return last.output
+            assert command.status is None, f"it ended before it was killed:\n{command.output[-3000:]}"
+            if not self.kill(command):
+                command = self.start()
+        command.wait()
+        assert command.status == 0, command.output[-3000:]
+        return command.output
 
     def step(self) -> int:
         """Return the last step in the log."""
@@ -163,29 +173,42 @@ class Killer:
         workers = self.rng.choice(["0", "1", "2"])
         return Command(self.folder, "train", *training(self.out, "--num_workers", workers, *self.options))
 
-    def kill(self, command: Command) -> None:
-        assert command.status is None, f"it ended before it was killed:\n{command.output[-3000:]}"
-        number = self.rng.choice(SIGNALS)
+    def kill(self, command: Command) -> bool:
+        """Send a signal to the command or to one of its ranks; return whether it goes on, as elastic lets it if a rank died."""
+        number = signal.SIGKILL if self.only_ranks else self.rng.choice(SIGNALS)
         ranks = command.children() if "--nproc" in self.options else []
-        victim = self.rng.choice([command.pid, *ranks])
+        victim = self.rng.choice(ranks if ranks and self.only_ranks else [command.pid, *ranks])
+        before = command.output.count(RESTARTED)
         os.kill(victim, number)
-        command.wait(90)
-        expected = -number if number == signal.SIGKILL else 128 + number
-        if victim != command.pid:
-            expected = 1 if number == signal.SIGKILL else expected
-        accepted = {expected, -number}  # -number: it came before the command could listen
-        assert command.status in accepted, f"{signal.Signals(number).name}: status {command.status}\n{command.output[-3000:]}"
         self.made[f"{signal.Signals(number).name}{' of a rank' if victim != command.pid else ''}"] += 1
+        until = time.monotonic() + 90
+        while victim != command.pid and command.output.count(RESTARTED) == before and command.status is None:
+            assert time.monotonic() < until, command.output[-3000:]
+            command.wait(0.05)
+        if victim != command.pid and command.status is None:
+            return True
+        command.wait(90)
+        accepted = {-number, 128 + number} if number != signal.SIGKILL else {-number}  # -number: before the command could listen
+        assert command.status in accepted, f"{signal.Signals(number).name}: status {command.status}\n{command.output[-3000:]}"
+        return False
 
 
 def differences(folder: Path, one: str, other: str) -> list[str]:
     """Compare two finished trainings: weights, optimizer state, position in the data, and log; return what differs."""
-    states = [torch.load(folder / out / "checkpoint.pth", weights_only=True) for out in (one, other)]
-    found = _unequal("checkpoint", *states)
+    found = _unequal("checkpoint", *(read_checkpoint(folder / out) for out in (one, other)))
     for name in ("model.safetensors", "train.jsonl"):
         if (folder / one / name).read_bytes() != (folder / other / name).read_bytes():
             found.append(name)
     return found
+
+
+def read_checkpoint(folder: Path) -> dict:
+    """Return all that the newest checkpoint of a training holds: tensors by name, and the rest."""
+    path = newest(folder)
+    there = Reader(path).read_metadata().state_dict_metadata
+    tensors = {name: torch.empty(found.size, dtype=found.properties.dtype) for name, found in there.items()}
+    dcp.load(tensors, storage_reader=Reader(path), no_dist=True)
+    return {"tensors": tensors} | read_rest(path)
 
 
 def _unequal(name: str, a, b) -> list[str]:
@@ -217,13 +240,15 @@ def main() -> None:
     parser.add_argument("--nproc", type=int, default=1)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only_ranks", action="store_true")
+    parser.add_argument("--sharding", default="none")
     args = parser.parse_args()
-    options = () if args.nproc == 1 else ("--nproc", str(args.nproc))
+    options = () if args.nproc == 1 else ("--nproc", str(args.nproc), "--max_restarts", str(args.kills), "--sharding", args.sharding)
     with tempfile.TemporaryDirectory() as name:
         folder, began = Path(name), time.monotonic()
         make_recipe(folder, max_steps=args.steps, eval_interval=50)
         start_sec = undisturbed(folder, "whole", *options)
-        killer = Killer(folder, "parts", random.Random(args.seed), start_sec, args.steps, options)
+        killer = Killer(folder, "parts", random.Random(args.seed), start_sec, args.steps, options, args.only_ranks)
         killer.run(args.kills)
         found = differences(folder, "whole", "parts")
     print(f"kills: {sum(killer.made.values())} ({', '.join(f'{count} {name}' for name, count in sorted(killer.made.items()))})")

@@ -71,7 +71,39 @@ def test_the_numbers_follow_from_the_options():
     assert found.step_positions == 12 * 128 * 3
     head = found.total - found.parameters["new tables"]
     assert found.flops_per_position() == pytest.approx(6 * head, rel=0.15)
-    assert found.hours(1e15) == pytest.approx(2 * found.hours(2e15))
+    assert found.hours(1e15, 0.3) == pytest.approx(2 * found.hours(2e15, 0.3))
+
+
+QWEN = [
+    "--config",
+    CONF / "cpt.yaml",
+    "--overlay",
+    CONF / "paper/cpt.yaml",
+    CONF / "gpu1/cpt.yaml",
+    "--codec",
+    "encodec_24khz:6",
+    "--gpu",
+    "H100",
+]
+
+
+def test_the_share_reached_is_a_measured_one_and_what_is_extrapolated_is_said(capsys):
+    plan(*QWEN, "--llm", "Qwen/Qwen1.5-0.5B", "--rows", "2", "--ngpu", "1")
+    said = capsys.readouterr().out
+    assert "of which 12% are reached: measured with Qwen/Qwen1.5-0.5B at commit 6a13d6f" in said and "extrapolated" not in said
+    plan(*QWEN, "--llm", "Qwen/Qwen2.5-1.5B", "--rows", "2", "--ngpu", "8", "--gpu", "A100")
+    said = capsys.readouterr().out
+    assert "extrapolated, since that had GPU H100 (here A100), parameters 463,987,712 (here 1,5" in said and "processes 1 (here 8)" in said
+
+
+def test_seven_billion_parameters_fit_eight_gpus_sharded_and_no_gpu_whole(capsys):
+    options = [*QWEN, "--llm", "Qwen/Qwen2.5-7B", "--rows", "1", "--ngpu", "8", "--gradient_checkpointing", "true"]
+    assert sum(plan(*options).memory().values()) > 80e9
+    assert "MORE than a H100 has (80 GB): --sharding full, fewer --rows" in capsys.readouterr().out
+    found = plan(*options, "--sharding", "full")
+    assert found.mine == pytest.approx(found.total / 8, rel=1e-3) and sum(found.memory().values()) < 60e9
+    assert "fits a H100 (80 GB)" in capsys.readouterr().out
+    assert plan(*options, "--sharding", "full", "--nodes", "8").mine == pytest.approx(found.total / 64, rel=1e-3)
 
 
 def test_the_listed_llms_have_their_published_size():

@@ -11,15 +11,6 @@ import torch
 
 from speechlm.train.elastic import find_meeting, first_host, launch, place, require_alike
 from speechlm.train.hang import limit_waiting, watch
-from speechlm.train.signals import STOPPING
-
-
-@pytest.fixture
-def own_signals():
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def options(**more) -> argparse.Namespace:

@@ -28,7 +28,7 @@ def run(tmp_path):
         return sorted(path.name for path in folder.iterdir() if path.name != "settings.json")
 
     def train(finished: bool = True):
-        for name in ("checkpoint.pth", "train.jsonl", *(["model.safetensors"] if finished else [])):
+        for name in ("checkpoints", "train.jsonl", *(["model.safetensors"] if finished else [])):
             (folder / name).write_text(f"of {json.loads((folder / 'settings.json').read_text())['settings']['lr']}")
 
     return prepare, train, folder
@@ -38,7 +38,7 @@ def test_what_decides_nothing_throws_nothing_away(run):
     prepare, train, folder = run
     prepare()
     train()
-    there = ["checkpoint.pth", "model.safetensors", "train.jsonl"]
+    there = ["checkpoints", "model.safetensors", "train.jsonl"]
     assert prepare(eval_interval=7, dev_set=["dev", "dev2"], save_interval=3, output_dir="elsewhere") == there
     (folder.parent / "dump").rename(folder.parent / "moved")
     assert prepare(dump=folder.parent / "moved") == there
@@ -55,7 +55,7 @@ def test_what_is_replaced_is_kept_until_the_new_one_stands(run, capsys):
     assert (folder / ".old/model.safetensors").read_text() == "of 1.0"
     train()
     remove_old(folder)
-    assert prepare(lr=3.0) == ["checkpoint.pth", "model.safetensors", "train.jsonl"]
+    assert prepare(lr=3.0) == ["checkpoints", "model.safetensors", "train.jsonl"]
 
 
 def test_other_codes_start_again(run, capsys):
@@ -70,7 +70,7 @@ def test_a_raised_max_steps_goes_on(run, capsys):
     prepare, train, _ = run
     prepare()
     train()
-    assert "checkpoint.pth" in prepare(max_steps=20)
+    assert "checkpoints" in prepare(max_steps=20)
     assert "max_steps was raised from 10 to 20: it goes on from its last checkpoint" in capsys.readouterr().out
     assert prepare(max_steps=5) == [".old"]
 
