@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 BIN = Path(__file__).parent / "bin"
-USES = ("transcribe", "translate", "synthesise", "demo", "serve", "push", "pack", "bench")  # of a model; the others are stages of a recipe
+# Uses of a model; the other programs are stages of a recipe.
+USES = ("transcribe", "translate", "synthesise", "demo", "serve", "push", "pack", "bench")
 
 
 def programs() -> dict[str, str]:
@@ -38,10 +39,11 @@ def _shorten(told: str) -> str:
 
 
 def complete() -> None:
-    """Tell the shell, which asks through the environment (argcomplete), how the line may go on: a program, or an option of it."""
+    """Tell the shell, which asks through the environment (argcomplete), how the line may go on: by a program, or an option."""
     import argcomplete
 
-    words = f"{os.environ['COMP_LINE'][: int(os.environ['COMP_POINT'])]}|".split()  # the last one is still being written
+    line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
+    words = f"{line}|".split()  # the last one is still being written
     if len(words) < 3 or words[1] not in programs():
         parser = argparse.ArgumentParser()
         parser.add_argument("command", choices=list(programs()))

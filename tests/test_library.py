@@ -23,6 +23,15 @@ def test_typeguard_and_g2p_en_are_as_they_were(monkeypatch):
     assert for_espnet.G2p == "the real one"
 
 
+def test_no_part_of_espnet_that_training_needs_waits_for_g2p_en():
+    """It looks for a download, and takes 4 s of a core."""
+    import espnet2.text.phoneme_tokenizer as tokenizer
+
+    import speechlm.espnet.task  # noqa: F401
+
+    assert not hasattr(tokenizer.g2p_en, "__path__")
+
+
 def test_functions_of_others_are_still_checked():
     with quick_imports():
 

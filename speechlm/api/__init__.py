@@ -146,7 +146,9 @@ class SpeechLM:
         wav_N = read_sound(sound, self.rate_hz, self.max_sec)
         with _named(sound):
             spans = self._engine.cut(wav_N, self._engine.longest_sec(task, lang, self.piece_sec))
-            pieces = [wav_N[round(start_sec * self.rate_hz) : round(end_sec * self.rate_hz)] for start_sec, end_sec in spans]
+            pieces = [
+                wav_N[round(start_sec * self.rate_hz) : round(end_sec * self.rate_hz)] for start_sec, end_sec in spans
+            ]
             codes = [self._engine.encode(piece_N) for piece_N in pieces]
         return [self._engine.part(task, lang, {"speech:src": codes_TK}, *span) for codes_TK, span in zip(codes, spans)]
 

@@ -83,5 +83,7 @@ def _folder_in(path: Path) -> PurePosixPath:
         raise ValueError(f"{path}: no packed model ({reason}). {EXPECTED}.") from None
     outside = [name for name in names if not all(SAFE_NAME.fullmatch(part) for part in PurePosixPath(name).parts)]
     if outside or saved.as_posix() not in names:
-        raise ValueError(f"{path}: holds {(outside or names)[0][:80]!r}; expected {SAVED}, and names inside. {EXPECTED}.")
+        raise ValueError(
+            f"{path}: holds {(outside or names)[0][:80]!r}; expected {SAVED}, and names inside. {EXPECTED}."
+        )
     return saved.parent

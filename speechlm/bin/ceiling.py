@@ -129,7 +129,9 @@ def _is_whole(span: Span) -> bool:
 
 
 def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
-    """Write what the codec makes of its codes of each original, in batches of equal length; return {id: path}, also written as wav.scp.
+    """Write what the codec makes of its codes of each original, in batches of equal length; return {id: path}.
+
+    It is written as wav.scp, too.
 
     The files are collected in a hidden folder, renamed to `reconstruction/wav` at the end: what an interrupted run made is kept.
     """

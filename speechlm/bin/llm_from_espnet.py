@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 from speechlm.bin.command import run_main
-from speechlm.model.espnet_speechlm import write_llm
 
 
 def main() -> None:
@@ -20,6 +19,8 @@ def main() -> None:
     parser.add_argument("--base", help="the LLM that it was trained from: folder or hub name (default: as train.yaml says)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
+    from speechlm.model.espnet_speechlm import write_llm
+
     write_llm(args.config, args.checkpoint, args.out, args.base)
     print(f"{args.out}: the LLM as a Hugging Face folder; start from it with --llm {args.out}")
 

@@ -12,8 +12,6 @@ from speechlm.data.manifest import load_manifest
 from speechlm.metrics.bootstrap import interval
 from speechlm.metrics.rows import SENTENCES, Row, write_lines, write_rows
 from speechlm.metrics.scoring import Perplexity
-from speechlm.model.folder import load_model
-from speechlm.model.perplexity import final_word, text_nats
 
 
 def main() -> None:
@@ -38,6 +36,9 @@ def score(exp: Path, manifest: Path, name: str, last: bool = False) -> tuple[lis
     """Return rows for each language and for all sentences together, with the codes masked out and not, with `last` of last words;
     and a line per sentence and language, with its (nats, tokens).
     """
+    from speechlm.model.folder import load_model
+    from speechlm.model.perplexity import final_word, text_nats
+
     trained, records = load_model(exp), load_manifest(manifest)
     langs = list(dict.fromkeys(lang for record in records for lang in record.text))
     lines, rows = [], []

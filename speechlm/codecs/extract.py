@@ -183,7 +183,7 @@ def run_shards(shards: Iterable[Shard], count: int, codec: str, options: Options
     devices = devices_for(options.ngpu, options.nj)
     most = len(devices)
     with pool_on(devices, _start_worker, codec, -(-options.nj // most) if options.ngpu else 0) as pool:
-        while pending := pending | {pool.submit(code_shard, shard) for shard in islice(shards, 2 * most - len(pending))}:
+        while pending := pending | {pool.submit(code_shard, each) for each in islice(shards, 2 * most - len(pending))}:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
                 done += 1
@@ -209,7 +209,8 @@ _threads = 0  # of it, that load recordings ahead
 def _start_worker(device: str, codec: str, threads: int) -> None:
     global _codec, _threads
     torch.set_num_threads(1)
-    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True  # codes are those of a CPU, but for rounding
+    torch.backends.cudnn.allow_tf32 = False  # codes are those of a CPU, but for rounding
+    torch.backends.cudnn.deterministic = True
     _codec, _threads = load_codec(codec).to(device), threads
 
 
@@ -222,8 +223,14 @@ def code_shard(shard: Shard) -> list[BadItem]:
             findings[key, side] = [("cannot be coded", f"{shard.spans[key][side].path}: {found}")]
         else:
             codes[key, side] = found
-    good = {key: spans for key, spans in shard.spans.items() if key not in shard.unused and all((key, side) in codes for side in spans)}
-    items = [BadItem(key, kind, shard.files[side], told) for (key, side), found in findings.items() for kind, told in found]
+    good = {
+        key: spans
+        for key, spans in shard.spans.items()
+        if key not in shard.unused and all((key, side) in codes for side in spans)
+    }
+    items = [
+        BadItem(key, kind, shard.files[side], told) for (key, side), found in findings.items() for kind, told in found
+    ]
     save_shard(shard, {key: {side: codes[key, side] for side in spans} for key, spans in good.items()}, items)
     return [item for item in items if item.kind not in WARNING_KINDS]
 
@@ -231,7 +238,8 @@ def code_shard(shard: Shard) -> list[BadItem]:
 def _load_all(shard: Shard, findings: dict[Place, list[tuple[str, str]]]) -> Iterator[tuple[Place, np.ndarray]]:
     """Yield the recordings of a shard, at the codec's rate; note what was found of each: kinds and details."""
     places = [(key, side) for key, spans in shard.spans.items() for side in spans]
-    for place, (wav_T, found) in zip(places, ahead(places, lambda place: _load(shard.spans[place[0]][place[1]], shard), _threads)):
+    loaded = ahead(places, lambda place: _load(shard.spans[place[0]][place[1]], shard), _threads)
+    for place, (wav_T, found) in zip(places, loaded):
         findings[place] = found
         if wav_T is not None:
             yield place, wav_T

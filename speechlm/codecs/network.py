@@ -45,13 +45,13 @@ class NetworkCodec:
         length = self.coded_samples(len(wavs[0]))
         wav_BN = torch.from_numpy(np.stack([np.pad(wav_N, (0, length - len(wav_N))) for wav_N in wavs]))
         wav_B1N = wav_BN[:, None].to(self.device)
-        codes_BKT = self._codes_of_batch(wav_B1N).to(torch.int32).contiguous()  # each [T, K] in the order of K: bytes of archives
+        codes_BKT = self._codes_of_batch(wav_B1N).to(torch.int32).contiguous()  # archives hold each codebook in a row
         return codes_BKT.transpose(1, 2).cpu().numpy()
 
     def _codes_of_batch(self, wav_B1N: Tensor) -> Tensor:
-        """Return codes_BKT: of the batch where this machine codes it bit for bit as one waveform after the other, else so.
+        """Return codes_BKT: all at once where this machine codes a batch bit for bit as one at a time, else one at a time.
 
-        Which kernel runs, and so how it rounds, depends on the shape: each is tried once, and latents and codes compared.
+        Which kernel runs, and so how it rounds, depends on the shape: each is tried once, latents and codes compared.
         """
         shape = tuple(wav_B1N.shape)
         if len(wav_B1N) == 1 or self._exact.get(shape):

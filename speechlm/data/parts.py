@@ -11,7 +11,11 @@ from speechlm.data.settings import read_json
 
 
 def in_parts(
-    batches: Sequence[list[str]], work: Callable[[list[str]], Sequence], folder: Path, label: str, pool: Executor | None = None
+    batches: Sequence[list[str]],
+    work: Callable[[list[str]], Sequence],
+    folder: Path,
+    label: str,
+    pool: Executor | None = None,
 ) -> dict[str, Any]:
     """Return {key: result of work} over all batches of keys, done by a pool if one is given; results are JSON-able.
 
@@ -31,7 +35,9 @@ def in_parts(
     return {key: result for done in kept for key, result in done.items()}
 
 
-def _each(todo: list[int], batches: Sequence[list[str]], work: Callable, pool: Executor | None) -> Iterator[tuple[int, Sequence]]:
+def _each(
+    todo: list[int], batches: Sequence[list[str]], work: Callable, pool: Executor | None
+) -> Iterator[tuple[int, Sequence]]:
     """Yield (number, results) of the batches to do, as they are done."""
     if pool is None:
         yield from ((number, work(batches[number])) for number in todo)

@@ -79,10 +79,14 @@ def list_test(task: Task, manifest: Path, lang: str, tgt_lang: str) -> TestItems
     return TestItems(kept, prompts, left_out)
 
 
-def prepare(trained: TrainedModel, test: TestItems, prompt_frames: int) -> tuple[dict[str, np.ndarray], dict[str, list]]:
+def prepare(
+    trained: TrainedModel, test: TestItems, prompt_frames: int
+) -> tuple[dict[str, np.ndarray], dict[str, list]]:
     """Return {utterance id: prefix ids_TK}, and {id: codes_TK} of the beginnings that are given, not decoded."""
     builder = ExampleBuilder(trained.vocab, trained.text, prompt_frames)
-    beginnings = {item.record.id: codes_TK.tolist() for item in test.items if (codes_TK := builder.beginning(item)) is not None}
+    beginnings = {
+        item.record.id: codes_TK.tolist() for item in test.items if (codes_TK := builder.beginning(item)) is not None
+    }
     return {item.record.id: builder.prefix(item, test.prompts.for_item(item, 0)) for item in test.items}, beginnings
 
 
@@ -90,7 +94,9 @@ def require_prompt_frames(exp: Path, given: int | None, config: Path) -> int:
     """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another, or nothing says it."""
     trained = trained_with(exp, "prompt_frames")
     if given is None and trained is None:
-        raise ValueError(f"{config}: no prompt_frames, and {exp} does not say with what it was trained. Write prompt_frames: N there.")
+        raise ValueError(
+            f"{config}: no prompt_frames, and {exp} does not say with what it was trained. Write prompt_frames: N there."
+        )
     if None not in (given, trained) and given != trained:
         raise ValueError(
             f"{config}: prompt_frames is {given}, {exp} was trained with {trained}. Leave prompt_frames out of the file: then it is the model's."
@@ -110,7 +116,9 @@ def say_unprompted(test: TestItems, task: str, manifest: Path, out: Path) -> Non
         print(f"{task}: all {len(test.items)} utterances are synthesised without a voice prompt: {why}", flush=True)
 
 
-def decode(trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path) -> dict[str, Generated]:
+def decode(
+    trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path
+) -> dict[str, Generated]:
     """Decode all prefixes in one pass; what has ended is kept in `parts`. A sample depends on the seed and its id
     alone.
     """
@@ -138,7 +146,12 @@ def _decode_share(task: str, prefixes: dict[str, np.ndarray], options: DecodeOpt
 
 
 def decode_on(
-    pool: ProcessPoolExecutor, count: int, task: Task, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path
+    pool: ProcessPoolExecutor,
+    count: int,
+    task: Task,
+    prefixes: dict[str, np.ndarray],
+    options: DecodeOptions,
+    parts: Path,
 ) -> dict[str, Generated]:
     """Decode as `decode` does, in `count` processes with a share of the prefixes each, which are about equally long."""
     kept = read_parts(parts)
@@ -262,7 +275,9 @@ class Decoder:
         test = list_test(self.task, manifest, lang, self.args.tgt_lang)
         settings = self.settings(lang, test)
         outputs = ["codes.ark", "codes.scp", "wav.scp", "wav/*.wav"] if self.task.speaks else ["text"]
-        inputs = {"manifest.jsonl": manifest} | {name: self.args.exp / name for name in ("model.safetensors", "vocab.json")}
+        inputs = {"manifest.jsonl": manifest} | {
+            name: self.args.exp / name for name in ("model.safetensors", "vocab.json")
+        }
         with stage(out, "decode", settings, inputs, [*outputs, "decode.json"]) as todo:
             if not todo:
                 return
@@ -273,7 +288,9 @@ class Decoder:
             write_cost(out, began, found)
             self.write(out, {key: [*beginnings.get(key, []), *generated.output] for key, generated in found.items()})
             with atomic_write(out / "decode.json") as stream:
-                json.dump(settings | {"not_ended": not_ended(found, self.options.max_rows, self.args.task)}, stream, indent=1)
+                json.dump(
+                    settings | {"not_ended": not_ended(found, self.options.max_rows, self.args.task)}, stream, indent=1
+                )
             for finished in out.glob(".parts.*"):  # those of earlier settings too
                 shutil.rmtree(finished)
 

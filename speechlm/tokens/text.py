@@ -3,10 +3,9 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
-
-import transformers
 
 LLM_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # of a hub model; no pickled weights
 
@@ -88,7 +87,7 @@ class HuggingFaceTokenizer:
         fast = getattr(self._tokenizer, "backend_tokenizer", None)
         pieces = getattr(self._tokenizer, "vocab_file", None)
         rules = fast.to_str().encode() if fast is not None else Path(pieces).read_bytes() if pieces else b""
-        kind = f"{type(self._tokenizer).__name__} {transformers.__version__} {self.fingerprint} "
+        kind = f"{type(self._tokenizer).__name__} {version('transformers')} {self.fingerprint} "
         return hashlib.sha256(kind.encode() + rules).hexdigest()[:16]
 
     def encode_all(self, texts: list[str]) -> list[list[int]]:

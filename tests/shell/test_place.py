@@ -128,8 +128,8 @@ def test_gpus_that_are_not_there_are_told_before_anything_runs(tmp_path, script,
     else:
         assert "GPUs" not in done.stderr
     assert not (message and ((tmp_path / "exp").exists() or (tmp_path / "called").exists()))
-    if script == "speechlm.sh":  # neither data and codes, nor a plan, nor a login node needs a GPU
-        for options, more in ((["--stop_stage", "3"], {}), (["--dry_run", "true"], {}), ([], {"SPEECHLM_CMD": "slurm"})):
+    if script == "speechlm.sh":  # neither data, nor a plan, nor a login node needs a GPU
+        for options, more in ((["--stop_stage", "1"], {}), (["--dry_run", "true"], {}), ([], {"SPEECHLM_CMD": "slurm"})):
             assert "GPUs" not in run([*command[:-1], *options], tmp_path, **environment, **more).stderr
 
 

@@ -12,9 +12,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from speechlm.data.settings import read_yaml
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.adapter import add_lora
-from speechlm.model.folder import save_weights
 from speechlm.model.speechlm import SpeechLM
 from speechlm.model.tensors import whole
+from speechlm.model.weights import save_weights
 from speechlm.tasks.examples import Sequence
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 from speechlm.train import precision
