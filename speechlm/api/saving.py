@@ -1,7 +1,7 @@
 """`save_pretrained`: a folder with everything that `from_pretrained` needs, and a model card.
 
 speechlm.json       models with their tasks and languages, codec, decoding options
-<model>/            model.safetensors, vocab.json, llm/ (architecture and tokenizer) of each; of its training
+<model>/            config.json, model.safetensors, vocab.json, llm/ (architecture and tokenizer) of each; of its training
                     examples_train.json, if there is one
 codec/              the codec's files, unless it is a published one, which is named
 voices.json         voices to speak in         results.json, README.md: scores and the card
@@ -68,8 +68,9 @@ def _copy_model(model: Model, target: Path) -> None:
     target.mkdir(parents=True)
     for name in MODEL_FILES:
         shutil.copyfile(model.folder / name, target / name)
-    if (model.folder / EXAMPLES).is_file():
-        shutil.copyfile(model.folder / EXAMPLES, target / EXAMPLES)
+    for name in (EXAMPLES, "config.json"):  # which models of earlier versions don't have
+        if (model.folder / name).is_file():
+            shutil.copyfile(model.folder / name, target / name)
     shutil.copytree(model.folder / "llm", target / "llm", ignore=shutil.ignore_patterns("*.safetensors*", ".*"))
 
 

@@ -46,6 +46,11 @@ def add_lora(llm: nn.Module, conf: dict) -> None:
     except ValueError as error:  # no layer of that name
         linear = sorted({name.rpartition(".")[2] for name, module in llm.named_modules() if isinstance(module, nn.Linear)})
         raise ValueError(f"--adapter_conf: {str(error).splitlines()[0]} The LLM's linear layers are {', '.join(linear)}.") from None
+    if isinstance(llm.get_output_embeddings(), LoraLayer):
+        raise ValueError(
+            f"--adapter_conf: target_modules {', '.join(config.target_modules)} names the text head too, which the loss reads as one table with the "
+            "heads of codes. Expected layers of the backbone: leave the head out."
+        )
 
 
 def has_lora(model: nn.Module) -> bool:

@@ -17,6 +17,7 @@ from speechlm.train.loader import Workers
 from speechlm.train.mixture import Draw, LeftOut, Mixture, Packer, Plan
 
 Batch = dict[str, torch.Tensor]
+PLANS_AHEAD = 8
 PROMPT_STEP = 7919  # from the prompt of one draw to that of the next
 
 
@@ -144,7 +145,7 @@ class TrainingIterator:
 
     def plans(self) -> Iterator[tuple[Plan, dict]]:
         """Yield what `plan` returns, made ahead by a process of its own if there are workers."""
-        with closing(Workers(self.plan, min(1, self._num_workers)).results(repeat(None))) as planned:
+        with closing(Workers(self.plan, min(1, self._num_workers), PLANS_AHEAD).results(repeat(None))) as planned:
             for _, made in planned:
                 yield made
 

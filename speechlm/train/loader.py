@@ -19,10 +19,13 @@ NO_WORKERS = "--num_workers 0 builds the batches in the training itself"
 
 
 class Workers:
-    """`number` processes that call `build(task)`: from the first result on, until `close`. 0: it is called here."""
+    """`number` processes that call `build(task)`: from the first result on, until `close`. 0: it is called here.
 
-    def __init__(self, build: Callable[[Any], Any], number: int):
-        self._build, self._number = build, number
+    Each is given `ahead` tasks before it is waited for; they must be small if there are several.
+    """
+
+    def __init__(self, build: Callable[[Any], Any], number: int, ahead: int = 1):
+        self._build, self._number, self._ahead = build, number, ahead
         self._processes, self._pipes = [], []
 
     def results(self, tasks: Iterator) -> Iterator[tuple[Any, Any]]:
@@ -33,7 +36,7 @@ class Workers:
             return
         try:
             self._start()
-            given = deque((worker, self._give(worker, next(tasks))) for worker in range(self._number))
+            given = deque((worker, self._give(worker, next(tasks))) for _ in range(self._ahead) for worker in range(self._number))
             while True:
                 worker, task = given.popleft()
                 result = self._take(worker)

@@ -69,10 +69,10 @@ class TrainingModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return (the sum of the weighted losses in nats, table_S2: of each of `figures` its weighted sum and its sum of weights)."""
         hidden_BLD = self.speechlm.hidden(ids_BLK, None, position_BL)
-        hidden_ND, target_NK = hidden_BLD.flatten(0, 1)[place_N], ids_BLK.flatten(0, 1)[place_N + 1]
+        hidden_ND, target_NK = hidden_BLD.flatten(0, 1).index_select(0, place_N), ids_BLK.flatten(0, 1)[place_N + 1]
         weight_N, task_N = loss_BL.flatten()[place_N + 1], task_BL.flatten()[place_N + 1]
         first, predictions = self._first_column(hidden_ND, target_NK[:, 0], weight_N)
-        later, others = self._later_columns(hidden_ND[frame_F], target_NK[frame_F], weight_N[frame_F], frame_F)
+        later, others = self._later_columns(hidden_ND.index_select(0, frame_F), target_NK[frame_F], weight_N[frame_F], frame_F)
         found = Predictions(*map(torch.cat, zip(predictions, others, strict=True)))
         positions = (segment_BL >= 0).sum().double()
         return first + later, self._table(found, weight_N, task_N, positions)

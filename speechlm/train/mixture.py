@@ -207,14 +207,15 @@ class Packer:
         room = [self.row_length] * self._rows
         waiting, self._waiting = self._waiting, []
         waiting.reverse()
+        most = self.row_length
         while len(self._waiting) < self.MAX_WAITING:
             draw, length = waiting.pop() if waiting else self._mixture.draw(self._lengths, self.row_length)
-            for row, space in enumerate(room):
-                if space >= length:
-                    plan[row].append(draw)
-                    room[row] = space - length
-                    break
-            else:
+            if length > most:
                 self._waiting.append((draw, length))
+                continue
+            row = next(row for row, space in enumerate(room) if space >= length)
+            plan[row].append(draw)
+            room[row] -= length
+            most = max(room)
         self._waiting += reversed(waiting)
         return plan

@@ -77,6 +77,7 @@ def test_frozen_parameters_stay_and_init_param_starts_from_a_file(recipe):
     [
         (("--adapter", "houlsby"), "expected lora"),
         (("--adapter_conf", "target_modules=[query]"), "linear layers are"),
+        (("--adapter_conf", "target_modules=[lm_head]"), "names the text head too"),
         (("--adapter_conf", "rank=0"), "rank is 0; expected a whole number, 1 or more"),
     ],
 )
