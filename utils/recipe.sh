@@ -87,10 +87,14 @@ mapfile -t own_train_sets < <(own "${train_sets[@]}")
 mapfile -t own_text_train_sets < <(own "${text_train_set[@]}")
 mapfile -t own_test_sets < <(own "${dev_set[@]}" "${test_sets[@]}" "${text_test_set[@]}")
 all_train_sets=("${train_sets[@]}" "${text_train_set[@]}")
-train_manifests=()
-for set in "${all_train_sets[@]}"; do
-    case $set in */*) train_manifests+=("$set/manifest.jsonl") ;; *) train_manifests+=("$dump/$set/manifest.jsonl") ;; esac
-done
+manifests_of() {     # manifests_of SET...
+    local set
+    for set in "$@"; do
+        case $set in */*) echo "$set/manifest.jsonl" ;; *) echo "$dump/$set/manifest.jsonl" ;; esac
+    done
+}
+mapfile -t train_manifests < <(manifests_of "${all_train_sets[@]}")
+mapfile -t dev_manifests < <(manifests_of "${dev_set[@]}")
 
 ## Models, and what is decoded with them
 llm_start=(--llm "$expdir/llm/llm")                         # what CPT starts from: the textual LLM

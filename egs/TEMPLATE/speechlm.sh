@@ -102,6 +102,7 @@ if want 3 "text"; then
     if [ -z "$llm" ]; then
         on_cpu text_tokenizer --manifests "${train_manifests[@]}" --config "$llm_model_config" --out "$expdir/text_tokenizer"
     fi
+    on_cpu tokens --llm "${llm:-$expdir/text_tokenizer}" "${train_manifests[@]}" "${dev_manifests[@]}"
 fi
 for folder in "${shared[@]}"; do unlock "$folder"; done
 

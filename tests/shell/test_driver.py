@@ -90,7 +90,7 @@ def test_stages_run_in_order_and_tell_their_time(recipe):
     ]
     assert done.stdout.count(": done in ") == 10
     in_order = list(dict.fromkeys(names(calls)))
-    assert in_order == ("data extract_codes manifest text_tokenizer train preflight decode ceiling score results report".split())
+    assert in_order == ("data extract_codes manifest text_tokenizer tokens train preflight decode ceiling score results report".split())
     assert "stage 10 (results): done" in (recipe / "exp/run.log").read_text()
 
 
@@ -204,8 +204,8 @@ def test_fine_tuning_starts_from_cpt_or_from_a_given_model_or_from_the_llm(recip
 
 def test_a_given_llm_is_not_trained_and_brings_its_tokenizer(recipe):
     _, calls = drive(recipe, "--stage", "3", "--stop_stage", "6", "--llm", "hub/name")
-    assert names(calls) == ["manifest"] * 3 + ["preflight", "train"]
-    assert [option(c, "--llm") for c in calls if "--dump" in c] == ["hub/name", "hub/name"]
+    assert names(calls) == ["manifest"] * 3 + ["tokens", "preflight", "train"]
+    assert [option(c, "--llm") for c in calls if "--llm" in c] == ["hub/name"] * 3
 
 
 def test_the_small_llm_is_trained_from_its_architecture_unless_random_init(recipe):
