@@ -35,6 +35,12 @@ print(platform.python_version(), "|", *(f"{name} {version(name)}," for name in (
 
 status=0
 mkdir -p "$venvs"
+for version in "${@:-3.12 3.13}"; do
+    for one in $version; do
+        one_python "$one" > "$venvs/$one.row" || status=1
+        tail -n 1 "$venvs/$one.row"
+    done
+done
 {
     echo "# Other Pythons"
     echo
@@ -42,13 +48,8 @@ mkdir -p "$venvs"
     echo
     echo "| Python | packages | tests | tiny mini_cvss | date | commit | took |"
     echo "|---|---|---|---|---|---|---|"
+    for row in "$venvs"/*.row; do tail -n 1 "$row"; done
 } > "$venvs/report.md"
-for version in "${@:-3.12 3.13}"; do
-    for one in $version; do
-        one_python "$one" > "$venvs/$one.row" || status=1
-        tail -n 1 "$venvs/$one.row" | tee -a "$venvs/report.md"
-    done
-done
 mv "$venvs/report.md" "$report"
 exit "$status"
 }

@@ -43,7 +43,7 @@ cat <<END
 Made $egs/$name:
   run.sh          the recipe's settings
   local/data.sh   writes data/<set>/ from tables ($header); change it to fit the corpus
-  conf/           empty: settings of egs/TEMPLATE/conf hold until a file of the same name stands here
+  conf/           empty: what you write here goes over the settings of egs/TEMPLATE/conf (train.yaml there says how)
 Next: cd $egs/$name && ./run.sh --stop_stage 2 --local_data_opts "--corpus /path/to/$name"
 END
 exit

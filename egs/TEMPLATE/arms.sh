@@ -59,7 +59,7 @@ piece() {           # piece SEED ARM
     if [ -f "$base_llm/model.safetensors" ]; then inputs+=("$base_llm/model.safetensors"); fi
     options=$("$python" -m speechlm.bin.arms prepare --arm "$2" --seed "$1" --exp "$expdir" \
         --options="--protocol $protocol ${opts[*]}" \
-        --conf ${preset:+"conf/$preset"} conf "$driver/conf" --overlay "${overlays[@]}" \
+        --conf "$driver/conf" conf ${preset:+"conf/$preset"} --overlay "${overlays[@]}" \
         --inputs "${inputs[@]}" --tasks "${tasks[@]}" --probe_task "$probe_task" --probe "${probe[@]}")
     if [ -z "$options" ]; then echo "finished: $out"; return; fi
     mapfile -t options <<< "$options"

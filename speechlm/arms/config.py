@@ -50,9 +50,9 @@ class Arm:
 
 
 def load_arm(name: str, folders: list[Path]) -> Arm:
-    """Return an arm by its name, from the first folder that has its file; raise ValueError if none has."""
+    """Return an arm by its name, from the last folder that has its file; raise ValueError if none has."""
     stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name).groups()
-    path = next((p for folder in folders if (p := folder / "arms" / f"{stem}.yaml").is_file()), None)
+    path = next((p for folder in reversed(folders) if (p := folder / "arms" / f"{stem}.yaml").is_file()), None)
     if path is None:
         known = sorted({p.stem for folder in folders for p in (folder / "arms").glob("*.yaml")})
         raise ValueError(f"--arms {name}: no arms/{stem}.yaml in {', '.join(map(str, folders))}. Expected some of {', '.join(known)}")
@@ -82,13 +82,12 @@ def mixture_of(arm: Arm, mixture: dict[str, float]) -> dict[str, float]:
     return {task: round(weight * scale.get(task, 1), 6) for task, weight in mixture.items() if scale.get(task, 1)}
 
 
-def layered(name: str, folders: list[Path], overlays: list[Path]) -> tuple[dict, list[Path]]:
-    """Return the settings NAME.yaml as the driver puts them together, and the files: the first in `folders`, then all overlays."""
-    base = next((p for folder in folders if (p := folder / f"{name}.yaml").is_file()), None)
-    if base is None:
-        raise ValueError(f"no {name}.yaml in {', '.join(map(str, folders))}. Write one")
+def layered(name: str, folders: list[Path]) -> tuple[dict, list[Path]]:
+    """Return the settings of a training as the driver puts them together, and the files: those of later folders go over earlier ones."""
     kinds = ("train", "sft", name) if name.startswith("sft_") else ("train", name)
-    files = [base] + [p for folder in overlays for kind in kinds if (p := folder / f"{kind}.yaml").is_file()]
+    files = [path for folder in folders for kind in kinds if (path := folder / f"{kind}.yaml").is_file()]
+    if not any(path.stem == name for path in files):
+        raise ValueError(f"no {name}.yaml in {', '.join(map(str, folders))}. Write one")
     settings: dict = {}
     for path in files:
         settings |= read_mapping(path)
@@ -110,7 +109,7 @@ def make_plan(arm: Arm, folders: list[Path], overlays: list[Path], probe: tuple[
     steps = 100 if arm.share_of or arm.number is None else arm.number
     overlay, files, options = {"sft": arm.sft}, [], ["--tasks", " ".join(arm.tasks)]
     for name in arm.tasks:
-        settings, used = layered(f"sft_{name}", folders, overlays)
+        settings, used = layered(f"sft_{name}", [*folders, *overlays])
         files += used
         settings |= arm.sft
         if steps != 100:
@@ -122,7 +121,7 @@ def make_plan(arm: Arm, folders: list[Path], overlays: list[Path], probe: tuple[
     if arm.skip_cpt:
         options += ["--skip_cpt", "true", "--zero_shot_tasks", ""]
     else:
-        settings, used = layered("cpt", folders, overlays)
+        settings, used = layered("cpt", [*folders, *overlays])
         files += used
         shares = {"mixture": mixture_of(arm, settings["mixture"])} if arm.share_of else {}
         fewer = fewer_steps(settings, steps) if steps != 100 else {}

@@ -1,6 +1,6 @@
 """The comparison of arms (egs/TEMPLATE/arms.sh). An arm with a seed is a piece, the folder `<exp>/seed<S>/<arm>`.
 
-    python -m speechlm.bin.arms prepare --arm joint --seed 1 --exp exp/arms --conf conf ../TEMPLATE/conf
+    python -m speechlm.bin.arms prepare --arm joint --seed 1 --exp exp/arms --conf ../TEMPLATE/conf conf
     python -m speechlm.bin.arms tables --exp exp/arms --arms joint no_cpt --seeds 1 2
 
 `prepare` writes the piece's settings, `conf/*.yaml`, and what it depends on, `piece.todo.json`; it prints the driver's options, one a
@@ -28,7 +28,7 @@ def main() -> None:
     one.add_argument("--arm", required=True)
     one.add_argument("--seed", type=Option(Count), required=True)
     one.add_argument("--exp", type=Path, required=True)
-    one.add_argument("--conf", type=Path, nargs="+", required=True, help="folders of settings, the first that has a file counts")
+    one.add_argument("--conf", type=Path, nargs="+", required=True, help="folders of settings, later ones over earlier ones")
     one.add_argument("--overlay", type=Path, nargs="*", default=[], help="folders of settings over those")
     one.add_argument("--inputs", type=Path, nargs="*", default=[], help="further files that the piece depends on: data, the LLM")
     one.add_argument("--tasks", nargs="*", default=[], help="only these of the arm's tasks")

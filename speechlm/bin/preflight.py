@@ -22,10 +22,11 @@ from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, settings_digest, stage
 from speechlm.data.machine import device_for
 from speechlm.espnet.options import parse_options
-from speechlm.espnet.task import SpeechLMTask, load_corpus
+from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.tasks import get_task
 from speechlm.tokens.sequence import grid_to_codes
+from speechlm.train.build import load_corpus
 from speechlm.train.iterator import Corpus, pack
 from speechlm.train.lengths import check_lengths
 from speechlm.train.loop import batch_on

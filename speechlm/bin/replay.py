@@ -13,10 +13,10 @@ import torch
 from speechlm.bin.command import run_main
 from speechlm.data.machine import device_for
 from speechlm.data.settings import Count, Option, read_json, read_yaml
-from speechlm.espnet.task import load_corpus
 from speechlm.model.folder import load_llm
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.vocabulary import Vocabulary
+from speechlm.train.build import load_corpus
 from speechlm.train.checkpoint import load_tensors, newest
 from speechlm.train.iterator import Corpus, PlannedBatches
 from speechlm.train.loop import batch_on

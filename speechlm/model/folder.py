@@ -1,4 +1,4 @@
-"""A trained model is a folder: `model.safetensors`, `vocab.json`, `llm/` (architecture and tokenizer).
+"""A trained model is a folder: `config.json`, `model.safetensors`, `vocab.json`, `llm/` (the LLM's architecture and tokenizer).
 
 Loading checks names, shapes and fingerprints: a checkpoint that does not fit is refused, not half-loaded.
 """
@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from speechlm.data.files import machine_error, share, storage_errors
+from speechlm.data.files import share
 from speechlm.data.settings import read_json
-from speechlm.model.adapter import merged_state
-from speechlm.model.speechlm import SpeechLM
-from speechlm.model.tensors import whole
+from speechlm.model.speechlm import SpeechLM, attention_of, make_llm
 from speechlm.tasks import get_task
 from speechlm.tokens.text import TextTokenizer, find_llm, llm_errors, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary
@@ -55,12 +51,10 @@ def load_llm(name: str, random_init: bool) -> torch.nn.Module:
         raise ValueError(
             f"--llm {name}: a multimodal model ({config.model_type}). Expected a textual LLM, for example google/gemma-3-1b-pt."
         )
-    # Gemma 2 bounds its attention scores, which only the eager implementation of transformers does.
-    attention = {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
     with llm_errors(name):
         if random_init:
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, **attention)
-        llm, found = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **attention)
+            return make_llm(config)
+        llm, found = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **attention_of(config))
     if found["missing_keys"]:  # transformers makes them up
         raise ValueError(
             f"--llm {name}: its files lack weights ({sorted(found['missing_keys'])[:3]}, ...). Fetch or copy all of its files again."
@@ -91,58 +85,6 @@ def copy_llm_files(source: str, config, target: Path) -> None:
             shutil.copyfile(folder / name, target / name)
 
 
-def save_weights(path: Path | None, model: SpeechLM) -> None:
-    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once, adapters merged.
-
-    A sharded model is gathered, in all ranks together; those without a path only give their part.
-    """
-    seen: dict[int, str] = {}
-    unique, state = {}, merged_state(model)
-    for name, tensor in state.items():
-        if seen.setdefault(id(tensor), name) == name:
-            gathered = whole(tensor.detach())
-            if path:
-                unique[name] = gathered.contiguous().cpu()
-    if path is None:
-        return
-    temporary = path.with_name(f".{path.name}.part")
-    with storage_errors(path):
-        save_file(unique, temporary, metadata={"vocabulary": model.vocab.fingerprint})
-        share(temporary)
-        temporary.rename(path)
-
-
-def load_weights(model: SpeechLM, path: Path) -> None:
-    """Load what `save_weights` wrote; ValueError names another vocabulary, or every tensor that does not fit."""
-    try:
-        state = load_file(path)
-        with safe_open(path, "pt") as stream:
-            vocabulary = (stream.metadata() or {}).get("vocabulary")
-    except Exception as error:  # safetensors raises its own type for a truncated file
-        if path.exists() and (reason := machine_error(error)):
-            raise ValueError(
-                f"{path}: cannot be read: {reason}. The file may be whole: put that right and give the command again."
-            ) from None
-        raise ValueError(
-            f"{path}: missing, cut short or damaged ({error}). Expected a trained model's weights. Delete {path.parent}/.done.train.json and "
-            "run the training stage again: it goes on from the last checkpoint."
-        ) from None
-    if vocabulary not in (None, model.vocab.fingerprint):
-        raise ValueError(
-            f"{path}: was trained with vocabulary {vocabulary}, {path.parent}/vocab.json is {model.vocab.fingerprint}. One of them belongs to "
-            "another model: restore it, or train again (the training stage writes both)."
-        )
-    own = model.state_dict()
-    pointers = {own[name].data_ptr() for name in state if name in own}
-    missing = [name for name, tensor in own.items() if name not in state and tensor.data_ptr() not in pointers]
-    wrong = [f"{n} {tuple(t.shape)}" for n, t in state.items() if n not in own or own[n].shape != t.shape]
-    if missing or wrong:
-        raise ValueError(
-            f"{path}: does not fit the model. Missing: {missing[:5]}; unexpected: {wrong[:5]}. Train it again with this config."
-        )
-    model.load_state_dict(state, strict=False)
-
-
 def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> TrainedModel:
     """Load a trained model folder; with `codec_fingerprint` given, refuse a model of another codec."""
     folder = Path(folder)
@@ -157,9 +99,8 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
             f"{folder}/vocab.json: the model speaks codec {vocab.codec_fingerprint[:16]}, the one given is {codec_fingerprint[:16]}. "
             "Give the --codec that the model was trained with, or train again."
         )
-    model = SpeechLM(load_llm(str(folder / "llm"), random_init=True), vocab)
-    load_weights(model, folder / "model.safetensors")
-    return TrainedModel(model.eval(), vocab, text, folder)
+    require_own_tokenizer(folder / "llm")
+    return TrainedModel(SpeechLM.from_pretrained(folder), vocab, text, folder)
 
 
 def trained_with(folder: Path, setting: str):

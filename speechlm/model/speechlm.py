@@ -7,14 +7,41 @@ small transformer. The LLM keeps its own text embeddings and text head.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.integrations.accelerate import init_empty_weights
 
 from speechlm.model.depth import DepthTransformer
+from speechlm.model.weights import load_weights, save_weights
 from speechlm.tokens.patterns import get_pattern
 from speechlm.tokens.vocabulary import Vocabulary
+
+
+class SpeechLMConfig(PretrainedConfig):
+    """`config.json` of a model: the LLM's own config, and the vocabulary as in `vocab.json`."""
+
+    model_type = "speechlm"
+
+    def __init__(self, llm: dict | None = None, vocabulary: dict | None = None, **more):
+        super().__init__(**more)
+        self.llm, self.vocabulary = llm or {}, vocabulary or {}
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "SpeechLMConfig":
+        """Read `config.json`; a folder of an earlier version has the LLM's config in `llm/` and the vocabulary in `vocab.json` only."""
+        if (folder / "config.json").is_file():
+            return cls.from_pretrained(folder)
+        llm = AutoConfig.from_pretrained(folder / "llm")
+        return cls(llm.to_dict(), asdict(Vocabulary.load(folder / "vocab.json")))
+
+    @property
+    def llm_config(self) -> PretrainedConfig:
+        return AutoConfig.for_model(**self.llm)
 
 
 class SpeechLM(nn.Module):
@@ -34,9 +61,39 @@ class SpeechLM(nn.Module):
         self._init_new(llm.get_input_embeddings().weight)
         self.depth = DepthTransformer(width, vocab.codebook_sizes[1:]) if deep else None
 
+    @classmethod
+    def empty(cls, llm_config: PretrainedConfig, vocab: Vocabulary) -> "SpeechLM":
+        """Return a model whose parameters take no memory (on the meta device), to be loaded."""
+        with init_empty_weights():  # buffers have their values
+            model = cls(make_llm(llm_config), vocab)
+        model.llm.tie_weights()
+        return model
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> "SpeechLM":
+        """Load what `save_pretrained` or a training wrote; ValueError if it does not fit together."""
+        folder = Path(folder)
+        config = SpeechLMConfig.of_folder(folder)
+        model = cls.empty(config.llm_config, Vocabulary.load(folder / "vocab.json"))
+        load_weights(model, folder / "model.safetensors", device, dtype)
+        return model.to(device).eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json`, `vocab.json` and `model.safetensors`."""
+        self.save_config(Path(folder))
+        save_weights(Path(folder) / "model.safetensors", self)
+
+    def save_config(self, folder: Path) -> None:
+        """Write what a model is, without its weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        SpeechLMConfig(self.llm.config.to_dict(), asdict(self.vocab), architectures=["SpeechLM"]).save_pretrained(folder)
+        self.vocab.save(folder / "vocab.json")
+
     @torch.no_grad()
     def _init_new(self, text_embedding_VD: Tensor) -> None:
         """New rows start random, at the scale of the text embeddings; a frame's sum too (hence the root of K)."""
+        if text_embedding_VD.is_meta:
+            return
         std = text_embedding_VD.float().std().item()
         nn.init.normal_(self.new_embedding.weight, std=std)
         self.new_embedding.weight[self.vocab.codes_start - self.vocab.text_size :] /= self.vocab.num_columns**0.5
@@ -160,6 +217,16 @@ class SpeechLM(nn.Module):
     @property
     def _parallel_table(self) -> Tensor:
         return self.new_head.weight[self.vocab.codebook_starts[1] - self.vocab.text_size :]
+
+
+def make_llm(config: PretrainedConfig) -> PreTrainedModel:
+    """Return an LLM of this architecture with random weights, in float32."""
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, **attention_of(config))
+
+
+def attention_of(config: PretrainedConfig) -> dict[str, str]:
+    """Return the attention of an LLM: Gemma 2 bounds its scores, which only the eager one of transformers does (and FlexAttention)."""
+    return {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
 
 
 def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor) -> Tensor | dict[str, Tensor]:

@@ -163,7 +163,7 @@ class ExampleBuilder:
     vocab: Vocabulary
     text: TextTokenizer
     prompt_frames: int
-    _folders: set[Path] = field(default_factory=set)  # whose codec is checked
+    checked: set[Path] = field(default_factory=set)  # whose codec is checked
 
     def rows(self, task: Task, sizes_PM: list[np.ndarray]) -> np.ndarray:
         """Return the rows of M examples of a task, from the sizes of its parts: tokens of a text, frames of speech, of a prompt before it is cut
@@ -205,9 +205,9 @@ class ExampleBuilder:
     def _codes(self, record: Record, lang: str) -> np.ndarray:
         """Return the codes_TK of an utterance; ValueError if they are damaged, or of another codec than the model's."""
         ref = record.codes[lang]
-        if ref.ark.parent not in self._folders:
+        if ref.ark.parent not in self.checked:
             require_codec(ref.ark.parent, self.vocab.codec_fingerprint)
-            self._folders.add(ref.ark.parent)
+            self.checked.add(ref.ark.parent)
         try:
             return read_codes(ref)
         except ValueError as error:

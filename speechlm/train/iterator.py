@@ -136,13 +136,19 @@ class TrainingIterator:
         return LeftOut.of(self.state).told(self.state["drawn"], self._packer.row_length)
 
     def __iter__(self) -> Iterator[tuple[Plan, Batch]]:
-        planner, builders = Workers(self._next, min(1, self._num_workers)), Workers(self._build, self._num_workers)
-        with closing(planner.results(repeat(None))) as planned, closing(builders.results(made for _, made in planned)) as batches:
+        builders = Workers(self._build, self._num_workers)
+        with closing(self.plans()) as plans, closing(builders.results(plans)) as batches:
             for (plan, state), arrays in batches:
                 self.state = state
                 yield plan, {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _next(self, _task: None) -> tuple[Plan, dict]:
+    def plans(self) -> Iterator[tuple[Plan, dict]]:
+        """Yield what `plan` returns, made ahead by a process of its own if there are workers."""
+        with closing(Workers(self.plan, min(1, self._num_workers)).results(repeat(None))) as planned:
+            for _, made in planned:
+                yield made
+
+    def plan(self, _task: None = None) -> tuple[Plan, dict]:
         """Plan one batch of every process; return this one's, and the position after it."""
         plans = [self._packer.next_plan() for _ in range(self._world)]
         return plans[self._rank], self._packer.state()

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from speechlm.data.files import atomic_write
 from speechlm.model.adapter import has_lora, save_adapter
-from speechlm.model.folder import copy_llm_files, save_weights
+from speechlm.model.folder import copy_llm_files
+from speechlm.model.weights import save_weights
 from speechlm.tasks.examples import stable_hash
 from speechlm.train.checkpoint import Checkpoints, read_rest, tensors_of
 from speechlm.train.cost import Cost
@@ -129,7 +130,7 @@ class Run:
         folder, speechlm = self.folder / "steps" / str(self.step), self.model.speechlm
         if self.log:
             copy_llm_files(str(self.folder / "llm"), speechlm.llm.config, folder / "llm")
-            speechlm.vocab.save(folder / "vocab.json")
+            speechlm.save_config(folder)
         self.save_weights(folder, adapter=False)
 
     def save_weights(self, folder: Path, adapter: bool = True) -> None:

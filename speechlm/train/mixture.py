@@ -73,23 +73,26 @@ class Mixture:
         self._shares = [weights[name] / total for name in self._tasks]
         self._sizes, self._seed = sizes, seed
         self._orders: dict[str, tuple[int, Order]] = {}
-        self._ahead: dict[str, tuple[int, list, list]] = {}
-        self.drawn: Counter[str] = Counter()
-        self.left_out = LeftOut()
+        self._ahead: dict[str, tuple[int, list[int], list[int]]] = {}
+        self.restore({}, LeftOut())
+
+    def restore(self, drawn: Mapping[str, int], left_out: LeftOut) -> None:
+        """Go on from where so many were drawn of each task, and these left out."""
+        self.drawn, self.left_out = Counter(drawn), left_out
+        self._used = [self.drawn[name] - left_out.counts[name] for name in self._tasks]
 
     def draw(self, lengths: Lengths, row_length: int) -> tuple[Draw, int]:
         """Return the next draw that fits a row, and its length: of the task that is furthest behind its share."""
-        used = [self.drawn[name] - self.left_out.counts[name] for name in self._tasks]
-        total, most, behind = sum(used) + 1, -math.inf, 0
-        for i, share in enumerate(self._shares):
-            if share * total - used[i] > most:
-                most, behind = share * total - used[i], i
-        task = self._tasks[behind]
+        used, total = self._used, sum(self._used) + 1
+        behind = [share * total - count for share, count in zip(self._shares, used)]
+        which = behind.index(max(behind))
+        task, drawn = self._tasks[which], self.drawn
         while True:
-            number = self.drawn[task]
-            self.drawn[task] += 1
+            number = drawn[task]
+            drawn[task] = number + 1
             index, length = self._look_up(task, number, lengths)
             if length <= row_length:
+                used[which] += 1
                 return Draw(task, index, number), length
             self._leave_out(task, length)
 
@@ -194,8 +197,7 @@ class Packer:
         }
 
     def restore(self, state: dict) -> None:
-        self._mixture.drawn = Counter(state["drawn"])
-        self._mixture.left_out = LeftOut.of(state)
+        self._mixture.restore(state["drawn"], LeftOut.of(state))
         draws = [Draw(*fields) for fields in state["waiting"]]
         one = lambda value: np.array([value])  # noqa: E731
         self._waiting = [(draw, int(self._lengths(draw.task, one(draw.index), one(draw.number))[0])) for draw in draws]

@@ -14,8 +14,8 @@ from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codec, write_codes
 from speechlm.data.manifest import build_manifest, write_manifest
 from speechlm.metrics.rows import Row, write_rows
-from speechlm.model.folder import save_weights
 from speechlm.model.speechlm import SpeechLM
+from speechlm.model.weights import save_weights
 from speechlm.tokens.text import load_text_tokenizer
 from speechlm.tokens.vocabulary import make_vocabulary
 

@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from speechlm.bin import lm_eval
-from speechlm.espnet.task import start_from_llm
 from speechlm.metrics.rows import read_rows
 from speechlm.model.perplexity import final_word
 from speechlm.tokens.text import load_text_tokenizer
+from speechlm.train.build import start_from_llm
 from tests.model.llms import make_llm
 from tests.model.test_llms import options
 

@@ -7,7 +7,8 @@ import pytest
 
 from speechlm.bin import train as command
 from speechlm.espnet.options import INSTEAD, WORKING, own_options, parse_options
-from speechlm.espnet.task import SpeechLMTask, require_same
+from speechlm.espnet.task import SpeechLMTask
+from speechlm.train.build import require_same
 from speechlm.train.log import Log
 from tests.model.tiny import tiny_model
 

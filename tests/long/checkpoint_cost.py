@@ -18,6 +18,7 @@ from pathlib import Path
 
 import yaml
 
+from speechlm.arms.config import layered
 from speechlm.train.checkpoint import newest
 from tests.long.kill_training import make_recipe, server, training
 
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--interval", type=int, default=100)
     parser.add_argument("--pairs", type=int, default=10)
     args = parser.parse_args()
-    cpt = yaml.safe_load((ROOT / "egs/mini_cvss/conf/cpt.yaml").read_text())
+    cpt, _ = layered("cpt", [ROOT / "egs/TEMPLATE/conf", ROOT / "egs/mini_cvss/conf"])
     mixture = {"mixture": {"continuation": 0.4, "asr": 0.3, "tts": 0.3}, "task_langs": {}, "eval_interval": 10**6, "accum_grad": 1}
     llm = yaml.safe_load((ROOT / "egs/mini_cvss/conf/llm_model.yaml").read_text())["model"]
     with tempfile.TemporaryDirectory() as name:

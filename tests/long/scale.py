@@ -50,8 +50,8 @@ def measure(folder: Path, examples: int) -> dict:
     """Do what a training does until its first batch, in this process; return seconds and megabytes of the parts."""
     import speechlm.espnet.task  # noqa: F401  (torch, ESPnet and all else that is not ours)
     from speechlm.data.files import file_digest
-    from speechlm.espnet.task import load_corpus
     from speechlm.model.folder import load_model
+    from speechlm.train.build import load_corpus
     from speechlm.train.iterator import make_training_iterator
 
     vocab = load_model(folder / "llm_only").vocab

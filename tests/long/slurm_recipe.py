@@ -31,14 +31,14 @@ class Recipe:
 
     def __init__(self, work: Path):
         self.work = work
-        config = yaml.safe_load((ROOT / "egs/mini_cvss/conf/tiny/cpt.yaml").read_text()) | {"max_steps": STEPS, "save_interval": 40}
-        (work / "cpt.yaml").write_text(yaml.safe_dump(config))
+        (work / "longer").mkdir(exist_ok=True)
+        (work / "longer/cpt.yaml").write_text(yaml.safe_dump({"max_steps": STEPS, "save_interval": 40}))
 
     def start(self, stages: tuple[int, int], *options: str, cmd: str = "slurm", **folders: str) -> subprocess.Popen:
         names = {"data": "data", "dump": "dump", "exp": "exp"} | folders
         command = [ROOT / "egs/mini_cvss/run.sh", "--preset", "tiny", "--python", sys.executable, "--local_data_opts", CORPUS]
         command += [word for name, folder in names.items() for word in (f"--{name}dir", self.work / folder)]
-        command += ["--stage", stages[0], "--stop_stage", stages[1], "--cpt_config", self.work / "cpt.yaml", *options]
+        command += ["--stage", stages[0], "--stop_stage", stages[1], "--overlay", self.work / "longer", *options]
         environment = os.environ | {"SPEECHLM_CMD": cmd, "OMP_NUM_THREADS": "1"}
         log = open(self.work / f"{folders.get('exp', 'exp')}.log", "ab")
         return subprocess.Popen([*map(str, command)], env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -11,14 +11,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig, OPT
 
 from speechlm.bin.preflight import check_packing, check_text_logits
 from speechlm.espnet.options import parse_options
-from speechlm.espnet.task import SpeechLMTask, start_from_llm
-from speechlm.model.folder import copy_llm_files, export_llm, load_llm, load_model, save_weights
+from speechlm.espnet.task import SpeechLMTask
+from speechlm.model.folder import copy_llm_files, export_llm, load_llm, load_model
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
 from speechlm.model.perplexity import text_perplexity
 from speechlm.model.speechlm import SpeechLM
+from speechlm.model.weights import save_weights
 from speechlm.tokens.sequence import join, plain_text_segment, special_segment, speech_segment, text_segment
 from speechlm.tokens.text import load_text_tokenizer
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
+from speechlm.train.build import start_from_llm
 from speechlm.train.iterator import pack
 from speechlm.train.loss import training_model
 from tests.model.llms import FAMILIES, SIZES, make_llm
@@ -161,7 +163,12 @@ def test_saved_loaded_and_exported_it_is_the_same(llms, name, tmp_path):
     copy_llm_files(str(folder), model.llm.config, tmp_path / "llm")
     model.vocab.save(tmp_path / "vocab.json")
     save_weights(tmp_path / "model.safetensors", model)
-    trained = load_model(tmp_path)
+    trained = load_model(tmp_path)  # a folder without config.json, as earlier versions wrote it
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert {p.dtype for p in again.parameters()} == {torch.bfloat16}, "buffers stay as they are"
+    assert all(torch.equal(a.bfloat16(), b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(model.buffers(), again.buffers(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), trained.model.state_dict().values(), strict=True))
     ids = ids_of(folder, SENTENCES[0])
     rows = plain_text_segment(ids, model.vocab).ids_TK

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from speechlm.model.folder import TrainedModel, export_llm, load_weights, save_weights
+from speechlm.model.folder import TrainedModel, export_llm
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text
+from speechlm.model.weights import load_weights, save_weights
 from speechlm.tokens.patterns import PATTERNS, get_pattern
 from speechlm.tokens.sequence import frames_segment, grid_to_codes, join, special_segment, speech_segment, text_segment
 from speechlm.train.iterator import pack

@@ -10,6 +10,7 @@ import runpy
 import sys
 import time
 import zlib
+from itertools import takewhile
 from pathlib import Path
 
 from speechlm.metrics.rows import SENTENCES, UTTERANCES, Row, write_lines, write_rows
@@ -42,7 +43,8 @@ def train() -> None:
     session = {"commit": "c", "machine": "m", "began": "b", "seconds": 1.0}
     cost = {"steps": steps, "parameters": 10, "seconds": 1.0, "core_hours": 0.1, "gpu_hours": 0.0, "sessions": [session]}
     (out / "cost.json").write_text(json.dumps(cost))
-    for step in sys.argv[sys.argv.index("--keep_steps") + 1 :] if "--keep_steps" in sys.argv else []:
+    after = sys.argv[sys.argv.index("--keep_steps") + 1 :] if "--keep_steps" in sys.argv else []
+    for step in takewhile(str.isdecimal, after):
         (out / "steps" / step).mkdir(parents=True, exist_ok=True)
     (out / "model.safetensors").write_text("weights")
 

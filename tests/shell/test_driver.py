@@ -119,32 +119,39 @@ def test_tasks_run_side_by_side_and_one_that_fails_does_not_take_the_others_alon
 
 
 def test_a_missing_config_is_named_and_nothing_runs(recipe):
-    (recipe / "conf/sft_asr.yaml").unlink()
-    done, calls = drive(recipe, "--stage", "7", "--tasks", "asr", "--tag", "no_such")
-    if not (DRIVER.parent / "conf/sft_asr.yaml").exists():
-        assert done.returncode == 1 and not calls
-        assert "no sft_asr.yaml in conf or " in done.stdout and "--sft_config" in done.stdout
+    write_script(recipe / "bin/python", RECORD.removeprefix(TASKS))  # one to which a new task is known
+    done, calls = drive(recipe, "--stage", "7", "--tasks", "new")
+    assert done.returncode == 1 and names(calls) == ["tasks"]
+    assert "no sft_new.yaml in conf or " in done.stdout and "--sft_config" in done.stdout
 
 
-def test_preset_prefers_its_own_settings_and_folders(recipe):
+def layers(call):
+    """The YAML files of a training, as the driver names them: template/ is egs/TEMPLATE/conf."""
+    files = [option(call, "--config"), *call[call.index("--overlay") + 1 : call.index("--output_dir")]]
+    return [file.replace(f"{DRIVER.parent}/conf/", "template/") for file in files]
+
+
+def test_a_preset_is_an_overlay_with_data_of_its_own(recipe):
     (recipe / "conf/tiny/cpt.yaml").touch()
     (recipe / "conf/tiny/data_opts").write_text("--pairs 3\n")
     _, calls = drive(recipe, "--preset", "tiny", "--stage", "1", "--stop_stage", "1")
     assert calls == [["data", "--datadir", "data/tiny", "--nj", "2", "--pairs", "3"]]
-    _, calls = drive(recipe, "--preset", "tiny", "--stage", "6", "--stop_stage", "7", "--tasks", "asr")
-    assert [option(call, "--config") for call in calls] == ["conf/tiny/cpt.yaml", "conf/sft_asr.yaml"]
+    _, calls = drive(recipe, "--preset", "tiny", "--stage", "6", "--stop_stage", "6")
+    assert layers(calls[0]) == ["template/train.yaml", "template/cpt.yaml", "conf/cpt.yaml", "conf/tiny/cpt.yaml"]
     assert option(calls[0], "--output_dir") == "exp/tiny/cpt"
 
 
-def test_overlays_go_over_the_settings_in_their_order(recipe):
+def test_settings_are_layers_of_the_template_the_recipe_and_the_overlays(recipe):
     (recipe / "conf/mine").mkdir()
     (recipe / "conf/mine/cpt.yaml").touch()
-    _, calls = drive(recipe, "--stage", "5", "--stop_stage", "7", "--tasks", "asr", "--overlay", "paper mine")
-    paper = DRIVER.parent / "conf/paper"
-    for call, layers in zip(calls, [[f"{paper}/cpt.yaml", "conf/mine/cpt.yaml"]] * 2 + [[f"{paper}/sft.yaml"]], strict=True):
-        assert call[call.index("--overlay") + 1 : call.index("--output_dir")] == layers
+    _, calls = drive(recipe, "--stage", "6", "--stop_stage", "7", "--tasks", "asr", "--overlay", "paper mine")
+    cpt = ["template/train.yaml", "template/cpt.yaml", "conf/cpt.yaml", "template/paper/cpt.yaml", "conf/mine/cpt.yaml"]
+    sft = ["template/train.yaml", "template/sft.yaml", "template/sft_asr.yaml", "conf/sft_asr.yaml", "template/paper/sft.yaml"]
+    assert [layers(call) for call in calls] == [cpt, sft]
+    _, calls = drive(recipe, "--stage", "6", "--stop_stage", "6", "--cpt_config", "my.yaml", "--overlay", "paper")
+    assert layers(calls[0]) == ["my.yaml", "template/paper/cpt.yaml"]
     _, calls = drive(recipe, "--stage", "8", "--stop_stage", "8", "--tasks", "asr", "--overlay", "paper mine")
-    assert option(calls[0], "--config") == f"{paper}/decode.yaml"
+    assert option(calls[0], "--config") == f"{DRIVER.parent}/conf/paper/decode.yaml"
     done, calls = drive(recipe, "--stage", "6", "--overlay", "pepar")
     assert done.returncode == 2 and not calls and "--overlay pepar: no folder conf/pepar" in done.stderr
 
@@ -152,7 +159,7 @@ def test_overlays_go_over_the_settings_in_their_order(recipe):
 def test_a_dry_run_plans_every_training_and_leaves_nothing_behind(recipe):
     done, calls = drive(recipe, "--dry_run", "true", "--tasks", "asr tts", "--gpu", "A100", "--overlay", "paper")
     assert done.returncode == 0 and not (recipe / "exp").exists()
-    assert [option(call, "--config") for call in calls] == ["conf/llm.yaml", "conf/cpt.yaml", "conf/sft_asr.yaml", "conf/sft_tts.yaml"]
+    assert [layers(call)[-1] for call in calls] == ["conf/llm.yaml", "template/paper/cpt.yaml"] + ["template/paper/sft.yaml"] * 2
     assert all(
         option(c, "--dry_run") == "true" and option(c, "--gpu") == "A100" and option(c, "--llm") == "conf/llm_model.yaml" for c in calls
     )

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from speechlm.arms.config import layered
 from speechlm.data.settings import read_yaml
 from speechlm.espnet.options import parse_options
 from speechlm.espnet.task import SpeechLMTask
@@ -22,8 +23,13 @@ TRAINED = [
     for path in sorted(ROOT.glob("egs/*/conf/**/*.yaml"))
     if path.name.startswith(("llm.", "cpt", "sft_")) and path.parent.name not in OVERLAYS
 ]
-LAYERS = ("budget", "patterns")  # over the recipe's own settings of the same name
 MACHINES = {"gpu1": 1, "gpu8": 8, "nodes4": 8}
+
+
+def layers(name, folders):
+    """The options for a training's settings, as the driver puts them together."""
+    first, *others = layered(name, list(dict.fromkeys(folders)))[1]
+    return "--config", first, "--overlay", *others
 
 
 def plan(*options):
@@ -34,21 +40,18 @@ def plan(*options):
 
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: str(path.relative_to(ROOT / "egs")))
 def test_every_config_is_planned(path):
-    config = path
-    if path.parent.name in LAYERS:
-        config = next(folder / path.name for folder in (path.parents[1], CONF) if (folder / path.name).is_file())
-    small = config.parent / "llm_model.yaml"
-    layer = [] if config == path else ["--overlay", path]
-    found = plan("--config", config, *layer, "--llm", small if small.exists() else CONF / "llm_model.yaml")
+    recipe = next(folder for folder in path.parents if folder.name == "conf")
+    folders = [CONF, recipe, path.parent]
+    small = next(folder / "llm_model.yaml" for folder in reversed(folders) if (folder / "llm_model.yaml").exists())
+    found = plan(*layers(path.stem, folders), "--llm", small)
     assert found.args.mixture and found.step_positions > 0 and sum(found.memory().values()) > 4 * found.total
 
 
 @pytest.mark.parametrize(("machine", "stage"), itertools.product(MACHINES, ("cpt", "sft")))
 def test_every_size_of_machine_is_planned_and_has_the_papers_batch(machine, stage, capsys):
-    config = CONF / ("cpt.yaml" if stage == "cpt" else "sft_asr.yaml")
-    layers = [CONF / name / f"{stage}.yaml" for name in ("paper", machine)]
+    settings = layers("cpt" if stage == "cpt" else "sft_asr", [CONF, CONF / "paper", CONF / machine])
     more = ["--ngpu", MACHINES[machine], "--llm", "Qwen/Qwen1.5-0.5B", "--codec", "encodec_24khz:6", "--gpu", "H100"]
-    found = plan("--config", config, "--overlay", *layers, *more)
+    found = plan(*settings, *more)
     args = found.args
     assert (args.lr, args.final_lr_ratio, args.grad_clip, args.dtype, args.muon_lr) == (1e-5, 0.1, 1.0, "bfloat16", 0.0)
     assert sum(found.memory().values()) < 80e9
@@ -59,9 +62,8 @@ def test_every_size_of_machine_is_planned_and_has_the_papers_batch(machine, stag
 
 
 def test_the_numbers_follow_from_the_options():
-    found = plan(
-        "--config", CONF / "cpt.yaml", "--llm", "Qwen/Qwen1.5-0.5B", "--codec_shape", "8x1024@75", "--muon_lr", "0", "--accum_grad", "3"
-    )
+    more = ("--llm", "Qwen/Qwen1.5-0.5B", "--codec_shape", "8x1024@75", "--muon_lr", "0", "--accum_grad", "3")
+    found = plan(*layers("cpt", [CONF]), *more)
     new = (8 * 1024 + len(BOUNDARIES) + 6 + 2) * 1024  # codes, boundaries, tasks, languages
     assert found.parameters["backbone"] == 463_987_712 - 151_936 * 1024 and found.parameters["text head"] == 0
     assert found.parameters["new tables"] == found.parameters["new heads"] == new

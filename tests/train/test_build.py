@@ -1,10 +1,10 @@
-"""The ESPnet task: what is said of a training's data before it starts."""
+"""Building a training: what is said of a training's data before it starts."""
 
 import json
 
 import numpy as np
 
-from speechlm.espnet.task import note_examples
+from speechlm.train.build import note_examples
 from speechlm.train.lengths import Lengths
 
 
