@@ -23,6 +23,7 @@ REQUIREMENTS = [
     "soundfile",
     "av",  # FFmpeg's libraries: mp3, WebM, MP4
     "soxr",
+    "silero-vad>=6",  # finds the pauses of long recordings; carries its model
     "espeakng-loader",
     "py-nanotts==0.1.1; sys_platform == 'linux' and platform_machine == 'x86_64'",  # SVOX Pico; no wheel elsewhere: espeak-ng speaks
     "peft",  # LoRA
@@ -33,6 +34,7 @@ REQUIREMENTS = [
     "matplotlib",
     "pillow",
     "tensorboard",
+    "argcomplete>=3",  # completes the command in a shell
     "setuptools<74 ; python_version < '3.12'",  # dependencies of espnet 202511 import pkg_resources
 ]
 QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq and webrtcvad are compiled on installation

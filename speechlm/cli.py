@@ -1,13 +1,15 @@
 """The command `speechlm`: every program of `speechlm.bin` by its name. `speechlm NAME --help` lists the options of one."""
 
+import argparse
 import ast
 import difflib
 import importlib
+import os
 import sys
 from pathlib import Path
 
 BIN = Path(__file__).parent / "bin"
-USES = ("transcribe", "translate", "synthesise", "demo", "serve", "push", "bench")  # of a model; the others are stages of a recipe
+USES = ("transcribe", "translate", "synthesise", "demo", "serve", "push", "pack", "bench")  # of a model; the others are stages of a recipe
 
 
 def programs() -> dict[str, str]:
@@ -35,8 +37,24 @@ def _shorten(told: str) -> str:
     return first if len(first) <= 100 else f"{first[:97]}..."
 
 
+def complete() -> None:
+    """Tell the shell, which asks through the environment (argcomplete), how the line may go on: a program, or an option of it."""
+    import argcomplete
+
+    words = f"{os.environ['COMP_LINE'][: int(os.environ['COMP_POINT'])]}|".split()  # the last one is still being written
+    if len(words) < 3 or words[1] not in programs():
+        parser = argparse.ArgumentParser()
+        parser.add_argument("command", choices=list(programs()))
+        argcomplete.autocomplete(parser)
+    os.environ["_ARGCOMPLETE"] = "2"  # the line begins at its second word
+    argparse.ArgumentParser.parse_args = lambda parser, *_: argcomplete.autocomplete(parser)  # which ends this process
+    importlib.import_module(f"speechlm.bin.{words[1]}").main()
+
+
 def main() -> None:
     """Run the program that the first argument names, with the others."""
+    if "_ARGCOMPLETE" in os.environ:
+        complete()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(usage(programs()))

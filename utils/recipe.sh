@@ -3,7 +3,7 @@
 # What the stages of egs/TEMPLATE/speechlm.sh call: folders, settings, sets, models, and one function for each kind of work.
 
 fail() { echo "speechlm.sh: $*" >&2; exit 2; }
-if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 4 ]; then need_gpus "$ngpu"; fi
+if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 2 ]; then need_gpus "$ngpu"; fi
 
 all_langs=$langs            # langs itself may be exported, for local/data.sh
 lists all_langs train_sets text_train_set dev_set test_sets text_test_set tasks zero_shot_tasks probe_steps \
@@ -118,7 +118,9 @@ on_cpu() { run "${cpu_cmd[@]}" "$python" -m "speechlm.bin.$1" "${@:2}"; }
 on_gpu() { run "${gpu_cmd[@]}" "$python" -m "speechlm.bin.$1" "${@:2}"; }
 
 code_sets() {       # code_sets [--shard I/N]
-    on_cpu extract_codes --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
+    local where=on_cpu
+    if [ "$ngpu" -gt 0 ]; then where=on_gpu; fi
+    "$where" extract_codes --ngpu "$ngpu" --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
         --test_sets "${own_test_sets[@]}" --keep_published "${keep_published[@]}" \
         --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" "$@"
 }

@@ -21,7 +21,7 @@ stage=1                     # first stage
 stop_stage=10               # last stage
 ngpu=0                      # number of GPUs (0: CPU), of each machine
 nodes=1                     # machines that train together (with SPEECHLM_CMD=slurm, see cmd.sh)
-nj=2                        # number of parallel jobs of data and codes
+nj=2                        # number of parallel jobs of data and codes (of codes on GPUs: threads that load)
 codes_jobs=1                # jobs that code recordings, each with nj processes (cmd.sh says where)
 task_nj=                    # tasks fine-tuned, decoded and scored at the same time (default: 2 on the CPU, 1 on GPUs)
 seed=1                      # seed of every training and of decoding

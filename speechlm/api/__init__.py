@@ -3,21 +3,24 @@
 Everything a user gets wrong is a ValueError of one line. torch is imported by `from_pretrained`, not before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from speechlm.api.inputs import Sound, check_text, is_many, is_there, read_sound
-from speechlm.api.results import Speech, SpeechStream, Text
+from speechlm.api.results import Segment, Speech, SpeechStream, Text
 from speechlm.api.sources import Source, read_source
 from speechlm.data.audio import MAX_SEC
-from speechlm.tasks import get_task
+from speechlm.data.languages import by_character
+from speechlm.tasks import Task, get_task
 
 if TYPE_CHECKING:
-    from speechlm.api.engine import DecodeOptions, Job
+    from speechlm.api.engine import DecodeOptions, Job, Part
 
 __all__ = ["SpeechLM", "Speech", "Text"]
 
@@ -27,25 +30,38 @@ class SpeechLM:
 
     Codec, tokenizer and equal weights are in memory once; a model is loaded when a task first needs it. `max_sec` bounds each sound.
     Sounds are a path, a pair (array [samples] or [samples, channels], rate in Hz), or a list of these, which is decoded in batches.
+
+    A long sound is cut at its pauses, the pieces are decoded in batches, and put together: texts with a blank, speech
+    with the pauses. Long is what takes more than `piece_sec`; by default (None) that is half as long again as the
+    longest sound of the training, or 30 s if the model doesn't say, as far as the model has room.
     """
 
     def __init__(self, source: Source, device: str | None = None, dtype: Any = None, max_sec: float = MAX_SEC):
         from speechlm.api.engine import Engine
 
-        self.source, self.max_sec = source, max_sec
+        self.source, self.max_sec, self.piece_sec = source, max_sec, None
         self._engine = Engine(source, device, dtype)
         self._by_task = source.by_task()
 
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str | None = None, dtype: Any = None) -> "SpeechLM":
-        """Load a recipe's experiment (all its tasks), a trained model's folder, a saved folder, or a hub name, OWNER/NAME[@REVISION].
+        """Load a recipe's experiment (all its tasks), a trained model's folder, a saved folder, a packed file, or a hub name.
+
+        A hub name is OWNER/NAME[@REVISION]. A packed file (.zip) is unpacked to a temporary folder.
 
         `device` is a torch device (default: cuda if there is one, else cpu), `dtype` float32 (default), bfloat16 or float16. The hub is
         that of $HF_ENDPOINT, by default huggingface.co. Raises ValueError if there is no such thing, or its files do not belong together.
         """
         from speechlm.api.hub import fetch
+        from speechlm.api.packing import unpack
 
-        return cls(read_source(Path(name) if is_there(name) else fetch(str(name))), device, dtype)
+        path = Path(name) if is_there(name) else fetch(str(name))
+        if not path.is_file():
+            return cls(read_source(path), device, dtype)
+        unpacked = TemporaryDirectory(prefix="speechlm-")
+        lm = cls(read_source(unpack(path, Path(unpacked.name))), device, dtype)
+        lm._unpacked = unpacked  # removed with it
+        return lm
 
     @property
     def tasks(self) -> dict[str, list[tuple[str, str]]]:
@@ -117,19 +133,37 @@ class SpeechLM:
 
     def prepare(self, task: str, given: Any, src: str | None, tgt: str | None, voice: Sound | None = None) -> "Job":
         """Check one input of a task (asr, s2tt, s2st: a sound; tts: a text) and return it as a job for `run`; ValueError as above."""
+        from speechlm.api.engine import Job
+
         _, lang = self.languages(task, src, tgt)
-        if task == "tts":
-            return self._engine.job(get_task(task), lang, {"text:src": check_text(given), "prompt:src": self._voice(voice, lang)})
-        return self._engine.job(get_task(task), lang, {"speech:src": self._code(given)})
+        if get_task(task).hears:
+            return Job(get_task(task), lang, tuple(self._hear(get_task(task), given, lang)))
+        given = {"text:src": check_text(given), "prompt:src": self._voice(voice, lang)}
+        return Job(get_task(task), lang, (self._engine.part(get_task(task), lang, given),))
+
+    def _hear(self, task: Task, sound: Sound, lang: str) -> "list[Part]":
+        """Return what a sound is decoded from: all of it, or if that is long, its pieces."""
+        wav_N = read_sound(sound, self.rate_hz, self.max_sec)
+        with _named(sound):
+            spans = self._engine.cut(wav_N, self._engine.longest_sec(task, lang, self.piece_sec))
+            pieces = [wav_N[round(start_sec * self.rate_hz) : round(end_sec * self.rate_hz)] for start_sec, end_sec in spans]
+            codes = [self._engine.encode(piece_N) for piece_N in pieces]
+        return [self._engine.part(task, lang, {"speech:src": codes_TK}, *span) for codes_TK, span in zip(codes, spans)]
 
     def run(self, jobs: "list[Job]") -> list[Text | Speech]:
         """Return the results of jobs, in their order; those of one task are decoded together."""
         results: dict[int, Text | Speech] = {}
         for task in dict.fromkeys(job.task.name for job in jobs):
             places = [place for place, job in enumerate(jobs) if job.task.name == task]
-            outputs = self._engine.run([jobs[place] for place in places])
-            results |= {place: self._result(jobs[place], output) for place, output in zip(places, outputs)}
+            results |= zip(places, self._run([jobs[place] for place in places]))
         return [results[place] for place in range(len(jobs))]
+
+    def _run(self, jobs: "list[Job]") -> list[Text | Speech]:
+        """Return the results of jobs of one task."""
+        outputs = self._engine.run(jobs)
+        if not jobs[0].task.speaks:
+            return [self._text(*of_one) for of_one in zip(jobs, outputs)]
+        return [self._speech(*of_one) for of_one in zip(jobs, self._engine.sounds(outputs), outputs)]
 
     def languages(self, task: str, src: str | None, tgt: str | None) -> tuple[str, str]:
         """Return (source, target) of a task, filling in what is None if only one pair fits; ValueError names what there is."""
@@ -143,25 +177,24 @@ class SpeechLM:
             raise ValueError(f"{_describe(task)}: asked for {asked}; the model was trained for {known}.")
         return fitting[0]
 
-    def _code(self, sound: Sound) -> np.ndarray:
-        """Return codes_TK of a sound; ValueError names it if the codec can't code it."""
-        wav_N = read_sound(sound, self.rate_hz, self.max_sec)
-        try:
-            return self._engine.encode(wav_N)
-        except ValueError as error:
-            raise ValueError(f"{sound if isinstance(sound, (str, Path)) else 'the array'}: {error}; expected speech") from None
-
     def _voice(self, voice: Sound | None, lang: str) -> np.ndarray:
         from speechlm.api.voices import choose_voice
 
         if voice is None or (isinstance(voice, str) and not is_there(voice)):
             return choose_voice(self.voices, voice, lang)
-        return self._code(voice)
+        wav_N = read_sound(voice, self.rate_hz, self.max_sec)
+        with _named(voice):
+            return self._engine.encode(wav_N)
 
-    def _result(self, job: "Job", output: Any) -> Text | Speech:
-        if not job.task.speaks:
-            return Text(self._engine.text(job.task.name, output), job.lang)
-        return Speech(self._engine.sound(output), self.rate_hz, output, job.lang)
+    def _text(self, job: "Job", outputs: list[list[int]]) -> Text:
+        texts = [self._engine.text(job.task.name, ids) for ids in outputs]
+        segments = (Segment(part.start_sec, part.end_sec, text) for part, text in zip(job.parts, texts))
+        return Text(("" if by_character(job.lang) else " ").join(filter(None, texts)), job.lang, tuple(segments))
+
+    def _speech(self, job: "Job", sounds: list[np.ndarray], outputs: list[np.ndarray]) -> Speech:
+        pauses = map(self._engine.silence, job.pauses_sec)
+        wav_N = np.concatenate([wav_N for pause_N, sound_N in zip(pauses, sounds) for wav_N in (pause_N, sound_N)])
+        return Speech(wav_N, self.rate_hz, np.concatenate(outputs), job.lang)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write all that `from_pretrained` needs: weights, vocabularies, tokenizers, codec (its files or its name), voices, model card.
@@ -172,6 +205,15 @@ class SpeechLM:
 
         return save(self, Path(folder))
 
+    def pack(self, path: str | Path) -> Path:
+        """Write what `save_pretrained` writes to one file, FILE.zip, that `from_pretrained` and ESPnet's model zoo read.
+
+        Return its path. Raises ValueError if something else is there.
+        """
+        from speechlm.api.packing import pack
+
+        return pack(self, Path(path))
+
     def push_to_hub(self, name: str, private: bool = False, token: str | None = None) -> str:
         """Upload what `save_pretrained` writes to the hub as OWNER/NAME, made if it isn't there; return its address.
 
@@ -180,6 +222,17 @@ class SpeechLM:
         from speechlm.api.hub import push
 
         return push(self, name, private, token)
+
+
+@contextmanager
+def _named(sound: Sound) -> Iterator[None]:
+    """Let a ValueError about a sound begin with its name."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(
+            f"{sound if isinstance(sound, (str, Path)) else 'the array'}: {error}; expected speech"
+        ) from None
 
 
 def _describe(task: str) -> str:

@@ -4,21 +4,24 @@ Shapes: T frames or rows, K codebooks, N samples.
 """
 
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from speechlm.api.pauses import find_pieces
 from speechlm.api.sources import Model, Source
 from speechlm.codecs import load_codec
-from speechlm.codecs.base import Codec
+from speechlm.codecs.base import Codec, decode_all
 from speechlm.codecs.stream import stream_audio
 from speechlm.data.settings import fill
-from speechlm.model.folder import TrainedModel, load_model, usual_limit
+from speechlm.model.folder import TrainedModel, load_model, longest_heard, usual_limit
 from speechlm.model.generate import DecodeOptions, generate, stream_speech
 from speechlm.tasks import Task
 from speechlm.tasks.examples import build_prefix
@@ -26,15 +29,33 @@ from speechlm.tokens.patterns import get_pattern
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 EMPTY_SEC = 0.1  # of silence, where a model says nothing
+UNKNOWN_SEC = 30.0  # what a model that does not say how long the sounds of its training were is given at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What is decoded at a time; of a sound, the stretch from `start_sec` to `end_sec`."""
+
+    prefix_TK: np.ndarray
+    start_sec: float = 0.0
+    end_sec: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One input, checked and coded: what a task is decoded from. `lang` is that of the output."""
+    """One input, checked and coded: what a task is decoded from. A long sound has several parts.
+
+    `lang` is that of the output.
+    """
 
     task: Task
     lang: str
-    prefix_TK: np.ndarray
+    parts: tuple[Part, ...]
+
+    @property
+    def pauses_sec(self) -> list[float]:
+        """The pause before each part; none before the first."""
+        return [0.0, *(after.start_sec - before.end_sec for before, after in pairwise(self.parts))]
 
 
 class Engine:
@@ -75,36 +96,85 @@ class Engine:
         with self._lock:
             return self.codec.encode(wav_N)
 
-    def job(self, task: Task, lang: str, given: dict[str, str | np.ndarray]) -> Job:
-        """Return the job of a task; `given` has its parts: texts, codes_TK. ValueError if it is too long for the model."""
-        trained, prompt_frames = self.load(task.name), self._models[task.name].prompt_frames
-        parts = [(kind := part.split(":")[0], given[part][:prompt_frames] if kind == "prompt" else given[part]) for part in task.condition]
-        prefix_TK = build_prefix(task, lang, parts, trained.vocab, trained.text)
-        self._require_room(trained, task, len(prefix_TK))
-        return Job(task, lang, prefix_TK)
-
-    def _require_room(self, trained: TrainedModel, task: Task, rows: int) -> None:
-        most = getattr(trained.model.llm.config.get_text_config(), "max_position_embeddings", None)
-        limit = self.options[task.name].max_rows
-        output = get_pattern(trained.vocab.pattern).rows(limit, trained.vocab.num_codebooks) if task.speaks else limit
-        if most and rows + output > most:
+    def part(
+        self, task: Task, lang: str, given: dict[str, str | np.ndarray], start_sec: float = 0.0, end_sec: float = 0.0
+    ) -> Part:
+        """Return what a task is decoded from; `given` has its parts: texts, codes_TK. ValueError: too long for the model."""
+        prefix_TK = self._prefix(task, lang, given)
+        positions, output = self._room(task)
+        if positions and len(prefix_TK) + output > positions:
             raise ValueError(
-                f"too long: the input takes {rows} positions, its output up to {output}; the model has {most}. Give a shorter part."
+                f"too long: the input takes {len(prefix_TK)} positions, its output up to {output}; the model has {positions}. "
+                "Give a shorter part."
             )
+        return Part(prefix_TK, start_sec, end_sec)
 
-    def run(self, jobs: list[Job]) -> list[list[int] | np.ndarray]:
-        """Return text ids, or codes_TK, of jobs of one task."""
-        task, prefixes = jobs[0].task, [job.prefix_TK for job in jobs]
+    def _prefix(self, task: Task, lang: str, given: dict[str, str | np.ndarray]) -> np.ndarray:
+        trained, prompt_frames = self.load(task.name), self._models[task.name].prompt_frames
+        parts = [
+            (kind := part.split(":")[0], given[part][:prompt_frames] if kind == "prompt" else given[part])
+            for part in task.condition
+        ]
+        return build_prefix(task, lang, parts, trained.vocab, trained.text)
+
+    def _room(self, task: Task) -> tuple[int | None, int]:
+        """Return how many positions the model of a task has (None: any number), and the most that an output takes."""
+        trained, limit = self.load(task.name), self.options[task.name].max_rows
+        positions = getattr(trained.model.llm.config.get_text_config(), "max_position_embeddings", None)
+        return positions, get_pattern(trained.vocab.pattern).rows(
+            limit, trained.vocab.num_codebooks
+        ) if task.speaks else limit
+
+    def longest_sec(self, task: Task, lang: str, wanted_sec: float | None = None) -> float:
+        """Return how long a sound a task is given whole: as wanted, else half as long again as the longest in training.
+
+        It is less if the model has no room for that.
+        """
+        trained = self.load(task.name)
+        heard, (positions, output) = longest_heard(trained.folder, task.name), self._room(task)
+        usual_sec = UNKNOWN_SEC if heard is None else 1.5 * heard / self.codec.frame_rate_hz
+        frames = (wanted_sec or usual_sec) * self.codec.frame_rate_hz
+        if positions:
+            K, pattern = trained.vocab.num_codebooks, get_pattern(trained.vocab.pattern)
+            one_frame = self._prefix(task, lang, {"speech:src": np.zeros((1, K), np.int32)})
+            left = max(0, positions - output - (len(one_frame) - pattern.rows(1, K)))
+            frames = min(frames, bisect_right(range(left + 1), left, key=lambda frames: pattern.rows(frames, K)) - 1)
+        return frames / self.codec.frame_rate_hz
+
+    def cut(self, wav_N: np.ndarray, longest_sec: float) -> list[tuple[float, float]]:
+        """Return (start, end) in seconds of the pieces of a sound at the codec's rate; a short one is one piece.
+
+        ValueError if nobody speaks.
+        """
+        sec = len(wav_N) / self.codec.sample_rate_hz
+        if sec <= longest_sec:
+            return [(0.0, sec)]
+        with self._lock:
+            pieces = find_pieces(wav_N, self.codec.sample_rate_hz, longest_sec)
+        if not pieces:
+            raise ValueError(f"{sec:.0f} s in which nobody speaks")
+        return pieces
+
+    def run(self, jobs: list[Job]) -> list[list[list[int] | np.ndarray]]:
+        """Return text ids, or codes_TK, of each part of jobs of one task."""
+        task, prefixes = jobs[0].task, [part.prefix_TK for job in jobs for part in job.parts]
         with self._lock:
             found = dict(generate(self.load(task.name).model, task.speaks, prefixes, self.options[task.name]))
-        return [found[place].output for place in range(len(jobs))]
+        outputs = (found[place].output for place in range(len(prefixes)))
+        return [list(islice(outputs, len(job.parts))) for job in jobs]
 
     def stream(self, job: Job, codes: list[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield wav_N of one job while it is decoded, in [-1, 1]; the codes_TK made are added to `codes`."""
-        trained = self.load(job.task.name)
+        for part, pause_sec in zip(job.parts, job.pauses_sec):
+            if pause_sec:
+                yield self.silence(pause_sec)
+            yield from self._stream(job.task, part, codes)
+
+    def _stream(self, task: Task, part: Part, codes: list[np.ndarray]) -> Iterator[np.ndarray]:
+        trained = self.load(task.name)
 
         def made() -> Iterator[np.ndarray]:
-            for codes_TK in stream_speech(trained.model, job.prefix_TK, self.options[job.task.name]):
+            for codes_TK in stream_speech(trained.model, part.prefix_TK, self.options[task.name]):
                 codes.append(codes_TK)
                 yield codes_TK
 
@@ -120,12 +190,19 @@ class Engine:
         """Return the text of ids, with single blanks."""
         return " ".join(self.load(task).text.decode(ids).split())
 
-    def sound(self, codes_TK: np.ndarray) -> np.ndarray:
-        """Return wav_N of codes, in [-1, 1]; silence if there are none."""
-        if not len(codes_TK):
-            return np.zeros(round(self.codec.sample_rate_hz * EMPTY_SEC), np.float32)
+    def sounds(self, outputs: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+        """Return wav_N, in [-1, 1], of the codes_TK of each job's parts; of none, silence."""
+        codes = {(job, part): codes_TK for job, parts in enumerate(outputs) for part, codes_TK in enumerate(parts)}
         with self._lock:
-            return np.clip(self.codec.decode(codes_TK), -1.0, 1.0)
+            made = decode_all(self.codec, {place: codes_TK for place, codes_TK in codes.items() if len(codes_TK)})
+        sounds = {
+            place: np.clip(made[place], -1.0, 1.0) if place in made else self.silence(EMPTY_SEC) for place in codes
+        }
+        return [[sounds[job, part] for part in range(len(parts))] for job, parts in enumerate(outputs)]
+
+    def silence(self, sec: float) -> np.ndarray:
+        """Return wav_N of silence."""
+        return np.zeros(round(self.codec.sample_rate_hz * sec), np.float32)
 
 
 def _options(source: Source, task: str, model: Model) -> DecodeOptions:

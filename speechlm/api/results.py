@@ -21,11 +21,24 @@ FORMATS = {  # file name's end -> how libsndfile is to write it
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A stretch of a sound, in seconds, and its text."""
+
+    start_sec: float
+    end_sec: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Text:
-    """A transcript or a translation, in the language `lang`. `str()` gives the text alone."""
+    """A transcript or a translation, in the language `lang`. `str()` gives the text alone.
+
+    `segments` are the pieces of a long sound, or all of it.
+    """
 
     text: str
     lang: str
+    segments: tuple[Segment, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -33,7 +46,10 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """Speech in the language `lang`: `wav` is float32 [samples] in [-1, 1] at `rate_hz`, `codes` int32 [frames, codebooks]."""
+    """Speech in the language `lang`: `wav` is float32 [samples] in [-1, 1] at `rate_hz`, `codes` int32 [frames, codebooks].
+
+    Of a long sound, the pauses between its pieces are in `wav`, not in `codes`.
+    """
 
     wav: np.ndarray
     rate_hz: int

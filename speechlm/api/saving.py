@@ -1,7 +1,8 @@
 """`save_pretrained`: a folder with everything that `from_pretrained` needs, and a model card.
 
 speechlm.json       models with their tasks and languages, codec, decoding options
-<model>/            model.safetensors, vocab.json, llm/ (architecture and tokenizer) of each
+<model>/            model.safetensors, vocab.json, llm/ (architecture and tokenizer) of each; of its training
+                    examples_train.json, if there is one
 codec/              the codec's files, unless it is a published one, which is named
 voices.json         voices to speak in         results.json, README.md: scores and the card
 """
@@ -16,6 +17,7 @@ from speechlm.api.card import model_card
 from speechlm.api.sources import FORMAT, RESULTS, SAVED, VOICES, Model
 from speechlm.data.files import storage_errors
 from speechlm.data.weights import find_espnet_files
+from speechlm.model.folder import EXAMPLES
 
 if TYPE_CHECKING:
     from speechlm.api import SpeechLM
@@ -66,6 +68,8 @@ def _copy_model(model: Model, target: Path) -> None:
     target.mkdir(parents=True)
     for name in MODEL_FILES:
         shutil.copyfile(model.folder / name, target / name)
+    if (model.folder / EXAMPLES).is_file():
+        shutil.copyfile(model.folder / EXAMPLES, target / EXAMPLES)
     shutil.copytree(model.folder / "llm", target / "llm", ignore=shutil.ignore_patterns("*.safetensors*", ".*"))
 
 

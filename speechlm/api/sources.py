@@ -16,7 +16,10 @@ from speechlm.tasks import TASKS, get_task
 SAVED, VOICES, RESULTS = "speechlm.json", "voices.json", "results.json"
 FORMAT = 1
 SAFE_NAME = re.compile(r"[\w][\w.-]*")
-EXPECTED = "Expected a recipe's experiment (egs/NAME/exp), a trained model's folder, a folder that save_pretrained wrote, or a hub name (OWNER/NAME)"
+EXPECTED = (
+    "Expected a recipe's experiment (egs/NAME/exp), a trained model's folder, a folder that save_pretrained wrote, a file that "
+    "pack wrote, or a hub name (OWNER/NAME)"
+)
 
 
 @dataclass(frozen=True)

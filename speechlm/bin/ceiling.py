@@ -19,10 +19,11 @@ from typing import Iterator
 from speechlm.bin.command import run_main
 from speechlm.bin.score import add_protocol_options, read_references, show
 from speechlm.codecs import load_codec
+from speechlm.codecs.base import decode_all, encode_all
 from speechlm.data.audio import KEEPABLE, AudioError, load_span, load_wav, save_wav
 from speechlm.data.files import settings_digest, stage
 from speechlm.data.kaldi import Span, list_sides, read_audio, read_speakers, require_valid, side_path, write_table
-from speechlm.data.machine import device_for
+from speechlm.data.machine import device_for, devices_for
 from speechlm.data.parts import in_parts
 from speechlm.metrics.protocol import Rules, rules_for
 from speechlm.metrics.rows import UTTERANCES, Row, write_lines, write_rows
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--test_set", help="name in the table (default: the directory's name)")
     add_protocol_options(parser)
     args = parser.parse_args()
-    device_for(args.ngpu)
+    device = device_for(args.ngpu)
     tasks = tasks_of(args)
     if not tasks:
         print(f"{args.data}: none of {' '.join(args.tasks)} speaks, so there is no ceiling")
@@ -53,7 +54,7 @@ def main() -> None:
         print(f"{args.data}: no recordings in {args.lang}, so no ceiling for speech in it")
         return
     require_valid(args.data, args.lang, open_audio=False)  # what the recordings are like was decided when they were coded
-    spans, codec = read_audio(args.data, args.lang), load_codec(args.codec)
+    spans, codec = read_audio(args.data, args.lang), load_codec(args.codec).to(device)
     (args.out / "score.json").unlink(missing_ok=True)  # where all rows lay before there were protocols
     wanted = {key for task in tasks for key in read_references(args.data, task, args.lang)}
     needed = {key: span for key, span in spans.items() if key in wanted}
@@ -99,7 +100,7 @@ def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder:
     if made_by:
         rules = replace(rules, quality=(*rules.quality, *rules.codec_quality))
     folder_of_task = folder / settings_digest({"recogniser": rules.recogniser, "beam": rules.beam})
-    scores, lines = score_speech(rules, output, folder_of_task, device_for(args.ngpu))
+    scores, lines = score_speech(rules, output, folder_of_task, devices_for(args.ngpu))
     test_set, out = args.test_set or args.data.name, args.out / f"{output.task}_{folder.name}"
     rows = [score.to_row(rules, MODELS[folder.name], output.task, test_set, made_by) for score in scores]
     write_lines(out / UTTERANCES, lines)
@@ -128,7 +129,7 @@ def _is_whole(span: Span) -> bool:
 
 
 def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
-    """Write codec.decode(codec.encode(original)) of each utterance; return {id: path}, also written as wav.scp.
+    """Write what the codec makes of its codes of each original, in batches of equal length; return {id: path}, also written as wav.scp.
 
     The files are collected in a hidden folder, renamed to `reconstruction/wav` at the end: what an interrupted run made is kept.
     """
@@ -136,10 +137,13 @@ def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
     paths = {key: str(out / "wav" / f"{key}.wav") for key in spans}
 
     def make(keys: list[str]) -> list[str]:
-        for key in keys:
-            if not (parts / f"{key}.wav").exists():
-                wav_T = codec.decode(codec.encode(load_span(spans[key], codec.sample_rate_hz, keep=KEEPABLE)))
-                save_wav(parts / f"{key}.wav", wav_T, codec.sample_rate_hz)
+        left = [key for key in keys if not (parts / f"{key}.wav").exists()]
+        wavs = ((key, load_span(spans[key], codec.sample_rate_hz, keep=KEEPABLE)) for key in left)
+        codes = dict(encode_all(codec, wavs))
+        if bad := [f"{spans[key].path}: {found}" for key, found in codes.items() if isinstance(found, ValueError)]:
+            raise ValueError(bad[0])
+        for key, wav_T in decode_all(codec, codes).items():
+            save_wav(parts / f"{key}.wav", wav_T, codec.sample_rate_hz)
         return [paths[key] for key in keys]
 
     with stage(out, "reconstruct", {"codec": codec.fingerprint}, outputs=["wav.scp", "wav/*.wav"]) as todo:

@@ -7,6 +7,9 @@ text stops it, at the end, with a report of all of them (`<dump>/<set>/bad_items
 out of the training sets (`left_out.tsv`); a test set is never shortened. What a corpus published cut off or silent can be kept
 in test sets as it is (`--keep_published truncated silence`), and is listed in `warnings.tsv`.
 
+With `--ngpu N`, N processes code on a GPU each, and --nj threads in all load and resample for them. Recordings of one length are coded together;
+the codes are bit for bit those of one at a time on the same device.
+
 On many machines: `--shard 1/10` to `--shard 10/10`, each with its own --nj, then the same command without --shard. The archives are the same.
 """
 
@@ -36,7 +39,8 @@ def main() -> None:
     parser.add_argument("--dump", required=True, type=Path, help="folder of the codes, with one folder for each set")
     parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs")
     parser.add_argument("--lang", help="language of files without a suffix")
-    parser.add_argument("--nj", type=Option(Positive), default=2, help="processes")
+    parser.add_argument("--nj", type=Option(Positive), default=2, help="processes, or with --ngpu threads that load")
+    parser.add_argument("--ngpu", type=Option(Count), default=0, help="GPUs to code on, with a process each (0: the CPU)")
     parser.add_argument("--skip_bad", type=Option(Count), default=0, help="bad items left out of all training sets together, at most")
     parser.add_argument(
         "--max_sec", type=Option(Annotated[float, Range(1)]), default=MAX_SEC, help="the longest utterance; bounds the memory of a process"
@@ -48,7 +52,7 @@ def main() -> None:
     if not args.train_sets + args.test_sets:
         raise ValueError("no sets. Name some: --train_sets train --test_sets dev test")
     train, test = ([args.data / name for name in names] for names in (args.train_sets, args.test_sets))
-    options = Options(args.nj, args.skip_bad, args.max_sec, args.lang, args.shard, tuple(args.keep_published))
+    options = Options(args.nj, args.ngpu, args.skip_bad, args.max_sec, args.lang, args.shard, tuple(args.keep_published))
     extract_codes(train, test, args.dump, args.codec, options)
 
 

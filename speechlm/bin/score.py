@@ -21,7 +21,7 @@ import numpy as np
 from speechlm.bin.command import run_main
 from speechlm.data.kaldi import read_audio, read_prompts, read_speakers, read_table, read_text, side_path
 from speechlm.data.languages import by_character
-from speechlm.data.machine import device_for
+from speechlm.data.machine import device_for, devices_for
 from speechlm.data.settings import Count, Option
 from speechlm.metrics.protocol import Rules, rules_for
 from speechlm.metrics.rows import NOT_ENDED, UTTERANCES, Row, write_lines, write_rows
@@ -66,7 +66,7 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to score."""
     parser.add_argument("--protocol", nargs="+", default=["mini"], help="names or files; of several, the first that covers the task")
     parser.add_argument("--judge", help="recogniser of speech outputs instead of the protocol's: KIND:MODEL, judge_en or a folder")
-    parser.add_argument("--ngpu", type=Option(Count), default=0, help="1: recognise and measure on the GPU")
+    parser.add_argument("--ngpu", type=Option(Count), default=0, help="GPUs to recognise on; the first measures quality (0: the CPU)")
 
 
 def show(rows: list[Row]) -> None:
@@ -102,7 +102,7 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
     spoken = rules.quality and side_path(args.ref, "wav.scp", lang).is_file()
     voices = other_recordings(read_audio(args.ref, lang), speakers) if spoken else {}
     output = Output(args.task, lang, {}, refs, speakers, own_recordings(folder), voices)
-    return Part(lang, *score_speech(rules, output, folder, device_for(args.ngpu)), made_by)
+    return Part(lang, *score_speech(rules, output, folder, devices_for(args.ngpu)), made_by)
 
 
 def own_recordings(folder: Path) -> dict[str, str]:

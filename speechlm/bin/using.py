@@ -10,6 +10,7 @@ from typing import Any
 
 from speechlm.api import SpeechLM
 from speechlm.data.audio import MAX_SEC
+from speechlm.data.settings import Above0, Option
 
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]  # that a request to a local server may name
 BATCH = 16  # files that are read and decoded together
@@ -18,11 +19,15 @@ BATCH = 16  # files that are read and decoded together
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which model, and where it runs."""
     parser.add_argument(
-        "--model", default="exp", help="experiment (default: exp), trained or saved model's folder, or hub name OWNER/NAME[@REVISION]"
+        "--model",
+        default="exp",
+        help="experiment (default: exp), trained or saved model's folder, packed file, or hub name OWNER/NAME[@REVISION]",
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
     parser.add_argument("--max_sec", type=float, default=MAX_SEC, help="longest recording, in seconds (default: %(default)g)")
+    piece = "longest piece of a recording that is cut at pauses, in seconds (default: by what the model was trained on)"
+    parser.add_argument("--piece_sec", type=Option(Above0), help=piece)
 
 
 def require_extra(extra: str, *modules: str) -> None:
@@ -42,7 +47,7 @@ def is_local(host: str) -> bool:
 def load(args: argparse.Namespace) -> SpeechLM:
     """Return the model that the options name."""
     lm = SpeechLM.from_pretrained(args.model, args.device, args.dtype)
-    lm.max_sec = args.max_sec
+    lm.max_sec, lm.piece_sec = args.max_sec, args.piece_sec
     return lm
 
 

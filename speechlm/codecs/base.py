@@ -6,12 +6,14 @@ Shapes: T frames, K codebooks, C codes of a codebook, E latent dimension, N samp
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 BATCH_FRAMES = 2000  # that are decoded at once: bounds the memory
+BATCH_SEC, WAITING_SEC = 60.0, 600.0  # of audio that is coded at once, and that waits for more of the same length
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,18 @@ class Codec(Protocol):
         """
         ...
 
+    def coded_samples(self, samples: int) -> int:
+        """Return how long a waveform of so many samples is coded as: the codec itself fills it with silence to there."""
+        ...
+
+    def encode_batch(self, wavs: list[np.ndarray]) -> np.ndarray:
+        """Return int32 codes_BTK of several waveforms of equal `coded_samples`; each bit for bit what `encode` gives."""
+        ...
+
+    def to(self, device: str) -> "Codec":
+        """Compute on a torch device from now on; what is given and returned stays numpy. Return the codec itself."""
+        ...
+
     def codebooks(self) -> np.ndarray:
         """Return float32 vectors_KCE: what each code adds to a frame's latent (the sum over K is the quantised latent)."""
         ...
@@ -76,6 +90,40 @@ def decode_all(codec: Codec, codes: dict[str, np.ndarray]) -> dict[str, np.ndarr
         for some in (keys[i : i + size] for i in range(0, len(keys), size)):
             wavs |= zip(some, codec.decode_batch(np.stack([codes[key] for key in some])))
     return wavs
+
+
+def in_batches(codec: Codec, wavs: Iterable[tuple[Any, np.ndarray]]) -> Iterator[dict[Any, np.ndarray]]:
+    """Yield {key: wav_N} of equal `coded_samples`, to be coded together, of pairs in any order.
+
+    At most `WAITING_SEC` of audio wait for others of their length.
+    """
+    waiting: dict[int, dict[Any, np.ndarray]] = {}
+    full, most, held = (round(sec * codec.sample_rate_hz) for sec in (BATCH_SEC, WAITING_SEC, 0))
+    for key, wav_N in wavs:
+        length = codec.coded_samples(len(wav_N))
+        waiting.setdefault(length, {})[key] = wav_N
+        held += length
+        while waiting and (held > most or len(waiting.get(length, ())) * length >= full):
+            length = length if held <= most else max(waiting, key=lambda length: length * len(waiting[length]))
+            held -= length * len(waiting[length])
+            yield waiting.pop(length)
+    yield from waiting.values()
+
+
+def encode_all(codec: Codec, wavs: Iterable[tuple[Any, np.ndarray]]) -> Iterator[tuple[Any, np.ndarray | ValueError]]:
+    """Yield (key, codes_TK) of pairs (key, wav_N), coded in batches; in place of the codes, the ValueError of one that can't be."""
+    for batch in in_batches(codec, wavs):
+        try:
+            yield from zip(batch, codec.encode_batch(list(batch.values())))
+        except ValueError:
+            yield from ((key, _encode_or_error(codec, wav_N)) for key, wav_N in batch.items())
+
+
+def _encode_or_error(codec: Codec, wav_N: np.ndarray) -> np.ndarray | ValueError:
+    try:
+        return codec.encode(wav_N)
+    except ValueError as error:
+        return error
 
 
 def check_wav(wav_N: np.ndarray, min_samples: int) -> np.ndarray:

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import DacModel
 
@@ -16,9 +15,11 @@ from speechlm.codecs.transformer import load_pretrained, settings_of
 class DacCodec(NetworkCodec):
     """A DacModel behind the `Codec` protocol. The last frame is filled with zeros, as the model's feature extractor does."""
 
-    def codes(self, wav_11N: Tensor) -> Tensor:
-        padded_11N = F.pad(wav_11N, (0, -wav_11N.shape[-1] % self.hop_samples))
-        return self.model.encode(padded_11N, n_quantizers=self.num_codebooks).audio_codes[0]
+    def coded_samples(self, samples: int) -> int:
+        return samples + -samples % self.hop_samples
+
+    def codes(self, wav_B1N: Tensor) -> Tensor:
+        return self.model.encode(wav_B1N, n_quantizers=self.num_codebooks).audio_codes
 
     def wavs(self, codes_BKT: Tensor) -> Tensor:
         return self.model.decode(audio_codes=codes_BKT).audio_values
@@ -27,7 +28,7 @@ class DacCodec(NetworkCodec):
     def codebooks(self):
         """Return vectors_KCE, float32, after each codebook's own projection to the latent."""
         layers = self.model.quantizer.quantizers[: self.num_codebooks]
-        return torch.stack([layer.out_proj(layer.codebook.weight.T[None])[0].T for layer in layers]).numpy()
+        return torch.stack([layer.out_proj(layer.codebook.weight.T[None])[0].T for layer in layers]).cpu().numpy()
 
 
 def load_dac(folder: Path, option: str, name: str = "") -> DacCodec:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from speechlm.codecs.base import Shape
 from speechlm.codecs.network import ResidualCodec
-from speechlm.codecs.spectral import SpectralConfig, build_spectral
+from speechlm.codecs.spectral import SpectralConfig, SpectralEncoder, build_spectral
 from speechlm.codecs.vocos import VocosConfig, build_vocos
 from speechlm.data.files import atomic_write, share, storage_errors
 from speechlm.data.settings import Choice, Count, Positive, fill, read_json
@@ -81,6 +81,10 @@ class EncodecCodec(ResidualCodec):
     def __init__(self, name: str, model: EncodecModel, num_codebooks: int, settings: dict):
         hop_samples = int(model.encoder.hop_length)
         super().__init__(name, model, Shape(model.sample_rate, hop_samples, num_codebooks, model.quantizer.bins), settings)
+
+    def coded_samples(self, samples: int) -> int:
+        """See `Codec.coded_samples`. A spectral encoder looks at whole frames, a network of convolutions at each sample."""
+        return samples + (-samples % self.hop_samples if isinstance(self.model.encoder, SpectralEncoder) else 0)
 
     def wavs(self, codes_BKT: torch.Tensor) -> torch.Tensor:
         return self.model.decoder(self.model.quantizer.decode(codes_BKT.transpose(0, 1)))[:, 0]

@@ -10,41 +10,50 @@ without a part, given at the end, codes what they left out and writes the scp fi
 
 import json
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from itertools import accumulate, islice
-from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from speechlm.codecs import load_codec
-from speechlm.codecs.base import Codec
+from speechlm.codecs.base import Codec, encode_all
 from speechlm.data.audio import MAX_SEC, AudioError, Span, inspect_span
 from speechlm.data.codes import write_archive, write_codec
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest
 from speechlm.data.items import BAD_ITEMS, LEFT_OUT, WARNING_KINDS, WARNINGS, BadItem, count_kinds, group, ids_of, write_items
 from speechlm.data.kaldi import DataDir, scan_data_dir, side_path
+from speechlm.data.machine import devices_for
+from speechlm.data.pool import pool_on
 from speechlm.data.recording import split_place
 from speechlm.data.settings import read_json
 
 SHARD_UTTERANCES = 500
+AHEAD = 8  # recordings that a thread loads before they are asked for
+Place = tuple[str, str]  # utterance, side
+T, R = TypeVar("T"), TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Options:
-    """`nj` processes; at most `skip_bad` items are left out of all training sets together; none is longer than `max_sec`.
+    """`nj` processes, or with `ngpu` one for each GPU, for which `nj` threads load. None is longer than `max_sec`.
+
+    At most `skip_bad` items are left out of all training sets together.
 
     `keep`: faults (of `KEEPABLE`) that recordings of test sets may have, since they were published so.
     `part` (i, n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows after all of them.
     """
 
     nj: int = 1
+    ngpu: int = 0
     skip_bad: int = 0
     max_sec: float = MAX_SEC
     lang: str | None = None
@@ -121,7 +130,7 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
     before = [0, *accumulate(map(len, sets))]
     i, n = options.part
     todo = [(coded, number) for coded, first in zip(sets, before) for number in list_todo(coded, range((i - 1 - first) % n, len(coded), n))]
-    run_shards((coded.shard(number) for coded, number in todo), len(todo), codec, options.nj)
+    run_shards((coded.shard(number) for coded, number in todo), len(todo), codec, options)
     if options.part != (1, 1):
         print("This part is complete. When all are, the same command without --shard goes on", flush=True)
         return
@@ -168,59 +177,85 @@ def is_done(shard: Shard) -> bool:
         return False
 
 
-def run_shards(shards: Iterable[Shard], count: int, codec: str, nj: int) -> None:
-    """Code `count` shards in `nj` processes with progress; only those that are under way are in memory."""
+def run_shards(shards: Iterable[Shard], count: int, codec: str, options: Options) -> None:
+    """Code `count` shards in several processes with progress; only those that are under way are in memory."""
     start, done, pending, shards = time.monotonic(), 0, set(), iter(shards)
-    with ProcessPoolExecutor(nj, get_context("spawn"), initializer=_start_worker, initargs=(codec,)) as pool:
-        while pending := pending | {pool.submit(code_shard, shard) for shard in islice(shards, 2 * nj - len(pending))}:
+    devices = devices_for(options.ngpu, options.nj)
+    most = len(devices)
+    with pool_on(devices, _start_worker, codec, -(-options.nj // most) if options.ngpu else 0) as pool:
+        while pending := pending | {pool.submit(code_shard, shard) for shard in islice(shards, 2 * most - len(pending))}:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
                 done += 1
-                bad, left_sec = _result(future, nj), (time.monotonic() - start) * (count - done) / done
-                print(f"shard {done}/{count}, {f'{len(bad)} bad recordings, ' if bad else ''}{left_sec:.0f} s left", flush=True)
+                bad, left_sec = _result(future, options), (time.monotonic() - start) * (count - done) / done
+                told = f"{len(bad)} bad recordings, " if bad else ""
+                print(f"shard {done}/{count}, {told}{left_sec:.0f} s left", flush=True)
 
 
-def _result(future: Future, nj: int) -> list[BadItem]:
+def _result(future: Future, options: Options) -> list[BadItem]:
     try:
         return future.result()
     except BrokenProcessPool:
+        fewer = "a smaller --max_sec, or on the CPU" if options.ngpu else f"fewer than --nj {options.nj}"
         raise ValueError(
-            f"a process that coded recordings was killed (out of memory?). What is finished is kept: go on with fewer than --nj {nj}"
+            f"a process that coded recordings was killed (out of memory?). What is finished is kept: go on with {fewer}"
         ) from None
 
 
 _codec: Codec | None = None  # of a worker process
+_threads = 0  # of it, that load recordings ahead
 
 
-def _start_worker(codec: str) -> None:
-    global _codec
+def _start_worker(device: str, codec: str, threads: int) -> None:
+    global _codec, _threads
     torch.set_num_threads(1)
-    _codec = load_codec(codec)
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True  # codes are those of a CPU, but for rounding
+    _codec, _threads = load_codec(codec).to(device), threads
 
 
 def code_shard(shard: Shard) -> list[BadItem]:
     """Write the archives of the utterances that can be coded on every side; return what is wrong with the others."""
-    codes, findings = {}, []
-    for key, spans in shard.spans.items():
-        coded = {}
-        for side, span in spans.items():
-            coded[side], found = _code(span, shard)
-            findings += [BadItem(key, kind, shard.files[side], detail) for kind, detail in found]
-        if key not in shard.unused and all(codes_TK is not None for codes_TK in coded.values()):
-            codes[key] = coded
-    save_shard(shard, codes, findings)
-    return [item for item in findings if item.kind not in WARNING_KINDS]
+    findings: dict[Place, list[tuple[str, str]]] = {}
+    codes: dict[Place, np.ndarray] = {}
+    for (key, side), found in encode_all(_codec, _load_all(shard, findings)):
+        if isinstance(found, ValueError):
+            findings[key, side] = [("cannot be coded", f"{shard.spans[key][side].path}: {found}")]
+        else:
+            codes[key, side] = found
+    good = {key: spans for key, spans in shard.spans.items() if key not in shard.unused and all((key, side) in codes for side in spans)}
+    items = [BadItem(key, kind, shard.files[side], told) for (key, side), found in findings.items() for kind, told in found]
+    save_shard(shard, {key: {side: codes[key, side] for side in spans} for key, spans in good.items()}, items)
+    return [item for item in items if item.kind not in WARNING_KINDS]
 
 
-def _code(span: Span, shard: Shard) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
-    """Return the codes_TK of one recording, None if it is bad, and what was found: kinds and details."""
+def _load_all(shard: Shard, findings: dict[Place, list[tuple[str, str]]]) -> Iterator[tuple[Place, np.ndarray]]:
+    """Yield the recordings of a shard, at the codec's rate; note what was found of each: kinds and details."""
+    places = [(key, side) for key, spans in shard.spans.items() for side in spans]
+    for place, (wav_T, found) in zip(places, ahead(places, lambda place: _load(shard.spans[place[0]][place[1]], shard), _threads)):
+        findings[place] = found
+        if wav_T is not None:
+            yield place, wav_T
+
+
+def _load(span: Span, shard: Shard) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
+    """Return wav_T of one recording, None if it is bad, and what was found."""
     try:
-        wav_T, found = inspect_span(span, _codec.sample_rate_hz, shard.max_sec, shard.keep)
-        return _codec.encode(wav_T), found
+        return inspect_span(span, _codec.sample_rate_hz, shard.max_sec, shard.keep)
     except AudioError as error:
         return None, [(error.kind, str(error))]
-    except ValueError as error:  # of the codec
-        return None, [("cannot be coded", f"{span.path}: {error}")]
+
+
+def ahead(items: Iterable[T], work: Callable[[T], R], threads: int) -> Iterator[R]:
+    """Yield the result of work on each item, in order; some are made in advance by threads. Without threads, none."""
+    if not threads:
+        yield from map(work, items)
+        return
+    items, pending = iter(items), deque()
+    with ThreadPoolExecutor(threads) as pool:
+        pending.extend(pool.submit(work, item) for item in islice(items, AHEAD * threads))
+        while pending:
+            yield pending.popleft().result()
+            pending.extend(pool.submit(work, item) for item in islice(items, 1))
 
 
 def save_shard(shard: Shard, codes: dict[str, dict[str, np.ndarray]], findings: list[BadItem]) -> None:

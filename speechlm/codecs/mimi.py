@@ -19,8 +19,8 @@ DEFAULT_STREAMS = 8
 class MimiCodec(NetworkCodec):
     """A MimiModel behind the `Codec` protocol."""
 
-    def codes(self, wav_11N: Tensor) -> Tensor:
-        return self.model.encode(wav_11N, num_quantizers=self.num_codebooks).audio_codes[0]
+    def codes(self, wav_B1N: Tensor) -> Tensor:
+        return self.model.encode(wav_B1N, num_quantizers=self.num_codebooks).audio_codes
 
     def wavs(self, codes_BKT: Tensor) -> Tensor:
         return self.model.decode(codes_BKT).audio_values[:, 0]
@@ -31,7 +31,7 @@ class MimiCodec(NetworkCodec):
         quantizer = self.model.quantizer
         parts = quantizer.semantic_residual_vector_quantizer, quantizer.acoustic_residual_vector_quantizer
         vectors = [project(part, layer.codebook.embed) for part in parts for layer in part.layers]
-        return torch.stack(vectors[: self.num_codebooks]).numpy()
+        return torch.stack(vectors[: self.num_codebooks]).cpu().numpy()
 
 
 def project(part: torch.nn.Module, codebook_CQ: Tensor) -> Tensor:

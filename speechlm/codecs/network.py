@@ -1,6 +1,6 @@
-"""What the codecs that are a torch module have in common: checks, one waveform at a time, the fingerprint.
+"""What the codecs that are a torch module have in common: checks, batches of equal length, the fingerprint.
 
-Shapes: K codebooks, T frames, N samples; a 1 is the batch, of one waveform, so that no padding can change the codes.
+Shapes: B batch, of waveforms of one length, so that no padding can change the codes; K codebooks, T frames, N samples.
 """
 
 import numpy as np
@@ -17,17 +17,60 @@ class NetworkCodec:
     """
 
     def __init__(self, name: str, model: nn.Module, shape: Shape, settings: dict):
-        self.name, self.model = name, model.eval()
+        self.name, self.model, self.device = name, model.eval(), "cpu"
+        self._exact: dict[tuple[int, ...], bool] = {}  # shape of a batch -> are its codes those of one at a time?
         self.sample_rate_hz, self.hop_samples = shape.sample_rate_hz, shape.hop_samples
         self.frame_rate_hz = shape.frame_rate_hz
         self.num_codebooks, self.codebook_size = shape.num_codebooks, shape.codebook_size
         self.fingerprint = fingerprint(settings, {key: value.numpy() for key, value in model.state_dict().items()})
 
-    @torch.inference_mode()
+    def to(self, device: str) -> "NetworkCodec":
+        """See `Codec.to`."""
+        self.model.to(device)
+        self.device, self._exact = device, {}
+        return self
+
     def encode(self, wav_N: np.ndarray) -> np.ndarray:
         """See `Codec.encode`; T = ceil(N / hop_samples)."""
-        wav_N = check_wav(wav_N, self.hop_samples)
-        return self.codes(torch.from_numpy(wav_N)[None, None]).T.to(torch.int32).numpy()
+        return self.encode_batch([wav_N])[0]
+
+    def coded_samples(self, samples: int) -> int:
+        """See `Codec.coded_samples`: no more than there are, unless the codec says otherwise."""
+        return samples
+
+    @torch.inference_mode()
+    def encode_batch(self, wavs: list[np.ndarray]) -> np.ndarray:
+        """See `Codec.encode_batch`."""
+        wavs = [check_wav(wav_N, self.hop_samples) for wav_N in wavs]
+        length = self.coded_samples(len(wavs[0]))
+        wav_BN = torch.from_numpy(np.stack([np.pad(wav_N, (0, length - len(wav_N))) for wav_N in wavs]))
+        wav_B1N = wav_BN[:, None].to(self.device)
+        codes_BKT = self._codes_of_batch(wav_B1N).to(torch.int32).contiguous()  # each [T, K] in the order of K: bytes of archives
+        return codes_BKT.transpose(1, 2).cpu().numpy()
+
+    def _codes_of_batch(self, wav_B1N: Tensor) -> Tensor:
+        """Return codes_BKT: of the batch where this machine codes it bit for bit as one waveform after the other, else so.
+
+        Which kernel runs, and so how it rounds, depends on the shape: each is tried once, and latents and codes compared.
+        """
+        shape = tuple(wav_B1N.shape)
+        if len(wav_B1N) == 1 or self._exact.get(shape):
+            return self.codes(wav_B1N)
+        if shape not in self._exact:
+            (codes_BKT, latents_BET), (codes_1KT, latents_1ET) = self._traced(wav_B1N), self._traced(wav_B1N[-1:])
+            self._exact[shape] = torch.equal(codes_BKT[-1:], codes_1KT) and torch.equal(latents_BET[-1:], latents_1ET)
+            if self._exact[shape]:
+                return codes_BKT
+        return torch.cat([self.codes(wav_11N) for wav_11N in wav_B1N.split(1)])
+
+    def _traced(self, wav_B1N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return codes_BKT, and latents_BET that the encoder gave."""
+        latents: list[Tensor] = []
+        hook = self.model.encoder.register_forward_hook(lambda module, given, output: latents.append(output))
+        try:
+            return self.codes(wav_B1N), latents[0]
+        finally:
+            hook.remove()
 
     @torch.inference_mode()
     def decode(self, codes_TK: np.ndarray) -> np.ndarray:
@@ -38,10 +81,10 @@ class NetworkCodec:
     def decode_batch(self, codes_BTK: np.ndarray) -> np.ndarray:
         """See `Codec.decode_batch`."""
         checked = [check_codes(codes_TK, self.num_codebooks, self.codebook_size) for codes_TK in codes_BTK]
-        return self.wavs(torch.from_numpy(np.stack(checked)).transpose(1, 2)).numpy()
+        return self.wavs(torch.from_numpy(np.stack(checked)).transpose(1, 2).to(self.device)).cpu().numpy()
 
-    def codes(self, wav_11N: Tensor) -> Tensor:
-        """Return codes_KT."""
+    def codes(self, wav_B1N: Tensor) -> Tensor:
+        """Return codes_BKT."""
         raise NotImplementedError
 
     def wavs(self, codes_BKT: Tensor) -> Tensor:
@@ -52,14 +95,14 @@ class NetworkCodec:
 class ResidualCodec(NetworkCodec):
     """A network with the quantiser of the `encodec` package, which ESPnet's codecs have too. A codec defines `wavs`."""
 
-    def codes(self, wav_11N: Tensor) -> Tensor:
-        return self.model.quantizer.vq.encode(self.model.encoder(wav_11N), n_q=self.num_codebooks)[:, 0]
+    def codes(self, wav_B1N: Tensor) -> Tensor:
+        return self.model.quantizer.vq.encode(self.model.encoder(wav_B1N), n_q=self.num_codebooks).transpose(0, 1)
 
     @torch.inference_mode()
     def codebooks(self) -> np.ndarray:
         """Return the residual quantiser's vectors_KCE, float32."""
         layers = self.model.quantizer.vq.layers[: self.num_codebooks]
-        return torch.stack([layer.project_out(layer.codebook) for layer in layers]).numpy()
+        return torch.stack([layer.project_out(layer.codebook) for layer in layers]).cpu().numpy()
 
 
 def choose_streams(option: str, available: int, default: int, spec: str) -> int:

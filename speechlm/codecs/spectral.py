@@ -154,7 +154,7 @@ def find_phases(spectrogram: Spectrogram, magnitudes_BFS: torch.Tensor, iteratio
     the batch).
     """
     random = torch.Generator().manual_seed(0)
-    angles_FS = torch.rand(magnitudes_BFS.shape[1:], generator=random) * (2 * math.pi)
+    angles_FS = (torch.rand(magnitudes_BFS.shape[1:], generator=random) * (2 * math.pi)).to(magnitudes_BFS.device)
     guess_BFS, before = torch.polar(magnitudes_BFS, angles_FS.expand_as(magnitudes_BFS)), (0.0, 0.0)
     weight_1N = spectrogram.weight(magnitudes_BFS.shape[1])
     for _ in range(iterations):

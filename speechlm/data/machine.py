@@ -30,6 +30,25 @@ def device_for(ngpu: int) -> str:
     return "cuda"
 
 
+def devices_for(ngpu: int, nproc: int = 1) -> list[str]:
+    """Return where each process works: "cpu" `nproc` times, or the GPUs to use, as CUDA_VISIBLE_DEVICES names them.
+
+    ValueError if this machine has not so many.
+    """
+    if device_for(ngpu) == "cpu":
+        return ["cpu"] * nproc
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [str(number) for number in range(ngpu)] if shown is None else shown.replace(" ", "").split(",")[:ngpu]
+
+
+def take_device(name: str) -> str:
+    """Let this process, which has not used a GPU yet, see one of `devices_for` alone; return its name in torch."""
+    if name == "cpu":
+        return name
+    os.environ["CUDA_VISIBLE_DEVICES"] = name
+    return "cuda"
+
+
 def code_version() -> str:
     """Return the commit of this package's repository (12 hex digits, with +changes if files differ from it), or "no commit"."""
     commit = _git("rev-parse", "--short=12", "HEAD")

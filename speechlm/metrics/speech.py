@@ -1,9 +1,12 @@
 """Scores of spoken output: what a recogniser hears, and measures of the sound. Both are kept as files and made once for given recordings."""
 
 import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Mapping
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from speechlm.data.files import file_digest, settings_digest, stage
 from speechlm.data.items import shorten
 from speechlm.data.kaldi import Span, read_table, write_table
 from speechlm.data.parts import in_parts
+from speechlm.data.pool import pool_on
 from speechlm.data.recording import split_place
 from speechlm.metrics.protocol import Rules
 from speechlm.metrics.quality import Measure, load_measure
@@ -25,16 +29,21 @@ from speechlm.metrics.text import pair_up
 BATCH = 128  # recordings of similar length, kept together when interrupted
 
 
-def score_speech(rules: Rules, output: Output, folder: Path, device: str = "cpu") -> tuple[list[Score], list[dict]]:
+def score_speech(
+    rules: Rules, output: Output, folder: Path, devices: Sequence[str] = ("cpu",)
+) -> tuple[list[Score], list[dict]]:
     """Return the scores and lines of spoken outputs. `<folder>/heard` and `<folder>/quality_*.jsonl` keep what took long.
 
-    An utterance without a recording is a ValueError that names it.
+    `devices` are those of `devices_for`: on several, a recogniser runs on each. An utterance without a recording is a
+    ValueError that names it.
     """
+    device = "cpu" if devices[0] == "cpu" else "cuda"
     if not rules.recogniser:
         raise ValueError(f"--task {output.task}: spoken outputs need a recogniser. Give --judge judge_en, or one you trained")
     pair_up(output.wavs, output.refs)
     recogniser = load_recogniser(rules.recogniser, rules.beam, device)
-    heard = transcribe(recogniser, output.wavs, output.lang, folder / "heard")
+    many = (lambda: pool_on(devices, _start, rules.recogniser, rules.beam)) if len(devices) > 1 else nullcontext
+    heard = transcribe(recogniser, output.wavs, output.lang, folder / "heard", many)
     scores, lines = score_texts(rules, replace(output, hyps=heard), recogniser.signature)
     for spec in rules.quality:
         measure = load_measure(spec, device)
@@ -47,10 +56,31 @@ def score_speech(rules: Rules, output: Output, folder: Path, device: str = "cpu"
     return scores, lines
 
 
-def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str, keep: str | Path) -> dict[str, str]:
+_recogniser: Recogniser | None = None  # of a process on a device of its own
+
+
+def _start(device: str, spec: str, beam: int) -> None:
+    global _recogniser
+    _recogniser = load_recogniser(spec, beam, device)
+
+
+def _listen(recogniser: Recogniser | None, wavs: Mapping[str, str | Path], lang: str, keys: list[str]) -> list[str]:
+    """Return what is heard, with single blanks; by the recogniser of this process, if none is given."""
+    heard = (recogniser or _recogniser).transcribe([str(wavs[key]) for key in keys], lang)
+    return [" ".join(text.split()) for text in heard]
+
+
+def transcribe(
+    recogniser: Recogniser,
+    wavs: Mapping[str, str | Path],
+    lang: str,
+    keep: str | Path,
+    many: Callable[[], AbstractContextManager[Executor | None]] = nullcontext,
+) -> dict[str, str]:
     """Return {utterance id: what was heard}, also written to the Kaldi file `keep` for a person to read.
 
-    Done once for the same recordings (by content) and recogniser. Raises ValueError if it does not understand the language.
+    Done once for the same recordings (by content) and recogniser. `many` makes a pool of processes that have this
+    recogniser, if there is one. Raises ValueError if it does not understand the language.
     """
     spoken = lang if lang in recogniser.languages else lang.partition("-")[0]  # recognisers know languages, not their regions
     if recogniser.languages and spoken not in recogniser.languages:
@@ -61,8 +91,9 @@ def transcribe(recogniser: Recogniser, wavs: Mapping[str, str | Path], lang: str
     with stage(keep.parent, keep.name, settings, outputs=[keep.name]) as todo:
         if todo:
             parts = _parts(keep, settings)
-            work = lambda keys: [" ".join(text.split()) for text in recogniser.transcribe([str(wavs[key]) for key in keys], spoken)]  # noqa: E731
-            write_table(keep, in_parts(batches_by_length(wavs), work, parts, f"{keep}: transcribed"))
+            with many() as pool:
+                work = partial(_listen, None if pool else recogniser, wavs, spoken)
+                write_table(keep, in_parts(batches_by_length(wavs), work, parts, f"{keep}: transcribed", pool))
             shutil.rmtree(parts, ignore_errors=True)
     heard = read_table(keep, may_be_empty=True)
     return {key: heard[key] for key in wavs}

@@ -26,6 +26,7 @@ TOKENIZER_FILES = (
     "merges.txt",
     "added_tokens.json",
 )
+EXAMPLES = "examples_train.json"  # what a training says of its examples
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,18 @@ def trained_with(folder: Path, setting: str):
 
 def longest_target(folder: Path, task: str) -> int | None:
     """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not, of any; None if unknown."""
-    found = _of_training(folder, "examples_train.json").get("longest_target") or {}
+    found = _of_training(folder, EXAMPLES).get("longest_target") or {}
     same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
     return found.get(task, max(same_kind, default=None))
+
+
+def longest_heard(folder: Path, task: str) -> int | None:
+    """Return the longest sound, in frames, that a model was given in training for a task; None if unknown.
+
+    For a task that it was not trained on, that of any task that hears.
+    """
+    found = _of_training(folder, EXAMPLES).get("longest_heard") or {}
+    return found.get(task, max((frames for name, frames in found.items() if get_task(name).hears), default=None))
 
 
 def _of_training(folder: Path, name: str) -> dict:

@@ -187,8 +187,12 @@ async def answer_text(
     result = await service.run(task, (wav_N, service.lm.rate_hz), *languages)
     if response_format == "text":
         return PlainTextResponse(f"{result}\n")
-    more = {"task": task, "language": result.lang, "duration": round(len(wav_N) / service.lm.rate_hz, 3), "segments": []}
-    return JSONResponse({"text": result.text} | (more if response_format == "verbose_json" else {}))
+    if response_format == "json":
+        return JSONResponse({"text": result.text})
+    more = {"task": task, "language": result.lang, "duration": round(len(wav_N) / service.lm.rate_hz, 3)}
+    stretches = [(each.start_sec, each.end_sec, each.text) for each in result.segments]
+    segments = [{"id": i, **dict(zip(("start", "end", "text"), stretch))} for i, stretch in enumerate(stretches)]
+    return JSONResponse({"text": result.text, **more, "segments": segments})
 
 
 def read_upload(file: UploadFile, lm: SpeechLM) -> np.ndarray:

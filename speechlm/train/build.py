@@ -87,15 +87,18 @@ def build_data(args: argparse.Namespace, process: tuple[int, int], mode: str) ->
 
 
 def note_examples(corpus: Corpus, folder: Path, mode: str, lengths: Iterable[Lengths] = ()) -> None:
-    """Write `examples_<mode>.json`: how many examples each task has, how many of them without the voice prompt that it has (and say it), and
-    the longest target of those looked at, in frames or tokens: what decoding is bounded by.
+    """Write `examples_<mode>.json`: how many examples each task has, and how many lack the voice prompt that it has (and say it).
+
+    Of those looked at, the longest target too, in frames or tokens (what decoding is bounded by), and the longest sound
+    given, in frames (longer ones are cut at pauses).
     """
     sizes, unprompted = corpus.sizes(), corpus.unprompted()
     for task, count in unprompted.items():
         print(f"{mode}: {count} of {sizes[task]} examples of {task} have no voice prompt: no other recording of their speaker", flush=True)
     with atomic_write(folder / f"examples_{mode}.json") as stream:
-        longest = {each.task: int(each.targets_N.max()) for each in lengths}
-        json.dump({"examples": sizes, "without_voice_prompt": unprompted, "longest_target": longest}, stream, indent=1)
+        targets, heard = ({each.task: int(getattr(each, of).max()) for each in lengths} for of in ("targets_N", "heard_N"))
+        found = {"examples": sizes, "without_voice_prompt": unprompted, "longest_target": targets, "longest_heard": heard}
+        json.dump(found, stream, indent=1)
 
 
 def is_first_process() -> bool:

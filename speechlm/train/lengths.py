@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechlm.tasks import get_task
 from speechlm.tasks.examples import stable_hash
 from speechlm.train.iterator import Corpus
 from speechlm.train.mixture import Order
@@ -27,6 +28,11 @@ class Lengths:
     frames_N: np.ndarray
     targets_N: np.ndarray
     size: int  # of the whole task
+
+    @property
+    def heard_N(self) -> np.ndarray:
+        """The frames of audio that each is given."""
+        return self.frames_N - self.targets_N if get_task(self.task).speaks else self.frames_N
 
     def left_out(self, row_length: int) -> tuple[float, float]:
         """Return the shares of the examples and of the audio that are in longer examples."""

@@ -1,6 +1,7 @@
 """The command `speechlm`: quick to start, one line for each file, one error for each bad one, and every stage's program."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -41,6 +42,17 @@ def test_every_program_is_a_command():
     found = cli.programs()
     assert {"transcribe", "translate", "synthesise", "push", "bench", "train", "decode", "score"} <= set(found)
     assert all(found.values()) and "command" not in found and "using" not in found
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [("speechlm trans", {"transcribe", "translate"}), ("speechlm transcribe --la", {"--lang"}), ("speechlm translate --to ", {"text", "speech"})],
+)
+def test_the_shell_completes_programs_and_options(tmp_path, line, expected):
+    asked = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE": "1"}
+    answer = {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "answer")}
+    subprocess.run([sys.executable, "-m", "speechlm"], env=os.environ | asked | answer, timeout=60, check=True)
+    assert {word.strip() for word in (tmp_path / "answer").read_text().splitlines()} == expected
 
 
 def test_a_command_that_there_is_not(command):

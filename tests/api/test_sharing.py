@@ -1,9 +1,13 @@
 """Models that are saved, pushed to a hub and fetched again give the same outputs; what comes from a hub leads nowhere else."""
 
+import gc
 import json
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from experiment import make_experiment
 from hub import Hub
 from huggingface_hub import constants, file_download
@@ -121,6 +125,72 @@ def test_damaged_voices_are_named(made, tmp_path):
     (folder / "voices.json").write_text('{"anna": {"en": [["loud"]]}}')
     with pytest.raises(ValueError, match="voices.json: no voices .*Expected what save_pretrained wrote"):
         SpeechLM.from_pretrained(folder).synthesise("good morning")
+
+
+@pytest.fixture(scope="module")
+def packed(made, tmp_path_factory):
+    return made.lm.pack(tmp_path_factory.mktemp("packed") / "model.zip")
+
+
+def test_a_packed_model_gives_the_same(made, packed):
+    again = SpeechLM.from_pretrained(packed)
+    assert outputs(again, made) == outputs(made.lm, made) and again.voices == made.lm.voices
+    assert again.pack(packed) == packed and [path.name for path in packed.parent.iterdir()] == ["model.zip"]
+    folder = again.source.folder
+    del again
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_espnet_unpacks_a_packed_model(made, packed, tmp_path):
+    from espnet2.main_funcs.pack_funcs import unpack
+
+    found = unpack(packed, tmp_path)
+    assert found["sft_asr_model_file"] == str(tmp_path / "sft_asr/model.safetensors")
+    folder = Path(found["speechlm"]).parent
+    assert outputs(SpeechLM.from_pretrained(folder), made)[0] == outputs(made.lm, made)[0]
+    meta = yaml.safe_load((tmp_path / "meta.yaml").read_text())
+    assert set(meta) == {"files", "yaml_files", "timestamp", "python", "torch", "espnet"}
+
+
+def test_espnets_model_zoo_unpacks_it(made, packed, tmp_path):
+    zoo = pytest.importorskip("espnet_model_zoo.downloader")
+    found = zoo.ModelDownloader(tmp_path).download_and_unpack(str(packed))
+    assert str(SpeechLM.from_pretrained(Path(found["speechlm"]).parent).translate(made.a)) == str(made.lm.translate(made.a))
+
+
+def repacked(path, change):
+    """Write a packed file whose meta.yaml and further entries are changed."""
+    with zipfile.ZipFile(path, "w") as archive:
+        meta, more = {"files": {"speechlm": "speechlm.json"}, "yaml_files": {}}, {"speechlm.json": "{}"}
+        change(meta, more)
+        for name, content in ({"meta.yaml": yaml.safe_dump(meta)} | more).items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda meta, more: more.update({"../evil.txt": "x"}), "holds '../evil.txt'; expected speechlm.json, and names inside"),
+        (lambda meta, more: more.update({"/etc/evil": "x"}), "holds '/etc/evil'"),
+        (lambda meta, more: meta["files"].update(speechlm="../../etc/speechlm.json"), "expected speechlm.json, and names inside"),
+        (lambda meta, more: meta.pop("files"), r"no packed model \(KeyError"),
+        (lambda meta, more: more.clear(), "expected speechlm.json"),
+        (lambda meta, more: None, "speechlm.json: damaged"),
+    ],
+)
+def test_a_packed_file_leads_nowhere_else(tmp_path, change, told):
+    repacked(tmp_path / "x.zip", change)
+    with pytest.raises(ValueError, match=f"{told}.*[Ee]xpected what"):
+        SpeechLM.from_pretrained(tmp_path / "x.zip")
+
+
+def test_only_packed_models_are_written_over(made, tmp_path):
+    for name, told in (("x.zip", "no packed model .* Expected what `speechlm pack` wrote"), ("x.tar", "expected a name that ends in .zip")):
+        (tmp_path / name).write_text("a thesis")
+        with pytest.raises(ValueError, match=told):
+            made.lm.pack(tmp_path / name)
+        assert (tmp_path / name).read_text() == "a thesis"
 
 
 def test_voices_are_as_they_were(made):

@@ -8,35 +8,20 @@ import pytest
 import soundfile
 
 from speechlm.codecs import extract, load_codec
+from speechlm.codecs.base import BATCH_SEC, WAITING_SEC, in_batches
 from speechlm.codecs.extract import Options, code_shard, extract_codes
+from speechlm.data import pool
 from speechlm.data.audio import load_wav
 from speechlm.data.items import read_items
 from speechlm.data.kaldi import fix_spk2utt
+from tests.pools import InProcess
 
 
 @pytest.fixture
 def in_process(monkeypatch):
     """Code shards of three utterances in this process: fast, and the shard size can be changed."""
     monkeypatch.setattr(extract, "SHARD_UTTERANCES", 3)
-
-    class Pool:
-        def __init__(self, nj, context, initializer, initargs):
-            initializer(*initargs)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            return None
-
-        def submit(self, function, *args):
-            from concurrent.futures import Future
-
-            future = Future()
-            future.set_result(function(*args))
-            return future
-
-    monkeypatch.setattr(extract, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", InProcess)
 
 
 def code(data_dir: Path, dump: Path, codec_folder: Path, **options) -> None:
@@ -61,6 +46,50 @@ def test_the_number_of_processes_changes_no_byte(data_dir, codec_folder, tmp_pat
     for nj in (1, 2):
         code(data_dir, tmp_path / f"dump{nj}", codec_folder, nj=nj)
     assert files_of(tmp_path / "dump1" / "data") == files_of(tmp_path / "dump2" / "data") != {}
+
+
+@pytest.mark.parametrize("codec", ["tiny", "codec_16k"])
+def test_batches_loaders_and_devices_change_no_byte(data_dir, codec_folder, tmp_path, monkeypatch, codec, noise):
+    """Two processes, as for two GPUs, with threads that load; recordings of one length are coded together."""
+    for n in range(1, 5):
+        soundfile.write(tmp_path / f"{n}.wav", noise(1.0, 16000, n), 16000)
+    soundfile.write(tmp_path / "5.wav", noise(0.0005), 16000)  # cannot be coded
+    spec, folders = str(codec_folder) if codec == "tiny" else codec, (tmp_path / "one", tmp_path / "many")
+    extract_codes([data_dir], [], folders[0], spec, Options(lang="en", skip_bad=1))
+    codes, items = kaldiio.load_scp(str(folders[0] / "data" / "codes.en.scp")), (folders[0] / "data" / "left_out.tsv").read_text()
+    alone = load_codec(spec)
+    wavs = {key: load_wav(tmp_path / f"{key[3:]}.wav", alone.sample_rate_hz)[0] for key in codes}
+    assert len(wavs) == 6 and all(np.array_equal(codes[key], alone.encode(wav_N)) for key, wav_N in wavs.items())
+    monkeypatch.setattr(extract, "SHARD_UTTERANCES", 4)
+    monkeypatch.setattr(extract, "devices_for", lambda ngpu, nj: ["cpu"] * ngpu)
+    extract_codes([data_dir], [], folders[1], spec, Options(lang="en", skip_bad=1, ngpu=2, nj=3))
+    again = kaldiio.load_scp(str(folders[1] / "data" / "codes.en.scp"))
+    assert list(again) == list(codes) and all(np.array_equal(again[key], codes[key]) for key in codes)
+    assert (folders[1] / "data" / "left_out.tsv").read_text() == items.replace(str(folders[0]), str(folders[1]))
+
+
+def test_few_recordings_wait_for_others_of_their_length():
+    class Codec:
+        sample_rate_hz = 10
+
+        def coded_samples(self, samples):
+            return samples
+
+    wavs = [(n, np.zeros(100 + 100 * (n % 40), np.float32)) for n in range(400)]
+    taken, waiting, most = [], 0, 0
+
+    def give():
+        nonlocal waiting, most
+        for key, wav_N in wavs:
+            waiting, most = waiting + len(wav_N), max(most, waiting)
+            yield key, wav_N
+
+    for batch in in_batches(Codec(), give()):
+        taken += batch
+        waiting -= sum(map(len, batch.values()))
+        assert len({len(wav_N) for wav_N in batch.values()}) == 1
+        assert len(batch) == 1 or sum(map(len, batch.values())) < 2 * BATCH_SEC * 10
+    assert sorted(taken) == list(range(400)) and most <= (WAITING_SEC + 500) * 10
 
 
 def test_goes_on_where_it_was_interrupted(in_process, data_dir, codec_folder, tmp_path, monkeypatch, capsys):

@@ -19,8 +19,10 @@ class Whisperer:
     """A codec whose reconstructions are a hundred times too quiet."""
 
     name, fingerprint, sample_rate_hz = "whisperer", "c0de" * 16, 16000
-    encode = staticmethod(lambda wav_T: wav_T)
-    decode = staticmethod(lambda wav_T: wav_T / 100)
+    to = classmethod(lambda codec, device: codec)
+    coded_samples = staticmethod(lambda samples: samples)
+    encode_batch = staticmethod(np.stack)
+    decode_batch = staticmethod(lambda wav_BT: wav_BT / 100)
 
 
 class LoudnessJudge:

@@ -9,10 +9,13 @@ import soundfile
 import torch
 import yaml
 
+from speechlm.data import pool
 from speechlm.data.audio import save_wav
+from speechlm.data.pool import pool_on
 from speechlm.espnet_start import quick_imports
 from speechlm.metrics.recognisers import load_recogniser
-from speechlm.metrics.speech import transcribe
+from speechlm.metrics.speech import _start, transcribe
+from tests.pools import InProcess
 
 LETTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4} | {letter: 5 + i for i, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")}
 
@@ -221,3 +224,12 @@ def test_an_interrupted_transcription_goes_on_where_it_was(tmp_path, wavs, monke
     save_wav(wavs[3], np.ones(800, np.float32) * 0.1, 16000)
     transcribe(recogniser, named, "en", tmp_path / "heard")
     assert len(recogniser.heard) == 7 + 6  # a recording changed
+
+
+def test_on_several_devices_a_recogniser_each_hears_a_part(tmp_path, wavs, monkeypatch):
+    monkeypatch.setattr("speechlm.metrics.speech.BATCH", 2)
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", InProcess)
+    recogniser, named = load_recogniser("judge_en"), dict(zip("fedcba", wavs))
+    one = transcribe(recogniser, named, "en", tmp_path / "one/heard")
+    many = transcribe(recogniser, named, "en", tmp_path / "many/heard", lambda: pool_on(["cpu"] * 2, _start, "judge_en", 1))
+    assert many == one and (tmp_path / "many/heard").read_text() == (tmp_path / "one/heard").read_text()

@@ -1,11 +1,11 @@
-"""bin/decode: what of a test set is decoded, and what is not is listed."""
+"""Decoding of test sets: what of a test set is decoded, and what is not is listed."""
 
 import numpy as np
 import pytest
 
-from speechlm.bin.decode import list_test, not_ended, require_prompt_frames, say_unprompted, usual_limit
 from speechlm.data.codes import write_archive
 from speechlm.data.manifest import write_manifest
+from speechlm.model.decoding import list_test, not_ended, require_prompt_frames, say_unprompted, usual_limit
 from speechlm.model.generate import Generated
 from speechlm.tasks import get_task
 
