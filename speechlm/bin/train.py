@@ -5,7 +5,8 @@ command says which, and starts again; what was trained before is kept in `.old` 
 continues. SIGTERM, SIGINT and SIGUSR1 finish the step, save it, and exit with 128 + the signal's number. `--ngpu N`, or `--nproc N` on
 CPU, trains in N processes of this machine, by torch elastic: one that dies is started again, and all go on from the last checkpoint. On
 several machines that share the folders, give the same command on each, by `srun --ntasks-per-node=1`, or with torchrun:
-`torchrun --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 -m speechlm.bin.train --ngpu 8 ...`.
+`torchrun --nnodes 2 --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HOST:29500 -m speechlm.bin.train --ngpu 8 ...` (with its option
+--max-restarts, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1).
 With `--dry_run true` it only says what the training would take.
 """
 

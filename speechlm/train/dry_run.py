@@ -24,6 +24,7 @@ from speechlm.model.depth import DepthTransformer
 from speechlm.tasks import TOKEN_TASKS
 from speechlm.tokens.patterns import PATTERN, get_pattern
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
+from speechlm.train.loss import CHUNK_LOGITS
 from speechlm.train.sharding import shard
 from speechlm.train.speeds import closest, read_speeds
 
@@ -118,10 +119,11 @@ class Plan:
         return self.batch_positions * layer * c.num_hidden_layers
 
     def logit_bytes(self) -> float:
-        """Bytes of the logits if every row counts: autocast type twice, float32 three times (copy, log-softmax, gradient), and its gradient."""
+        """Bytes of a chunk's logits (autocast type twice, float32 twice) and of the heads' table with its gradient in float32."""
         size = 2 if self.args.dtype == "bfloat16" else 4
         rows = self.config.vocab_size + self.codec.num_codebooks * self.codec.codebook_size
-        return self.batch_positions * rows * (3 * size + 12)
+        logits = min(self.batch_positions * rows, CHUNK_LOGITS["cuda"])
+        return logits * (2 * size + 8) + rows * self.config.hidden_size * (2 * size + 4)
 
     def flops_per_position(self) -> float:
         """6 per parameter of a matrix product, and 12 x layers x width x (half the row length: causal) of attention.

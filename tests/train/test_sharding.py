@@ -10,7 +10,6 @@ from torch.distributed.tensor import DTensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from speechlm.data.settings import read_yaml
-from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.adapter import add_lora
 from speechlm.model.speechlm import SpeechLM
 from speechlm.model.tensors import whole
@@ -18,6 +17,7 @@ from speechlm.model.weights import save_weights
 from speechlm.tasks.examples import Sequence
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 from speechlm.train import precision
+from speechlm.train.build import build_optimizers
 from speechlm.train.checkpoint import Checkpoints, tensors_of
 from speechlm.train.dry_run import LLMS
 from speechlm.train.elastic import launch, place
@@ -60,7 +60,7 @@ def make_run(folder: Path, kind: str, variant: str, speechlm: SpeechLM | None = 
     args = Namespace(**OPTIONS | {"output_dir": str(folder)})
     rank, world = place() if torch.distributed.is_initialized() else (0, 1)
     distributed = Namespace(dist_rank=rank, dist_world_size=world)
-    return Run(model, SpeechLMTask.build_optimizers(args, model), Namespace(state={}), [], args, distributed)
+    return Run(model, build_optimizers(args, model), Namespace(state={}), [], args, distributed)
 
 
 def learn(run: Run, steps: range) -> list[tuple[float, float]]:
