@@ -25,7 +25,8 @@ REQUIREMENTS = [
     "soxr",
     "silero-vad>=6",  # finds the pauses of long recordings; carries its model
     "espeakng-loader",
-    "py-nanotts==0.1.1; sys_platform == 'linux' and platform_machine == 'x86_64'",  # SVOX Pico; no wheel elsewhere: espeak-ng speaks
+    # SVOX Pico; no wheel elsewhere: espeak-ng speaks
+    "py-nanotts==0.1.1; sys_platform == 'linux' and platform_machine == 'x86_64'",
     "peft",  # LoRA
     "safetensors",
     "pyyaml",
@@ -37,7 +38,8 @@ REQUIREMENTS = [
     "argcomplete>=3",  # completes the command in a shell
     "setuptools<74 ; python_version < '3.12'",  # dependencies of espnet 202511 import pkg_resources
 ]
-QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq and webrtcvad are compiled on installation
+# measures of sound that carry their own models; pesq and webrtcvad are compiled on installation
+QUALITY_REQUIREMENTS = [
     "speechmos",
     "onnxruntime",  # speechmos runs on it and doesn't say so
     "resemblyzer",
@@ -47,7 +49,8 @@ QUALITY_REQUIREMENTS = [  # measures of sound that carry their own models; pesq 
 SERVE_REQUIREMENTS = ["fastapi", "uvicorn", "python-multipart"]  # speechlm serve
 DEMO_REQUIREMENTS = ["gradio>=5"]  # speechlm demo
 LM_EVAL_REQUIREMENTS = ["lm-eval[hf]>=0.4.9"]  # text tasks, for the LLM before and after CPT
-ESPNET_SPEECHLM_REQUIREMENTS = [  # to test the bridges to espnet2.speechlm against the installed release (tests/pythons.sh)
+# to test the bridges to espnet2.speechlm against the installed release (tests/pythons.sh)
+ESPNET_SPEECHLM_REQUIREMENTS = [
     f"{name} ; python_version >= '3.12'" for name in ("liger-kernel", "duckdb", "polars", "lhotse")
 ]
 TEST_REQUIREMENTS = [
@@ -60,7 +63,12 @@ TEST_REQUIREMENTS = [
 ]  # playwright drives a browser that is installed
 
 FOLDERS = ("assets", "metrics/protocols", "report/page")  # files that are no Python
-ASSETS = [str(path.relative_to("speechlm")) for folder in FOLDERS for path in Path("speechlm", folder).rglob("*") if path.is_file()]
+ASSETS = [
+    str(path.relative_to("speechlm"))
+    for folder in FOLDERS
+    for path in Path("speechlm", folder).rglob("*")
+    if path.is_file()
+]
 
 setup(
     name="speechlm",

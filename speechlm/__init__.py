@@ -1,4 +1,6 @@
-"""Speech language models on neural codec tokens. `from speechlm import SpeechLM` is the API (README.md here); what is heavy is imported on use."""
+"""Speech language models on neural codec tokens. `from speechlm import SpeechLM` is the API (README.md here); what is
+heavy is imported on use.
+"""
 
 PUBLIC = ("SpeechLM", "Speech", "Text")
 

@@ -1,4 +1,6 @@
-"""The command `speechlm`: every program of `speechlm.bin` by its name. `speechlm NAME --help` lists the options of one."""
+"""The command `speechlm`: every program of `speechlm.bin` by its name. `speechlm NAME --help` lists the options
+of one.
+"""
 
 import argparse
 import ast
@@ -39,7 +41,9 @@ def _shorten(told: str) -> str:
 
 
 def complete() -> None:
-    """Tell the shell, which asks through the environment (argcomplete), how the line may go on: by a program, or an option."""
+    """Tell the shell, which asks through the environment (argcomplete), how the line may go on: by a program, or an
+    option.
+    """
     import argcomplete
 
     line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
@@ -63,7 +67,10 @@ def main() -> None:
         return
     if name not in (found := programs()):
         near = difflib.get_close_matches(name, found, n=1)
-        sys.exit(f"error: speechlm {name}: no such command.{f' Did you mean {near[0]}?' if near else ''} speechlm --help lists them.")
+        sys.exit(
+            f"error: speechlm {name}: no such command.{f' Did you mean {near[0]}?' if near else ''} speechlm --help"
+            " lists them."
+        )
     sys.argv = [f"speechlm {name}", *arguments]
     from speechlm.bin.command import run_main
 

@@ -1,11 +1,13 @@
 """Import ESPnet within `quick_imports()`: it keeps ESPnet's start short (30 s to 8 s, measured) and silent.
 
-* `espnet2` imports `g2p_en` (English spelling to phonemes) with every task; that looks for a download, and prints errors
+* `espnet2` imports `g2p_en` (English spelling to phonemes) with every task; that looks for a download, and prints
+errors
   on a machine without a network. Here it is imported when ESPnet first asks for something in it.
 * `typeguard` compiles every decorated function a second time at import. ESPnet's signatures are checked by ESPnet's own
   tests; here the decorator leaves ESPnet's functions as they are.
 
-Both are as before when the block ends, for programs that use this package as a library. `be_silent` is for our commands alone.
+Both are as before when the block ends, for programs that use this package as a library. `be_silent` is for our commands
+alone.
 """
 
 import importlib

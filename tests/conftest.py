@@ -15,10 +15,15 @@ def find_browser() -> str | None:
 
 @pytest.fixture(scope="session")
 def chromium():
-    """A headless Chromium. Without one the tests are skipped with a message; with SPEECHLM_NEED_BROWSER (CI) they fail."""
+    """A headless Chromium. Without one the tests are skipped with a message; with SPEECHLM_NEED_BROWSER (CI)
+    they fail.
+    """
     path = find_browser()
     if not path:
-        told = "no Chromium: the report is not tested in a browser. Install one (Debian: apt-get install chromium) or set SPEECHLM_BROWSER"
+        told = (
+            "no Chromium: the report is not tested in a browser. Install one (Debian: apt-get install chromium) or set"
+            " SPEECHLM_BROWSER"
+        )
         (pytest.fail if os.environ.get("SPEECHLM_NEED_BROWSER") else pytest.skip)(told)
     from playwright.sync_api import sync_playwright
 

@@ -18,13 +18,36 @@ ALLOWED = {  # folder of speechlm -> the folders that it may import
     "train": {"data", "codecs", "tokens", "tasks", "model"},  # nothing of ESPnet
     "espnet": {"espnet_start", "data", "codecs", "tokens", "tasks", "model", "train"},
     "arms": {"data", "metrics", "tasks"},
-    "api": {"data", "codecs", "metrics", "tokens", "tasks", "model"},  # what users call; the server and the page are built on it
+    "api": {
+        "data",
+        "codecs",
+        "metrics",
+        "tokens",
+        "tasks",
+        "model",
+    },  # what users call; the server and the page are built on it
     "server": {"data", "api"},
     "demo": {"data", "api", "report"},
-    "bin": {"api", "server", "demo", "arms", "data", "codecs", "metrics", "report", "tokens", "tasks", "model", "train", "espnet"},
+    "bin": {
+        "api",
+        "server",
+        "demo",
+        "arms",
+        "data",
+        "codecs",
+        "metrics",
+        "report",
+        "tokens",
+        "tasks",
+        "model",
+        "train",
+        "espnet",
+    },
 }
 SHARED = {"espnet_start"}  # imported before ESPnet, by whoever needs ESPnet
-SCRIPTS = sorted(p for pattern in ("egs/**/*.sh", "tools/*.sh", "utils/*.sh", "tests/*.sh", ".ci/run") for p in ROOT.glob(pattern))
+SCRIPTS = sorted(
+    p for pattern in ("egs/**/*.sh", "tools/*.sh", "utils/*.sh", "tests/*.sh", ".ci/run") for p in ROOT.glob(pattern)
+)
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -55,7 +78,11 @@ def test_scripts_parse_and_can_be_run(path):
     assert done.returncode == 0, done.stderr
     lines = path.read_text(encoding="utf-8").splitlines()
     runnable = lines[0].startswith("#!")
-    assert runnable == bool(path.stat().st_mode & 0o111), "a script that is run has #! and its execute bit; one that is sourced neither"
+    assert runnable == bool(path.stat().st_mode & 0o111), (
+        "a script that is run has #! and its execute bit; one that is sourced neither"
+    )
     code = [line for line in lines if line and not line.startswith("#")]
     if runnable:  # a file that changes while bash reads on in it runs from where the old one ended
-        assert code[0].startswith("{ ") and code[-1] == "}" and lines[0] == "#!/usr/bin/env -S bash -p", "-p: no function of the user's"
+        assert code[0].startswith("{ ") and code[-1] == "}" and lines[0] == "#!/usr/bin/env -S bash -p", (
+            "-p: no function of the user's"
+        )

@@ -1,4 +1,6 @@
-"""Nothing that a corpus, a manifest or a checkpoint holds is run: by the code's own look, and through the real commands."""
+"""Nothing that a corpus, a manifest or a checkpoint holds is run: by the code's own look, and through the real
+commands.
+"""
 
 import ast
 import hashlib
@@ -21,7 +23,8 @@ from speechlm.train.checkpoint import META, REST, WHOLE, newest, read_rest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [*sorted(ROOT.glob("speechlm/**/*.py")), *sorted(ROOT.glob("egs/*/local/*.py"))]
 RUNS_WHAT_IT_IS_GIVEN = {
-    "os.system", "os.popen", "eval", "exec", "pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load", "yaml.full_load",
+    "os.system", "os.popen", "eval", "exec", "pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load",
+    "yaml.full_load",
     "joblib.load", "shutil.unpack_archive",
 }  # fmt: skip
 UNPACKS = {"extract", "extractall"}
@@ -66,7 +69,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, kind):
     for path in (step / META, step / REST, tmp_path / CHECKPOINT_NAME, tmp_path / "encodec.th"):
         with path.open("wb") as stream:
             torch.save(bomb, stream) if kind == "torch" else stream.write(pickle.dumps(bomb))
-    (step / WHOLE).write_text(json.dumps({name: hashlib.sha256((step / name).read_bytes()).hexdigest() for name in (META, REST)}))
+    (step / WHOLE).write_text(
+        json.dumps({name: hashlib.sha256((step / name).read_bytes()).hexdigest() for name in (META, REST)})
+    )
     with pytest.raises(ValueError, match="no readable checkpoint"):
         newest(tmp_path)
     with pytest.raises(ValueError, match="it is whole, but no checkpoint"):
@@ -86,13 +91,27 @@ def command(folder, name, *options):
 
 
 def test_nothing_of_a_corpus_reaches_a_shell(tmp_path):
-    """Ids, speakers, texts and file names with everything that a shell would act on, and `wav.scp` entries that are commands."""
-    ids = ["a;touch${IFS}hacked", "b$(touch${IFS}hacked)", "c`touch${IFS}hacked`", "d&touch${IFS}hacked&", "e>hacked", "f'\"hacked*?[a-z]"]
+    """Ids, speakers, texts and file names with everything that a shell would act on, and `wav.scp` entries that are
+    commands.
+    """
+    ids = [
+        "a;touch${IFS}hacked",
+        "b$(touch${IFS}hacked)",
+        "c`touch${IFS}hacked`",
+        "d&touch${IFS}hacked&",
+        "e>hacked",
+        "f'\"hacked*?[a-z]",
+    ]
     data = tmp_path / "data/test"
     data.mkdir(parents=True)
     for key in ids:
         save_wav(tmp_path / f"{key}.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(np.float32), 16000)
-    tables = {"wav.scp": "{0}.wav", "text": "said $(touch hacked) `touch hacked` ; touch hacked", "utt2spk": "{0}", "spk2utt": "{0}"}
+    tables = {
+        "wav.scp": "{0}.wav",
+        "text": "said $(touch hacked) `touch hacked` ; touch hacked",
+        "utt2spk": "{0}",
+        "spk2utt": "{0}",
+    }
     for name, value in tables.items():
         (data / name).write_text("".join(f"{key} {value.format(key)}\n" for key in sorted(ids)))
     extract = ["--data", "data", "--test_sets", "test", "--dump", "dump", "--lang", "en", "--nj", "1"]
@@ -101,7 +120,9 @@ def test_nothing_of_a_corpus_reaches_a_shell(tmp_path):
     done = command(tmp_path, "manifest", "--data", "data/test", "--codes", "dump/test", "--lang", "en")
     assert done.returncode == 0 and "6 utterances" in done.stdout, done.stderr
     scp = (data / "wav.scp").read_text()
-    (data / "wav.scp").write_text(scp.replace("e>hacked.wav", "touch hacked |").replace("d&touch${IFS}hacked&.wav", "| touch hacked"))
+    (data / "wav.scp").write_text(
+        scp.replace("e>hacked.wav", "touch hacked |").replace("d&touch${IFS}hacked&.wav", "| touch hacked")
+    )
     done = command(tmp_path, "extract_codes", *extract)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "e>hacked" in done.stderr and "a command" in done.stderr

@@ -1,4 +1,5 @@
-"""Three lines from a trained model to its use: `SpeechLM.from_pretrained(...)`, then `transcribe`, `translate`, `synthesise`.
+"""Three lines from a trained model to its use: `SpeechLM.from_pretrained(...)`, then `transcribe`, `translate`,
+`synthesise`.
 
 Everything a user gets wrong is a ValueError of one line. torch is imported by `from_pretrained`, not before.
 """
@@ -28,8 +29,10 @@ __all__ = ["SpeechLM", "Speech", "Text"]
 class SpeechLM:
     """A trained speech LLM, or the several that fine-tuning made, each used for its task.
 
-    Codec, tokenizer and equal weights are in memory once; a model is loaded when a task first needs it. `max_sec` bounds each sound.
-    Sounds are a path, a pair (array [samples] or [samples, channels], rate in Hz), or a list of these, which is decoded in batches.
+    Codec, tokenizer and equal weights are in memory once; a model is loaded when a task first needs it. `max_sec`
+    bounds each sound.
+    Sounds are a path, a pair (array [samples] or [samples, channels], rate in Hz), or a list of these, which is decoded
+    in batches.
 
     A long sound is cut at its pauses, the pieces are decoded in batches, and put together: texts with a blank, speech
     with the pauses. Long is what takes more than `piece_sec`; by default (None) that is half as long again as the
@@ -45,12 +48,15 @@ class SpeechLM:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, device: str | None = None, dtype: Any = None) -> "SpeechLM":
-        """Load a recipe's experiment (all its tasks), a trained model's folder, a saved folder, a packed file, or a hub name.
+        """Load a recipe's experiment (all its tasks), a trained model's folder, a saved folder, a packed file, or a hub
+        name.
 
         A hub name is OWNER/NAME[@REVISION]. A packed file (.zip) is unpacked to a temporary folder.
 
-        `device` is a torch device (default: cuda if there is one, else cpu), `dtype` float32 (default), bfloat16 or float16. The hub is
-        that of $HF_ENDPOINT, by default huggingface.co. Raises ValueError if there is no such thing, or its files do not belong together.
+        `device` is a torch device (default: cuda if there is one, else cpu), `dtype` float32 (default), bfloat16 or
+        float16. The hub is
+        that of $HF_ENDPOINT, by default huggingface.co. Raises ValueError if there is no such thing, or its files do
+        not belong together.
         """
         from speechlm.api.hub import fetch
         from speechlm.api.packing import unpack
@@ -65,7 +71,9 @@ class SpeechLM:
 
     @property
     def tasks(self) -> dict[str, list[tuple[str, str]]]:
-        """The tasks there are: {name: [(source language, target language)]}, the two equal for a task of one language."""
+        """The tasks there are: {name: [(source language, target language)]}, the two equal for a task of one
+        language.
+        """
         return {task: list(model.tasks[task]) for task, model in self._by_task.items()}
 
     def load(self, task: str) -> None:
@@ -110,10 +118,13 @@ class SpeechLM:
     def synthesise(
         self, text: str | list[str], lang: str | None = None, voice: Sound | None = None, stream: bool = False
     ) -> Speech | SpeechStream | list[Speech]:
-        """Return a text spoken. `voice` is a recording of a speaker, or the name of one of `voices` (default: the first of them).
+        """Return a text spoken. `voice` is a recording of a speaker, or the name of one of `voices` (default: the first
+        of them).
 
-        With `stream` the samples of one text come in chunks while they are made: `for wav in lm.synthesise(..., stream=True)`.
-        Raises ValueError for an empty or very long text, another language, a voice that can't be used, or a model without synthesis.
+        With `stream` the samples of one text come in chunks while they are made: `for wav in lm.synthesise(...,
+        stream=True)`.
+        Raises ValueError for an empty or very long text, another language, a voice that can't be used, or a model
+        without synthesis.
         """
         if not stream:
             return self._each(text, lambda one: self.prepare("tts", one, lang, lang, voice))
@@ -132,7 +143,9 @@ class SpeechLM:
         return self.run([prepare(given)])[0]
 
     def prepare(self, task: str, given: Any, src: str | None, tgt: str | None, voice: Sound | None = None) -> "Job":
-        """Check one input of a task (asr, s2tt, s2st: a sound; tts: a text) and return it as a job for `run`; ValueError as above."""
+        """Check one input of a task (asr, s2tt, s2st: a sound; tts: a text) and return it as a job for `run`;
+        ValueError as above.
+        """
         from speechlm.api.engine import Job
 
         _, lang = self.languages(task, src, tgt)
@@ -168,13 +181,20 @@ class SpeechLM:
         return [self._speech(*of_one) for of_one in zip(jobs, self._engine.sounds(outputs), outputs)]
 
     def languages(self, task: str, src: str | None, tgt: str | None) -> tuple[str, str]:
-        """Return (source, target) of a task, filling in what is None if only one pair fits; ValueError names what there is."""
+        """Return (source, target) of a task, filling in what is None if only one pair fits; ValueError names what there
+        is.
+        """
         if task not in self._by_task:
-            raise ValueError(f"{self.source.folder}: no model for {_describe(task)}. It has {', '.join(map(_describe, self._by_task))}.")
+            raise ValueError(
+                f"{self.source.folder}: no model for {_describe(task)}. It has"
+                f" {', '.join(map(_describe, self._by_task))}."
+            )
         pairs = self._by_task[task].tasks[task]
         fitting = [pair for pair in pairs if src in (None, pair[0]) and tgt in (None, pair[1])]
         if len(fitting) != 1:
-            asked = " to ".join(dict.fromkeys(str(lang)[:20] for lang in (src, tgt) if lang is not None)) or "no language"
+            asked = (
+                " to ".join(dict.fromkeys(str(lang)[:20] for lang in (src, tgt) if lang is not None)) or "no language"
+            )
             known = ", ".join(" to ".join(dict.fromkeys(pair)) for pair in pairs)
             raise ValueError(f"{_describe(task)}: asked for {asked}; the model was trained for {known}.")
         return fitting[0]
@@ -199,7 +219,8 @@ class SpeechLM:
         return Speech(wav_N, self.rate_hz, np.concatenate(outputs), job.lang)
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write all that `from_pretrained` needs: weights, vocabularies, tokenizers, codec (its files or its name), voices, model card.
+        """Write all that `from_pretrained` needs: weights, vocabularies, tokenizers, codec (its files or its name),
+        voices, model card.
 
         Return the folder. Raises ValueError if something else is in it.
         """
@@ -208,7 +229,8 @@ class SpeechLM:
         return save(self, Path(folder))
 
     def pack(self, path: str | Path) -> Path:
-        """Write what `save_pretrained` writes to one file, FILE.zip, that `from_pretrained` and ESPnet's model zoo read.
+        """Write what `save_pretrained` writes to one file, FILE.zip, that `from_pretrained` and ESPnet's model zoo
+        read.
 
         Return its path. Raises ValueError if something else is there.
         """

@@ -1,4 +1,6 @@
-"""The model card: README.md of a saved folder, as the hub shows it. Figures come from results.json, with their signatures."""
+"""The model card: README.md of a saved folder, as the hub shows it. Figures come from results.json, with their
+signatures.
+"""
 
 import json
 from typing import TYPE_CHECKING
@@ -33,20 +35,33 @@ def model_card(lm: "SpeechLM") -> str:
 def _metadata(lm: "SpeechLM") -> str:
     langs = sorted({lang for pairs in lm.tasks.values() for pair in pairs for lang in pair})
     pipeline = next((PIPELINES[task] for task in lm.tasks if task in PIPELINES), "text-generation")
-    return f"---\nlibrary_name: speechlm\npipeline_tag: {pipeline}\nlanguage: {json.dumps(langs)}\ntags: [speech, codec, speechlm]\n---"
+    return (
+        f"---\nlibrary_name: speechlm\npipeline_tag: {pipeline}\nlanguage: {json.dumps(langs)}\ntags: [speech, codec,"
+        " speechlm]\n---"
+    )
 
 
 def _tasks(lm: "SpeechLM") -> str:
-    told = (f"* {task}: {', '.join(' to '.join(dict.fromkeys(pair)) for pair in pairs)}" for task, pairs in lm.tasks.items())
+    told = (
+        f"* {task}: {', '.join(' to '.join(dict.fromkeys(pair)) for pair in pairs)}" for task, pairs in lm.tasks.items()
+    )
     voices = ", ".join(f"`{name}`" for name in lm.voices) or "none: give a recording"
     return "\n".join(
-        ["A textual LLM continued on neural codec tokens (arXiv 2502.16897), fine-tuned for", "", *told, "", f"Voices: {voices}."]
+        [
+            "A textual LLM continued on neural codec tokens (arXiv 2502.16897), fine-tuned for",
+            "",
+            *told,
+            "",
+            f"Voices: {voices}.",
+        ]
     )
 
 
 def _usage(lm: "SpeechLM") -> str:
     lines = [CALLS[task].format(src=pairs[0][0], tgt=pairs[0][1]) for task, pairs in lm.tasks.items() if task in CALLS]
-    return "\n".join(["```python", "from speechlm import SpeechLM", 'lm = SpeechLM.from_pretrained("OWNER/NAME")', *lines, "```"])
+    return "\n".join(
+        ["```python", "from speechlm import SpeechLM", 'lm = SpeechLM.from_pretrained("OWNER/NAME")', *lines, "```"]
+    )
 
 
 def _scores(lm: "SpeechLM") -> str:

@@ -1,4 +1,5 @@
-"""What runs: models of a `Source`, loaded when they are first needed, and what they share in memory once. Imports torch.
+"""What runs: models of a `Source`, loaded when they are first needed, and what they share in memory once. Imports
+torch.
 
 Shapes: T frames or rows, K codebooks, N samples.
 """
@@ -59,7 +60,9 @@ class Job:
 
 
 class Engine:
-    """The codec and the models of a source on one device. May be used by several threads, one of which computes at a time."""
+    """The codec and the models of a source on one device. May be used by several threads, one of which computes at a
+    time.
+    """
 
     def __init__(self, source: Source, device: str | None, dtype: Any):
         self.device, self.dtype = _find_device(device), _find_dtype(dtype)
@@ -99,13 +102,15 @@ class Engine:
     def part(
         self, task: Task, lang: str, given: dict[str, str | np.ndarray], start_sec: float = 0.0, end_sec: float = 0.0
     ) -> Part:
-        """Return what a task is decoded from; `given` has its parts: texts, codes_TK. ValueError: too long for the model."""
+        """Return what a task is decoded from; `given` has its parts: texts, codes_TK. ValueError: too long for the
+        model.
+        """
         prefix_TK = self._prefix(task, lang, given)
         positions, output = self._room(task)
         if positions and len(prefix_TK) + output > positions:
             raise ValueError(
-                f"too long: the input takes {len(prefix_TK)} positions, its output up to {output}; the model has {positions}. "
-                "Give a shorter part."
+                f"too long: the input takes {len(prefix_TK)} positions, its output up to {output}; the model has"
+                f" {positions}. Give a shorter part."
             )
         return Part(prefix_TK, start_sec, end_sec)
 
@@ -121,9 +126,9 @@ class Engine:
         """Return how many positions the model of a task has (None: any number), and the most that an output takes."""
         trained, limit = self.load(task.name), self.options[task.name].max_rows
         positions = getattr(trained.model.llm.config.get_text_config(), "max_position_embeddings", None)
-        return positions, get_pattern(trained.vocab.pattern).rows(
-            limit, trained.vocab.num_codebooks
-        ) if task.speaks else limit
+        return positions, (
+            get_pattern(trained.vocab.pattern).rows(limit, trained.vocab.num_codebooks) if task.speaks else limit
+        )
 
     def longest_sec(self, task: Task, lang: str, wanted_sec: float | None = None) -> float:
         """Return how long a sound a task is given whole: as wanted, else half as long again as the longest in training.

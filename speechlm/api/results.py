@@ -46,7 +46,8 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """Speech in the language `lang`: `wav` is float32 [samples] in [-1, 1] at `rate_hz`, `codes` int32 [frames, codebooks].
+    """Speech in the language `lang`: `wav` is float32 [samples] in [-1, 1] at `rate_hz`, `codes` int32 [frames,
+    codebooks].
 
     Of a long sound, the pauses between its pieces are in `wav`, not in `codes`.
     """
@@ -62,7 +63,8 @@ class Speech:
         return len(self.wav) / self.rate_hz
 
     def save(self, path: str | Path) -> Path:
-        """Write a sound file, whole or not at all; its name ends in .wav (16 bits), .flac, .mp3, .opus or .ogg. Return its path.
+        """Write a sound file, whole or not at all; its name ends in .wav (16 bits), .flac, .mp3, .opus or .ogg. Return
+        its path.
 
         Raises ValueError for another ending.
         """
@@ -86,7 +88,9 @@ class Speech:
 
 
 class SpeechStream:
-    """Speech while it is made: iterating gives its samples in chunks, float32 [samples] in [-1, 1] at `rate_hz`; `join` the whole."""
+    """Speech while it is made: iterating gives its samples in chunks, float32 [samples] in [-1, 1] at `rate_hz`; `join`
+    the whole.
+    """
 
     def __init__(self, chunks: Iterator[np.ndarray], codes: list[np.ndarray], rate_hz: int, lang: str):
         self.rate_hz, self.lang = rate_hz, lang
@@ -102,4 +106,6 @@ class SpeechStream:
         for _ in self:
             pass
         wav_N = np.concatenate(self._wav) if self._wav else np.zeros(0, np.float32)
-        return Speech(wav_N, self.rate_hz, np.concatenate(self._codes) if self._codes else np.zeros((0, 0), np.int32), self.lang)
+        return Speech(
+            wav_N, self.rate_hz, np.concatenate(self._codes) if self._codes else np.zeros((0, 0), np.int32), self.lang
+        )

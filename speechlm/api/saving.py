@@ -1,7 +1,8 @@
 """`save_pretrained`: a folder with everything that `from_pretrained` needs, and a model card.
 
 speechlm.json       models with their tasks and languages, codec, decoding options
-<model>/            config.json, model.safetensors, vocab.json, llm/ (architecture and tokenizer) of each; of its training
+<model>/            config.json, model.safetensors, vocab.json, llm/ (architecture and tokenizer) of each; of its
+training
                     examples_train.json, if there is one
 codec/              the codec's files, unless it is a published one, which is named
 voices.json         voices to speak in         results.json, README.md: scores and the card
@@ -26,7 +27,9 @@ MODEL_FILES = ("model.safetensors", "vocab.json")
 
 
 def save(lm: "SpeechLM", folder: Path) -> Path:
-    """Write the folder, whole or not at all; one that was saved before is replaced. ValueError if `folder` holds anything else."""
+    """Write the folder, whole or not at all; one that was saved before is replaced. ValueError if `folder` holds
+    anything else.
+    """
     if folder.exists() and not (folder / SAVED).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: holds something else than a saved model. Name a new folder, or empty it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +49,10 @@ def write(lm: "SpeechLM", folder: Path) -> None:
         _copy_model(model, folder / model.folder.name)
     content = {
         "format": FORMAT,
-        "models": {model.folder.name: {"tasks": _own_tasks(lm, model), "prompt_frames": model.prompt_frames} for model in models},
+        "models": {
+            model.folder.name: {"tasks": _own_tasks(lm, model), "prompt_frames": model.prompt_frames}
+            for model in models
+        },
         "codec": copy_codec(source.codec, folder),
         "decoding": {task: vars(options) for task, options in lm.options.items()},
     }
@@ -75,7 +81,9 @@ def _copy_model(model: Model, target: Path) -> None:
 
 
 def copy_codec(spec: str, folder: Path) -> str | dict[str, str]:
-    """Copy a codec's files to `folder/codec`; return what speechlm.json says of it: the spec of a published one, else {file, option}."""
+    """Copy a codec's files to `folder/codec`; return what speechlm.json says of it: the spec of a published one, else
+    {file, option}.
+    """
     what, option = (spec, "") if Path(spec).exists() else (spec.rpartition(":")[0], f":{spec.rpartition(':')[2]}")
     path = Path(what or spec)
     if not what or not path.exists():

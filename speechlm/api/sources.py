@@ -1,7 +1,8 @@
 """Where models come from: a recipe's experiment, one trained model's folder, or a folder that `save_pretrained` wrote.
 
-All become a `Source`: which model does which task in which languages, the codec, and how to decode. A saved folder says so itself
-(`speechlm.json`); of a training it stands in its `config.yaml`, and in the `decode.json` of what has been decoded with it.
+All become a `Source`: which model does which task in which languages, the codec, and how to decode. A saved folder says
+so itself (`speechlm.json`); of a training it stands in its `config.yaml`, and in the `decode.json` of what has been
+decoded with it.
 """
 
 import re
@@ -17,14 +18,16 @@ SAVED, VOICES, RESULTS = "speechlm.json", "voices.json", "results.json"
 FORMAT = 1
 SAFE_NAME = re.compile(r"[\w][\w.-]*")
 EXPECTED = (
-    "Expected a recipe's experiment (egs/NAME/exp), a trained model's folder, a folder that save_pretrained wrote, a file that "
-    "pack wrote, or a hub name (OWNER/NAME)"
+    "Expected a recipe's experiment (egs/NAME/exp), a trained model's folder, a folder that save_pretrained wrote, a"
+    " file that pack wrote, or a hub name (OWNER/NAME)"
 )
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model: `tasks` are those it was trained for, each with its (source, target) languages; the same twice if it has one."""
+    """A trained model: `tasks` are those it was trained for, each with its (source, target) languages; the same twice
+    if it has one.
+    """
 
     folder: Path
     tasks: dict[str, list[tuple[str, str]]]
@@ -73,10 +76,15 @@ def read_source(folder: Path) -> Source:
         return _read_saved(folder)
     if (folder / "vocab.json").is_file():
         return _read_trainings(folder, [folder])
-    models = [path for path in sorted(folder.iterdir()) if path.name.startswith(("sft", "cpt")) and (path / "model.safetensors").is_file()]
+    models = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.startswith(("sft", "cpt")) and (path / "model.safetensors").is_file()
+    ]
     if not models:
         raise ValueError(
-            f"{folder}: no trained model in it (sft_*, cpt*, with model.safetensors). {EXPECTED}; a recipe's stages 6 and 7 train."
+            f"{folder}: no trained model in it (sft_*, cpt*, with model.safetensors). {EXPECTED}; a recipe's stages 6"
+            " and 7 train."
         )
     return _read_trainings(folder, models)
 
@@ -85,7 +93,9 @@ def _read_trainings(folder: Path, paths: list[Path]) -> Source:
     models = tuple(_read_training(path) for path in paths)
     codecs = {model.config["codec"]: model for model in models}
     if len(codecs) > 1:
-        raise ValueError(f"{folder}: its models speak several codecs ({', '.join(codecs)}). Give the folder of one model.")
+        raise ValueError(
+            f"{folder}: its models speak several codecs ({', '.join(codecs)}). Give the folder of one model."
+        )
     codec, model = next(iter(codecs.items()))
     return Source(folder, models, _find_codec(codec, model.folder), _read_decoding(paths))
 
@@ -97,7 +107,9 @@ def _read_training(folder: Path) -> Model:
         tasks = {name: _pairs_of(name, config) for name in config["mixture"] if not get_task(name).plain}
         return Model(folder, tasks, int(config["prompt_frames"]), {"codec": str(config["codec"])} | config)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder}/config.yaml: no {error}; expected the settings that a training wrote. Copy the folder again.") from None
+        raise ValueError(
+            f"{folder}/config.yaml: no {error}; expected the settings that a training wrote. Copy the folder again."
+        ) from None
 
 
 def _pairs_of(task: str, config: dict) -> list[tuple[str, str]]:
@@ -105,7 +117,9 @@ def _pairs_of(task: str, config: dict) -> list[tuple[str, str]]:
     langs = config["langs"] or list(dict.fromkeys([config["src_lang"], config["tgt_lang"]]))
     if get_task(task).languages == "same":
         return [(lang, lang) for lang in config["task_langs"].get(task, langs)]
-    return [tuple(direction.split("-")) for direction in config["directions"]] or [(config["src_lang"], config["tgt_lang"])]
+    return [tuple(direction.split("-")) for direction in config["directions"]] or [
+        (config["src_lang"], config["tgt_lang"])
+    ]
 
 
 def _find_codec(codec: str, model: Path) -> str:
@@ -133,7 +147,9 @@ def _read_saved(folder: Path) -> Source:
     content = read_json(path)
     try:
         if content["format"] != FORMAT:
-            raise ValueError(f"{path}: format {content['format']!r}; expected {FORMAT}. Update speechlm, or save the model again.")
+            raise ValueError(
+                f"{path}: format {content['format']!r}; expected {FORMAT}. Update speechlm, or save the model again."
+            )
         models = tuple(
             Model(
                 _inside(folder, name),
@@ -147,7 +163,8 @@ def _read_saved(folder: Path) -> Source:
         return Source(folder, models, codec, content["decoding"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path}: damaged ({type(error).__name__}: {error}). Expected what save_pretrained wrote: save or fetch it again."
+            f"{path}: damaged ({type(error).__name__}: {error}). Expected what save_pretrained wrote: save or fetch it"
+            " again."
         ) from None
 
 

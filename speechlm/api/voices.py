@@ -1,4 +1,6 @@
-"""Voices that come with a model: short stretches of codes, of a saved folder's `voices.json` or of the sets that the model was validated on."""
+"""Voices that come with a model: short stretches of codes, of a saved folder's `voices.json` or of the sets that the
+model was validated on.
+"""
 
 from pathlib import Path
 
@@ -14,7 +16,9 @@ Voices = dict[str, dict[str, list[list[int]]]]  # name -> language -> codes [fra
 
 
 def read_voices(source: Source, codec_fingerprint: str) -> Voices:
-    """Return the voices of a source; none if it has none. Those of a training are the first speakers of its held-out sets."""
+    """Return the voices of a source; none if it has none. Those of a training are the first speakers of its held-out
+    sets.
+    """
     path = source.folder / VOICES
     if path.is_file():
         return _check(path, read_json(path))
@@ -44,7 +48,9 @@ def _check(path: Path, content: object) -> Voices:
                 if np.asarray(rows).dtype.kind != "i" or np.asarray(rows).ndim != 2:
                     raise ValueError("codes are whole numbers, [frames, codebooks]")
     except (AttributeError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: no voices ({error}). Expected what save_pretrained wrote: save or fetch it again.") from None
+        raise ValueError(
+            f"{path}: no voices ({error}). Expected what save_pretrained wrote: save or fetch it again."
+        ) from None
     return content
 
 
@@ -53,9 +59,12 @@ def choose_voice(voices: Voices, name: str | None, lang: str) -> np.ndarray:
     speaking = {key: voice for key, voice in voices.items() if lang in voice}
     if not speaking:
         raise ValueError(
-            f"this model comes without a voice for {lang}: give voice=RECORDING, a second or two of anybody who speaks {lang}."
+            f"this model comes without a voice for {lang}: give voice=RECORDING, a second or two of anybody who speaks"
+            f" {lang}."
         )
     if name is not None and name not in speaking:
-        raise ValueError(f"voice {name!r}: no such file, and no voice of this model. For {lang} it has {', '.join(speaking)}.")
+        raise ValueError(
+            f"voice {name!r}: no such file, and no voice of this model. For {lang} it has {', '.join(speaking)}."
+        )
     chosen = speaking[name] if name is not None else next(iter(speaking.values()))
     return np.asarray(chosen[lang], np.int32)

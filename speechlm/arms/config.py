@@ -1,6 +1,7 @@
 """Arms as data: what one arm of the comparison changes. All else is equal, because all run through the same driver.
 
-An arm is a file of conf/arms with the fields of `Arm`. A number after its name is a parameter: replay_30 is replay.yaml with
+An arm is a file of conf/arms with the fields of `Arm`. A number after its name is a parameter: replay_30 is replay.yaml
+with
 `number` 30.
 """
 
@@ -21,7 +22,8 @@ class Arm:
     """What an arm changes. `told`: what it is, in the tables. `cpt`, `sft`: settings over those of all arms.
 
     skip_cpt: fine-tune the LLM itself; random_init: of which only the architecture is taken. `tasks` are fine-tuned.
-    number: the percentage of the tasks `share_of` among the CPT examples of the tasks `among` (default: of all tasks); of an arm that
+    number: the percentage of the tasks `share_of` among the CPT examples of the tasks `among` (default: of all tasks);
+    of an arm that
     names none, the percentage of the steps of all its trainings.
     """
 
@@ -55,7 +57,9 @@ def load_arm(name: str, folders: list[Path]) -> Arm:
     path = next((p for folder in reversed(folders) if (p := folder / "arms" / f"{stem}.yaml").is_file()), None)
     if path is None:
         known = sorted({p.stem for folder in folders for p in (folder / "arms").glob("*.yaml")})
-        raise ValueError(f"--arms {name}: no arms/{stem}.yaml in {', '.join(map(str, folders))}. Expected some of {', '.join(known)}")
+        raise ValueError(
+            f"--arms {name}: no arms/{stem}.yaml in {', '.join(map(str, folders))}. Expected some of {', '.join(known)}"
+        )
     arm = fill(Arm, read_yaml(path), str(path))
     if number is None:
         if arm.share_of and arm.number is None:
@@ -75,7 +79,8 @@ def mixture_of(arm: Arm, mixture: dict[str, float]) -> dict[str, float]:
     total, inside, outside = (sum(mixture[task] for task in tasks) for tasks in (among, chosen, rest))
     if not inside or not outside:
         raise ValueError(
-            f"share_of {', '.join(arm.share_of)}: the mixture {mixture} has none of them, or no others. Name some of its tasks"
+            f"share_of {', '.join(arm.share_of)}: the mixture {mixture} has none of them, or no others. Name some of"
+            " its tasks"
         )
     share = arm.number / 100
     scale = dict.fromkeys(chosen, share * total / inside) | dict.fromkeys(rest, (1 - share) * total / outside)
@@ -83,7 +88,9 @@ def mixture_of(arm: Arm, mixture: dict[str, float]) -> dict[str, float]:
 
 
 def layered(name: str, folders: list[Path]) -> tuple[dict, list[Path]]:
-    """Return the settings of a training as the driver puts them together, and the files: those of later folders go over earlier ones."""
+    """Return the settings of a training as the driver puts them together, and the files: those of later folders go over
+    earlier ones.
+    """
     kinds = ("train", "sft", name) if name.startswith("sft_") else ("train", name)
     files = [path for folder in folders for kind in kinds if (path := folder / f"{kind}.yaml").is_file()]
     if not any(path.stem == name for path in files):
@@ -96,7 +103,9 @@ def layered(name: str, folders: list[Path]) -> tuple[dict, list[Path]]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the driver is given for one arm: `overlay` {file name: settings}, its options, and the files it all came from."""
+    """What the driver is given for one arm: `overlay` {file name: settings}, its options, and the files it all came
+    from.
+    """
 
     overlay: dict[str, dict]
     options: list[str]

@@ -1,4 +1,5 @@
-"""The figures of the comparison, each with the files that it comes from. Only artefacts are read: score.json, utterances.jsonl, cost.json.
+"""The figures of the comparison, each with the files that it comes from. Only artefacts are read: score.json,
+utterances.jsonl, cost.json.
 
 N utterances, C counts, R resamples, S seeds.
 """
@@ -62,7 +63,9 @@ class Measured:
         return float(np.std(self.values, ddof=1)) if len(self.by_seed) > 1 else 0.0
 
     def means_R(self) -> np.ndarray | None:
-        """Return the mean over seeds for resampled utterances, the same ones for every seed and arm; None without counts."""
+        """Return the mean over seeds for resampled utterances, the same ones for every seed and arm; None without
+        counts.
+        """
         figures = list(self.by_seed.values())
         if not all(len(figure.keys) for figure in figures):
             return None
@@ -98,7 +101,9 @@ def find_pieces(exp: Path) -> list[Piece]:
 
 
 def read_figure(file: Path, wanted: dict) -> Figure | None:
-    """Return the row of a score.json that `wanted` describes (task, metrics), over most utterances; None if there is none."""
+    """Return the row of a score.json that `wanted` describes (task, metrics), over most utterances; None if there is
+    none.
+    """
     rows = [row for row in read_rows(file) if row.task == wanted["task"]]
     for name in wanted["metrics"]:
         if chosen := [row for row in rows if row.metric == name]:
@@ -107,7 +112,9 @@ def read_figure(file: Path, wanted: dict) -> Figure | None:
 
 
 def with_counts(row: Row, file: Path) -> Figure:
-    """Return a row with the counts of its utterances, sorted by id, so that two arms can be compared by the same utterances."""
+    """Return a row with the counts of its utterances, sorted by id, so that two arms can be compared by the same
+    utterances.
+    """
     metric = metric_of(row)
     path = file.with_name(SENTENCES if isinstance(metric, Perplexity) else UTTERANCES)
     if not path.is_file():
@@ -118,13 +125,16 @@ def with_counts(row: Row, file: Path) -> Figure:
     value = float(metric.value(counts_NC.sum(axis=0)[None])[0])
     if abs(value - row.value) > 1e-3 * max(1.0, abs(value)):
         raise ValueError(
-            f"{path}: its lines give {value} for {row.metric}, {file} says {row.value}. Delete both and give the command again"
+            f"{path}: its lines give {value} for {row.metric}, {file} says {row.value}. Delete both and give the"
+            " command again"
         )
     return Figure(row, file, keys, counts_NC, metric)
 
 
 def score_file(piece: Piece, exp: Path, task: str, model: str = "sft") -> Path | None:
-    """Return the score.json of a task: of the fine-tuned model, of another (`cpt`, `steps/50`), or of text (tasks lm and lm_eval)."""
+    """Return the score.json of a task: of the fine-tuned model, of another (`cpt`, `steps/50`), or of text (tasks lm
+    and lm_eval).
+    """
     if scores := TEXT_SCORES.get(task):
         own = piece.folder / scores / "cpt/score.json"
         options = piece.record["options"]

@@ -10,7 +10,9 @@ AGREES, DIFFERS, UNDECIDED, MISSING = "agrees", "differs", "undecided", "not mea
 
 @dataclass(frozen=True)
 class Verdict:
-    """`gain`: by how much the arm that should be better is better (negative: worse), with its 95 % interval over utterances."""
+    """`gain`: by how much the arm that should be better is better (negative: worse), with its 95 % interval over
+    utterances.
+    """
 
     word: str
     why: str
@@ -21,8 +23,10 @@ class Verdict:
 def judge(better: Measured | None, worse: Measured | None, lower: bool) -> Verdict:
     """Return the verdict on "`better` is better than `worse`"; `lower`: less is better.
 
-    It takes both to decide: an interval of the difference of the means over seeds that excludes zero (utterances resampled, the same in
-    both arms), and every seed of one arm better than every seed of the other. One seed says nothing of the noise between seeds.
+    It takes both to decide: an interval of the difference of the means over seeds that excludes zero (utterances
+    resampled, the same in
+    both arms), and every seed of one arm better than every seed of the other. One seed says nothing of the noise
+    between seeds.
     """
     if not better or not worse:
         return Verdict(MISSING, "an arm has no figure yet")
@@ -47,15 +51,20 @@ def require_same_utterances(one: Measured, other: Measured) -> None:
     """Raise ValueError unless all figures are over the same utterances and measured alike."""
     figures = [*one.by_seed.values(), *other.by_seed.values()]
     for figure in figures[1:]:
-        if (figure.keys and figures[0].keys and figure.keys != figures[0].keys) or figure.row.protocol != figures[0].row.protocol:
+        if (figure.keys and figures[0].keys and figure.keys != figures[0].keys) or figure.row.protocol != figures[
+            0
+        ].row.protocol:
             raise ValueError(
-                f"{figures[0].file} and {figure.file}: other utterances, or measured in another way ({figures[0].row.signature}; "
-                f"{figure.row.signature}). Delete the outdated piece's piece.json and give the command again"
+                f"{figures[0].file} and {figure.file}: other utterances, or measured in another way"
+                f" ({figures[0].row.signature}; {figure.row.signature}). Delete the outdated piece's piece.json and"
+                " give the command again"
             )
 
 
 def undominated(points: dict[str, tuple[float, ...]]) -> set[str]:
-    """Return the names of the points that no other is at least as good as in everything and better in something (less is better)."""
+    """Return the names of the points that no other is at least as good as in everything and better in something (less
+    is better).
+    """
 
     def beats(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
         return all(x <= y for x, y in zip(a, b, strict=True)) and a != b

@@ -16,14 +16,22 @@ from speechlm.data.files import atomic_write
 
 
 def draw_all(all_: Comparison, out: Path) -> None:
-    """Write probe.png, balance.png, loss_streams.png and loss_tasks.png, as far as there is something to show, and tensorboard/."""
+    """Write probe.png, balance.png, loss_streams.png and loss_tasks.png, as far as there is something to show, and
+    tensorboard/.
+    """
     curves, points = probe_curves(all_), balance_points(all_)
     if any(len(curve) > 1 for curve in curves.values()):
         save(draw_probe(curves), out / "probe.png")
     if len(points) > 1:
         save(draw_balance(all_, points), out / "balance.png")
-    logs = {f"{piece.arm}, seed {piece.seed}": read_log(piece) for piece in all_.pieces if (piece.folder / "cpt/train.jsonl").is_file()}
-    streams, tasks = (panels(logs, wanted) for wanted in (lambda name: name == "text" or name.startswith("code"), is_task))
+    logs = {
+        f"{piece.arm}, seed {piece.seed}": read_log(piece)
+        for piece in all_.pieces
+        if (piece.folder / "cpt/train.jsonl").is_file()
+    }
+    streams, tasks = (
+        panels(logs, wanted) for wanted in (lambda name: name == "text" or name.startswith("code"), is_task)
+    )
     if logs:
         save(draw_panels(logs, streams, "train"), out / "loss_streams.png")
         save(draw_panels(logs, tasks, "valid"), out / "loss_tasks.png")
@@ -44,7 +52,9 @@ def draw_probe(curves: dict[str, dict[float, Measured]]) -> plt.Figure:
         percents = sorted(curve)
         means = [curve[p].mean for p in percents]
         [line] = axes.plot(percents, means, marker="o", label=arm)
-        axes.fill_between(percents, *([f(curve[p].values) for p in percents] for f in (min, max)), color=line.get_color(), alpha=0.2)
+        axes.fill_between(
+            percents, *([f(curve[p].values) for p in percents] for f in (min, max)), color=line.get_color(), alpha=0.2
+        )
     axes.set_xscale("symlog", linthresh=1)
     ticks = [0, 1, 2, 5, 10, 25, 50, 100]
     axes.set_xticks(ticks, ["CPT\nitself", *map(str, ticks[1:])])
@@ -55,7 +65,9 @@ def draw_probe(curves: dict[str, dict[float, Measured]]) -> plt.Figure:
 
 
 def draw_balance(all_: Comparison, points: dict[str, dict[str, Measured]]) -> plt.Figure:
-    """Understanding against generation; the colour, and the number at the name, is retention. A ring: undominated in all three."""
+    """Understanding against generation; the colour, and the number at the name, is retention. A ring: undominated in
+    all three.
+    """
     figure, axes = plt.subplots(figsize=(8, 4.5))
     means = balance_means(points)
     best = undominated(means)
@@ -65,7 +77,11 @@ def draw_balance(all_: Comparison, points: dict[str, dict[str, Measured]]) -> pl
     for arm, (x_, y_, kept) in means.items():
         left = x_ > (min(x) + max(x)) / 2  # of the point, so that the name stays in the picture
         axes.annotate(
-            f"{arm} ({kept:.3g})", (x_, y_), xytext=(-8 if left else 8, 7), textcoords="offset points", ha="right" if left else "left"
+            f"{arm} ({kept:.3g})",
+            (x_, y_),
+            xytext=(-8 if left else 8, 7),
+            textcoords="offset points",
+            ha="right" if left else "left",
         )
     axes.margins(x=0.1, y=0.12)
     told = [all_.layout["metrics"][metric]["told"] for metric in BALANCE]
@@ -93,11 +109,18 @@ def panels(logs: dict[str, list[dict]], wanted) -> list[str]:
 def draw_panels(logs: dict[str, list[dict]], names: list[str], kind: str) -> plt.Figure:
     """One panel for each loss of CPT, one curve for each piece."""
     columns = 3
-    figure, axes = plt.subplots(-(-len(names) // columns), columns, figsize=(12, 3 * -(-len(names) // columns)), squeeze=False)
+    figure, axes = plt.subplots(
+        -(-len(names) // columns), columns, figsize=(12, 3 * -(-len(names) // columns)), squeeze=False
+    )
     for panel, name in zip(axes.flat, names):
         for label, lines in logs.items():
             shown = [line for line in lines if line["kind"] == kind and name in line]
-            panel.plot([line["step"] for line in shown], [line[name] for line in shown], label=label, marker="." if kind == "valid" else "")
+            panel.plot(
+                [line["step"] for line in shown],
+                [line[name] for line in shown],
+                label=label,
+                marker="." if kind == "valid" else "",
+            )
         panel.set_title(f"{name}, {kind}, nats")
     for panel in axes.flat[len(names) :]:
         panel.axis("off")
@@ -106,7 +129,9 @@ def draw_panels(logs: dict[str, list[dict]], names: list[str], kind: str) -> plt
 
 
 def write_tensorboard(curves: dict[str, dict[float, Measured]], folder: Path) -> None:
-    """Write the probe as scalars over the percentage of the steps, one run for each arm; the trainings wrote their own losses."""
+    """Write the probe as scalars over the percentage of the steps, one run for each arm; the trainings wrote their own
+    losses.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     for arm, curve in curves.items():

@@ -1,6 +1,7 @@
 """The comparison as Markdown: tables laid out as the paper's, and every figure beside the file that it comes from.
 
-A cell has the mean over seeds, its 95 % interval (utterances resampled), the values of the seeds, and the paper's figure.
+A cell has the mean over seeds, its 95 % interval (utterances resampled), the values of the seeds, and the paper's
+figure.
 """
 
 from collections.abc import Iterable
@@ -39,7 +40,15 @@ class Comparison:
         for seed, figure in sorted(measured.by_seed.items()):
             row, file = figure.row, figure.file.relative_to(self.exp).as_posix()
             self.figures.append(
-                {"metric": metric, "arm": arm, "seed": seed, "model": model, "value": row.value, "low": row.low, "high": row.high}
+                {
+                    "metric": metric,
+                    "arm": arm,
+                    "seed": seed,
+                    "model": model,
+                    "value": row.value,
+                    "low": row.low,
+                    "high": row.high,
+                }
                 | {"n": row.n, "test_set": row.test_set, "name": row.metric, "signature": row.signature, "file": file}
             )
 
@@ -59,7 +68,11 @@ class Comparison:
         cpt = [piece.arm for piece in self.pieces if "--skip_cpt" not in piece.record["options"]]
         whole = [piece.arm for piece in self.pieces if set(COMPARED) <= set(piece.record["tasks"])]
         numbered = [arm for arm in self.arms if arm.rpartition("_")[2].isdigit()]
-        chosen = {"pattern": pattern, "balance": cpt, "main": [a for a in self.arms if a not in pattern + numbered or a in whole]}[kind]
+        chosen = {
+            "pattern": pattern,
+            "balance": cpt,
+            "main": [a for a in self.arms if a not in pattern + numbered or a in whole],
+        }[kind]
         return [arm for arm in self.arms if arm in chosen]
 
 
@@ -105,9 +118,12 @@ def main_table(all_: Comparison) -> list[str]:
             for test_set, figures in all_.layout["paper"].get(metric, {}).items():
                 rows.append([f"*paper, {test_set}*", *(f"*{figures.get(arm, '-')}*" for arm in arms), ""])
     return [
-        "Mean over the seeds, 95 % interval of that mean (bootstrap over utterances), each seed. Ceiling: the original recordings; these through "
-        "the codec. The paper's figures, of other data, languages and a far larger model, are for the orderings: as reported in reading notes of "
-        "arXiv 2502.16897; check against the PDF.",
+        (
+            "Mean over the seeds, 95 % interval of that mean (bootstrap over utterances), each seed. Ceiling: the"
+            " original recordings; these through the codec. The paper's figures, of other data, languages and a far"
+            " larger model, are for the orderings: as reported in reading notes of arXiv 2502.16897; check against the"
+            " PDF."
+        ),
         "",
         *table(["metric", *arms, "ceiling"], rows),
         *(f"* {arm}: {all_.told(arm)}" for arm in arms),
@@ -123,7 +139,13 @@ def verdicts(all_: Comparison) -> list[tuple[str, str, str, str, Verdict]]:
             wanted = all_.layout["metrics"][metric]
             found = measure([p for p in all_.pieces if p.arm in (better, worse)], all_.exp, wanted)
             rows.append(
-                (finding, metric, better, worse, judge(found.get(better), found.get(worse), wanted["metrics"][0] in LOWER_IS_BETTER))
+                (
+                    finding,
+                    metric,
+                    better,
+                    worse,
+                    judge(found.get(better), found.get(worse), wanted["metrics"][0] in LOWER_IS_BETTER),
+                )
             )
     return rows
 
@@ -136,8 +158,11 @@ def orderings_table(all_: Comparison) -> list[str]:
         told = all_.layout["metrics"][metric]["told"]
         rows.append([finding, told, f"{better} before {worse}", number(verdict.gain), span(verdict.interval), word])
     return [
-        "By how much the first arm is better than the second (negative: worse). Decided if the 95 % interval of the difference excludes zero "
-        "(the same utterances resampled in both arms) and every seed of one arm is better than every seed of the other.",
+        (
+            "By how much the first arm is better than the second (negative: worse). Decided if the 95 % interval of the"
+            " difference excludes zero (the same utterances resampled in both arms) and every seed of one arm is better"
+            " than every seed of the other."
+        ),
         "",
         *table(["finding of the paper", "metric", "ordering", "better by", "95 %", "here"], rows),
     ]
@@ -151,8 +176,12 @@ def probe_curves(all_: Comparison, metric: str = "s2st") -> dict[str, dict[float
         pieces = [piece for piece in all_.pieces if piece.arm == arm and task in piece.record["tasks"]]
         for piece in pieces[:1]:
             last = read_json(piece.folder / f"sft_{task}/cost.json")["steps"]
-            kept = sorted(int(path.name) for path in (piece.folder / f"sft_{task}/steps").glob("*") if path.name.isdigit())
-            points = {0.0: "cpt"} | {100 * step / last: f"steps/{step}" for step in kept if step < last} | {100.0: "sft"}
+            kept = sorted(
+                int(path.name) for path in (piece.folder / f"sft_{task}/steps").glob("*") if path.name.isdigit()
+            )
+            points = (
+                {0.0: "cpt"} | {100 * step / last: f"steps/{step}" for step in kept if step < last} | {100.0: "sft"}
+            )
             found = {percent: all_.measured(metric, [arm], model).get(arm) for percent, model in points.items()}
             curves[arm] = {percent: measured for percent, measured in found.items() if measured}
     return curves
@@ -162,10 +191,14 @@ def probe_table(curves: dict[str, dict[float, Measured]]) -> list[str]:
     """One row per point of the fine-tuning, one column per arm."""
     points = sorted({percent for curve in curves.values() for percent in curve})
     rows = [
-        [f"{percent:.3g} %" if percent else "zero-shot", *(_short(curve.get(percent)) for curve in curves.values())] for percent in points
+        [f"{percent:.3g} %" if percent else "zero-shot", *(_short(curve.get(percent)) for curve in curves.values())]
+        for percent in points
     ]
     return [
-        "ASR-BLEU of s2st, which CPT has never seen: by the CPT model as it is, and after so much of its fine-tuning (mean; seeds).",
+        (
+            "ASR-BLEU of s2st, which CPT has never seen: by the CPT model as it is, and after so much of its"
+            " fine-tuning (mean; seeds)."
+        ),
         "",
         *table(["fine-tuning", *curves], rows),
         "![probe](probe.png)",
@@ -184,7 +217,11 @@ def balance_points(all_: Comparison) -> dict[str, dict[str, Measured]]:
     """Return {arm: {metric: figures}} of the arms with CPT that have all three; in each, less is better."""
     arms = all_.of_kind("balance")
     found = {metric: all_.measured(metric, arms) for metric in BALANCE}
-    return {arm: {metric: found[metric][arm] for metric in BALANCE} for arm in arms if all(arm in found[metric] for metric in BALANCE)}
+    return {
+        arm: {metric: found[metric][arm] for metric in BALANCE}
+        for arm in arms
+        if all(arm in found[metric] for metric in BALANCE)
+    }
 
 
 def balance_means(points: dict[str, dict[str, Measured]]) -> dict[str, tuple[float, ...]]:
@@ -197,7 +234,10 @@ def balance_table(all_: Comparison) -> list[str]:
     points = balance_points(all_)
     best = undominated(balance_means(points))
     told = all_.layout["metrics"]
-    rows = [[arm, all_.told(arm), *(_short(found[m]) for m in BALANCE), "yes" if arm in best else ""] for arm, found in points.items()]
+    rows = [
+        [arm, all_.told(arm), *(_short(found[m]) for m in BALANCE), "yes" if arm in best else ""]
+        for arm, found in points.items()
+    ]
     header = ["arm", "CPT", *(f"{word}: {told[metric]['told']}" for metric, word in BALANCE.items()), "undominated"]
     return [
         "Less is better in all three. Undominated: no other arm is as good in all and better in one (by the means).",
@@ -215,15 +255,27 @@ def patterns_table(all_: Comparison) -> list[str]:
     for arm in arms:
         pieces = [piece for piece in all_.pieces if piece.arm == arm]
         costs = [read_json(piece.folder / "sft_tts/cost.json") for piece in pieces]
-        decoding = [read_json(path) for piece in pieces for path in sorted(piece.folder.glob("sft_tts/decode_tts_*/cost.json"))]
+        decoding = [
+            read_json(path) for piece in pieces for path in sorted(piece.folder.glob("sft_tts/decode_tts_*/cost.json"))
+        ]
         per_second = sum(cost["utterances"] for cost in decoding) / max(1e-9, sum(cost["seconds"] for cost in decoding))
         seconds = sum(cost["seconds"] for cost in costs) / len(costs)
-        train = [str(costs[0]["steps"]), f"{costs[0]['parameters'] / 1e6:.2f} M", f"{seconds:.0f}", f"{costs[0]['steps'] / seconds:.2f}"]
-        rows.append([all_.told(arm), *(cell(found.get(arm)) for found in quality.values()), *train, f"{per_second:.1f}"])
+        train = [
+            str(costs[0]["steps"]),
+            f"{costs[0]['parameters'] / 1e6:.2f} M",
+            f"{seconds:.0f}",
+            f"{costs[0]['steps'] / seconds:.2f}",
+        ]
+        rows.append(
+            [all_.told(arm), *(cell(found.get(arm)) for found in quality.values()), *train, f"{per_second:.1f}"]
+        )
     told = [all_.layout["metrics"][metric]["told"] for metric in quality]
     header = ["pattern", *told, "steps", "parameters", "training, s", "steps/s", "utterances/s decoded"]
     return [
-        "TTS learned from the textual LLM alone, as many examples in a step, one thread. All steps: equal data; with a percentage: equal compute.",
+        (
+            "TTS learned from the textual LLM alone, as many examples in a step, one thread. All steps: equal data;"
+            " with a percentage: equal compute."
+        ),
         "",
         *table(header, rows),
     ]
@@ -237,7 +289,13 @@ def runs_table(all_: Comparison) -> list[str]:
         cost = read_json(path)
         sessions = cost["sessions"]
         told = [" ".join(dict.fromkeys(session[key] for session in sessions)) for key in ("commit", "machine")]
-        size = [str(cost["steps"]), f"{cost['seconds']:.0f}", f"{cost['core_hours']:.3f}", f"{cost['gpu_hours']:.3f}", str(len(sessions))]
+        size = [
+            str(cost["steps"]),
+            f"{cost['seconds']:.0f}",
+            f"{cost['core_hours']:.3f}",
+            f"{cost['gpu_hours']:.3f}",
+            str(len(sessions)),
+        ]
         rows.append([path.parent.relative_to(all_.exp).as_posix(), *size, sessions[0]["began"], *told])
     header = ["training", "steps", "seconds", "core-hours", "GPU-hours", "sessions", "began", "commit", "machine"]
     return table(header, rows)

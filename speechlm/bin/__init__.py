@@ -1,4 +1,6 @@
-"""The commands. This is read before any of them imports torch, and not by programs that use the package as a library."""
+"""The commands. This is read before any of them imports torch, and not by programs that use the package as a
+library.
+"""
 
 import os
 

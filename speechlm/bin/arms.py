@@ -3,8 +3,9 @@
     python -m speechlm.bin.arms prepare --arm joint --seed 1 --exp exp/arms --conf ../TEMPLATE/conf conf
     python -m speechlm.bin.arms tables --exp exp/arms --arms joint no_cpt --seeds 1 2
 
-`prepare` writes the piece's settings, `conf/*.yaml`, and what it depends on, `piece.todo.json`; it prints the driver's options, one a
-line, or nothing if the piece is finished (`piece.json`) and nothing that it depends on has changed. `tables` reads what the pieces wrote.
+`prepare` writes the piece's settings, `conf/*.yaml`, and what it depends on, `piece.todo.json`; it prints the driver's
+options, one a line, or nothing if the piece is finished (`piece.json`) and nothing that it depends on has changed.
+`tables` reads what the pieces wrote.
 """
 
 import argparse
@@ -28,13 +29,21 @@ def main() -> None:
     one.add_argument("--arm", required=True)
     one.add_argument("--seed", type=Option(Count), required=True)
     one.add_argument("--exp", type=Path, required=True)
-    one.add_argument("--conf", type=Path, nargs="+", required=True, help="folders of settings, later ones over earlier ones")
+    one.add_argument(
+        "--conf", type=Path, nargs="+", required=True, help="folders of settings, later ones over earlier ones"
+    )
     one.add_argument("--overlay", type=Path, nargs="*", default=[], help="folders of settings over those")
-    one.add_argument("--inputs", type=Path, nargs="*", default=[], help="further files that the piece depends on: data, the LLM")
+    one.add_argument(
+        "--inputs", type=Path, nargs="*", default=[], help="further files that the piece depends on: data, the LLM"
+    )
     one.add_argument("--tasks", nargs="*", default=[], help="only these of the arm's tasks")
     one.add_argument("--probe_task", default="s2st")
     one.add_argument(
-        "--probe", type=Option(Percentage), nargs="*", default=[], help="percentages of its fine-tuning after which it is scored"
+        "--probe",
+        type=Option(Percentage),
+        nargs="*",
+        default=[],
+        help="percentages of its fine-tuning after which it is scored",
     )
     one.add_argument("--options", default="", help="further options of the driver, which the result depends on")
     all_ = commands.add_parser("tables")
@@ -53,7 +62,14 @@ def prepare(args: argparse.Namespace) -> None:
     plan = make_plan(arm, args.conf, args.overlay, (args.probe_task, args.probe))
     out = args.exp / f"seed{args.seed}" / args.arm
     digests = digests_of([*plan.files, *args.inputs])
-    piece = {"format": FORMAT, "arm": args.arm, "told": arm.told, "seed": args.seed, "tasks": list(arm.tasks), "settings": plan.overlay}
+    piece = {
+        "format": FORMAT,
+        "arm": args.arm,
+        "told": arm.told,
+        "seed": args.seed,
+        "tasks": list(arm.tasks),
+        "settings": plan.overlay,
+    }
     piece |= {"options": [*plan.options, args.options], "inputs": digests}
     if is_finished(out, piece):
         return
@@ -82,11 +98,15 @@ def is_same(old: dict, new: dict) -> bool:
     """Is this the same piece, of the same files wherever they lie?"""
     files = ({"format": piece.get("format"), "settings": {}, "inputs": piece["inputs"]} for piece in (old, new))
     apart = ("format", "inputs")
-    return {k: v for k, v in old.items() if k not in apart} == {k: v for k, v in new.items() if k not in apart} and not differences(*files)
+    return {k: v for k, v in old.items() if k not in apart} == {
+        k: v for k, v in new.items() if k not in apart
+    } and not differences(*files)
 
 
 def tables(args: argparse.Namespace) -> None:
-    """Write RESULTS.md, figures.json, the pictures and tensorboard/ over all finished pieces; say which of those named are missing."""
+    """Write RESULTS.md, figures.json, the pictures and tensorboard/ over all finished pieces; say which of those named
+    are missing.
+    """
     from speechlm.arms.plots import draw_all
     from speechlm.arms.tables import Comparison, markdown
 
@@ -99,7 +119,10 @@ def tables(args: argparse.Namespace) -> None:
         if (arm, seed) not in known
     ]
     if not pieces:
-        raise ValueError(f"{args.exp}: no finished piece. Missing: {'; '.join(missing)}. Run them first: ./run_arms.sh --stop_stage 2")
+        raise ValueError(
+            f"{args.exp}: no finished piece. Missing: {'; '.join(missing)}. Run them first: ./run_arms.sh"
+            " --stop_stage 2"
+        )
     all_ = Comparison(args.exp, pieces, missing)
     page = markdown(all_)
     draw_all(all_, args.exp)

@@ -1,4 +1,6 @@
-"""Measure how fast a model decodes on this machine: for each task and batch size, time, rows a second, and seconds of sound a second."""
+"""Measure how fast a model decodes on this machine: for each task and batch size, time, rows a second, and seconds of
+sound a second.
+"""
 
 import argparse
 import time
@@ -42,7 +44,10 @@ def measure(lm: SpeechLM, task: str, size: int, sec: float, repeat: int) -> dict
     src, tgt = lm.tasks[task][0] if task in lm.tasks else lm.languages(task, None, None)
     noise = np.random.default_rng(0)
     sound = lambda: (noise.normal(0, 0.1, int(sec * lm.rate_hz)).astype(np.float32), lm.rate_hz)  # noqa: E731
-    jobs = [lm.prepare(task, TEXT if task == "tts" else sound(), src, tgt, sound() if task == "tts" else None) for _ in range(size)]
+    jobs = [
+        lm.prepare(task, TEXT if task == "tts" else sound(), src, tgt, sound() if task == "tts" else None)
+        for _ in range(size)
+    ]
     best, results = float("inf"), []
     for _ in range(repeat):
         began = time.perf_counter()
@@ -50,7 +55,12 @@ def measure(lm: SpeechLM, task: str, size: int, sec: float, repeat: int) -> dict
         best = min(best, time.perf_counter() - began)
     rows = sum(len(result.codes) if task in ("tts", "s2st") else len(result.text) for result in results)
     audio_sec = sum(result.sec for result in results) if task in ("tts", "s2st") else size * sec
-    figures = (f"{best:.3f}", f"{rows / best:.0f}", f"{1000 * best / max(1, rows / size):.2f}", f"{audio_sec / best:.1f}")
+    figures = (
+        f"{best:.3f}",
+        f"{rows / best:.0f}",
+        f"{1000 * best / max(1, rows / size):.2f}",
+        f"{audio_sec / best:.1f}",
+    )
     return dict(zip(HEADER, (task, size, *figures)))
 
 

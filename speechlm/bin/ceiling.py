@@ -1,10 +1,11 @@
 """The best that a speech output can score: the original recordings, and the codec's reconstructions of them.
 
-`python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test --cache dump/test`
+`python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test
+--cache dump/test`
 
-Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tasks that speak: tts and, if the set is
-parallel, translations. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and recordings>/`, once for all
-experiments; in `<out>` if the cache may only be read.
+Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tasks that speak: tts and, if the
+set is parallel, translations. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and
+recordings>/`, once for all experiments; in `<out>` if the cache may only be read.
 """
 
 import argparse
@@ -41,7 +42,12 @@ def main() -> None:
     parser.add_argument("--codec", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--cache", type=Path, help="where recordings and transcripts are kept (default: --out)")
-    parser.add_argument("--tasks", nargs="*", default=list(SCORED), help="tasks to score it for; those that do not speak are passed over")
+    parser.add_argument(
+        "--tasks",
+        nargs="*",
+        default=list(SCORED),
+        help="tasks to score it for; those that do not speak are passed over",
+    )
     parser.add_argument("--test_set", help="name in the table (default: the directory's name)")
     add_protocol_options(parser)
     args = parser.parse_args()
@@ -53,14 +59,19 @@ def main() -> None:
     if not side_path(args.data, "wav.scp", args.lang).is_file():
         print(f"{args.data}: no recordings in {args.lang}, so no ceiling for speech in it")
         return
-    require_valid(args.data, args.lang, open_audio=False)  # what the recordings are like was decided when they were coded
+    require_valid(
+        args.data, args.lang, open_audio=False
+    )  # what the recordings are like was decided when they were coded
     spans, codec = read_audio(args.data, args.lang), load_codec(args.codec).to(device)
     (args.out / "score.json").unlink(missing_ok=True)  # where all rows lay before there were protocols
     wanted = {key for task in tasks for key in read_references(args.data, task, args.lang)}
     needed = {key: span for key, span in spans.items() if key in wanted}
     folder = own_folder(args, settings_digest({"codec": codec.fingerprint, "audio": digest_of(needed)}))
     with alone(folder):
-        wavs = {"originals": copy_originals(needed, folder / "originals"), "reconstruction": reconstruct(needed, codec, folder)}
+        wavs = {
+            "originals": copy_originals(needed, folder / "originals"),
+            "reconstruction": reconstruct(needed, codec, folder),
+        }
         for kind, paths in wavs.items():
             made_by = f"codec:{codec.name}@{codec.fingerprint[:12]}" if kind == "reconstruction" else ""
             for task, rules in tasks.items():
@@ -84,7 +95,11 @@ def tasks_of(args: argparse.Namespace) -> dict[str, Rules]:
     """Return {task: rules} of the spoken ones among --tasks; translations only for a parallel set."""
     check_tasks(args.tasks, SCORED, "--tasks")
     parallel = len(list_sides(args.data, args.lang)) > 1
-    spoken = [task for task in SCORED if task in args.tasks and TASKS[task].speaks and (parallel or TASKS[task].languages == "same")]
+    spoken = [
+        task
+        for task in SCORED
+        if task in args.tasks and TASKS[task].speaks and (parallel or TASKS[task].languages == "same")
+    ]
     return {task: rules_for(args.protocol, task, args.judge) for task in spoken}
 
 
@@ -109,7 +124,9 @@ def score_source(args: argparse.Namespace, rules: Rules, output: Output, folder:
 
 
 def copy_originals(spans: dict[str, Span], folder: Path) -> dict[str, str]:
-    """Return {id: path}: whole files where they are; what is a stretch, an entry of an archive or cut, in a file made of it."""
+    """Return {id: path}: whole files where they are; what is a stretch, an entry of an archive or cut, in a file made
+    of it.
+    """
     paths = {}
     for key, span in spans.items():
         paths[key] = span.path
@@ -133,7 +150,8 @@ def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
 
     It is written as wav.scp, too.
 
-    The files are collected in a hidden folder, renamed to `reconstruction/wav` at the end: what an interrupted run made is kept.
+    The files are collected in a hidden folder, renamed to `reconstruction/wav` at the end: what an interrupted run made
+    is kept.
     """
     out, parts = folder / "reconstruction", folder / ".wav"
     paths = {key: str(out / "wav" / f"{key}.wav") for key in spans}

@@ -18,7 +18,9 @@ from speechlm.data.settings import Option, Positive
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs")
+    parser.add_argument(
+        "--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
+    )
     parser.add_argument("--data", required=True, nargs="+", help="Kaldi directories")
     parser.add_argument("--utterances", type=Option(Positive), default=300, help="at most so many, evenly spread")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
@@ -28,7 +30,10 @@ def main() -> None:
     spans = [span for data_dir in args.data for span in read_spans(data_dir)]
     spans = spans[:: max(1, len(spans) // args.utterances)][: args.utterances]
     report = measure(codec, [load_span(span, codec.sample_rate_hz) for span in spans])
-    print(f"{codec.name}, {codec.frame_rate_hz:g} Hz, {codec.num_codebooks} codebooks of {codec.codebook_size}: {report.to_markdown()}")
+    print(
+        f"{codec.name}, {codec.frame_rate_hz:g} Hz, {codec.num_codebooks} codebooks of {codec.codebook_size}:"
+        f" {report.to_markdown()}"
+    )
     if args.json:
         with atomic_write(args.json) as stream:
             json.dump(asdict(report) | {"codec": codec.fingerprint}, stream, indent=1)

@@ -11,7 +11,8 @@ GIB = 2**30
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Call `main`; print a ValueError as `error: ...` and exit with 1, likewise a disk that is full or cannot be written to.
+    """Call `main`; print a ValueError as `error: ...` and exit with 1, likewise a disk that is full or cannot be
+    written to.
 
     Other exceptions are bugs and keep their traceback.
     """

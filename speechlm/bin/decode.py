@@ -17,10 +17,14 @@ def main() -> None:
     parser.add_argument("--exp", type=Path, required=True, help="trained model folder")
     parser.add_argument("--task", required=True)
     parser.add_argument("--manifest", type=Path, nargs="+", required=True, help="test sets")
-    parser.add_argument("--lang", nargs="+", required=True, help="of each set: the source language (of a task of one language: it)")
+    parser.add_argument(
+        "--lang", nargs="+", required=True, help="of each set: the source language (of a task of one language: it)"
+    )
     parser.add_argument("--tgt_lang", default="en", help="target language of a translation")
     parser.add_argument("--codec", required=True)
-    parser.add_argument("--config", type=Path, required=True, help="YAML: options of text and of speech decoding, prompt_frames")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML: options of text and of speech decoding, prompt_frames"
+    )
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="of each set: the folder for its outputs")
     parser.add_argument("--ngpu", type=Option(Count), default=0, help="GPUs, which share each set (0: the CPU)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="of the model (default: bfloat16 on GPUs)")
@@ -28,7 +32,9 @@ def main() -> None:
     args = parser.parse_args()
     if not len(args.manifest) == len(args.lang) == len(args.out):
         counts = f"{len(args.manifest)} --manifest, {len(args.lang)} --lang and {len(args.out)} --out"
-        raise ValueError(f"decode: found {counts}. Expected as many of each: one set, its language and its folder after the other.")
+        raise ValueError(
+            f"decode: found {counts}. Expected as many of each: one set, its language and its folder after the other."
+        )
     args.devices, args.dtype = devices_for(args.ngpu), args.dtype or ("bfloat16" if args.ngpu else "float32")
     from speechlm.model.decoding import decode_sets
 

@@ -10,7 +10,9 @@ from speechlm.bin.using import LOCAL_NAMES, add_model_options, is_local, load, r
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, seen by this machine alone)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, seen by this machine alone)"
+    )
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--examples", type=Path, help="a set whose first recordings are offered, for example data/test")
     parser.add_argument("--max_mb", type=float, default=25.0, help="largest upload, in MB (default: %(default)g)")

@@ -5,12 +5,15 @@
 
 For each set and task there are
 
-    <out>/<set>.<task>.jsonl    a dialogue for each example: {"example_id": ..., "messages": [[role, modality, content], ...]}
-    <out>/<set>.<task>.json     the index that its trainer is given: --train-unregistered-specifier dialogue:NAME:FILE.json
+    <out>/<set>.<task>.jsonl    a dialogue for each example: {"example_id": ..., "messages": [[role, modality, content],
+    ...]}
+    <out>/<set>.<task>.json     the index that its trainer is given: --train-unregistered-specifier
+    dialogue:NAME:FILE.json
 
-The examples are those that a training here would draw: the same utterances, tasks and voice prompts. A first message names task
-and languages, as our first tokens do. Its trainer codes recordings while it trains, by ESPnet's codecs or X-codec, and takes no
-stored codes; so it is given the recordings, and stretches of long ones as files of their own (<out>/audio/).
+The examples are those that a training here would draw: the same utterances, tasks and voice prompts. A first message
+names task and languages, as our first tokens do. Its trainer codes recordings while it trains, by ESPnet's codecs or
+X-codec, and takes no stored codes; so it is given the recordings, and stretches of long ones as files of their own
+(<out>/audio/).
 """
 
 import argparse
@@ -38,7 +41,9 @@ def main() -> None:
     parser.add_argument("--dump", type=Path, required=True, help="folder of the coded sets")
     parser.add_argument("--sets", nargs="+", required=True)
     parser.add_argument("--tasks", nargs="+", required=True)
-    parser.add_argument("--langs", nargs="+", default=[], help="languages of asr, tts, ... (default: source and target)")
+    parser.add_argument(
+        "--langs", nargs="+", default=[], help="languages of asr, tts, ... (default: source and target)"
+    )
     parser.add_argument("--src_lang", required=True)
     parser.add_argument("--tgt_lang", required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -50,7 +55,8 @@ def main() -> None:
             pairs = [(lang, lang) for lang in langs] if task.languages == "same" else [(args.src_lang, args.tgt_lang)]
             path, count = exporter.write(task, pairs)
             print(
-                f"{path}: {count} examples; its trainer takes them by --train-unregistered-specifier dialogue:{path.stem}:{path.resolve()}"
+                f"{path}: {count} examples; its trainer takes them by --train-unregistered-specifier"
+                f" dialogue:{path.stem}:{path.resolve()}"
             )
 
 
@@ -68,8 +74,8 @@ class Exporter:
         items = list_items(task, self._records, pairs)
         if not len(items):
             raise ValueError(
-                f"{self._data}: no example of {task.name} in {pairs}. Expected utterances that have {', '.join(task.parts)}: "
-                "see the sets, tasks and languages given."
+                f"{self._data}: no example of {task.name} in {pairs}. Expected utterances that have"
+                f" {', '.join(task.parts)}: see the sets, tasks and languages given."
             )
         dialogues, index = self._out / f"{self._name}.{task.name}.jsonl", self._out / f"{self._name}.{task.name}.json"
         ids = []

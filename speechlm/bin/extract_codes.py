@@ -1,16 +1,19 @@
 """Check sets and code their recordings:
 
-`python -m speechlm.bin.extract_codes --data data --train_sets train --test_sets dev test --dump dump/codec_16k --codec codec_16k`
+`python -m speechlm.bin.extract_codes --data data --train_sets train --test_sets dev test --dump dump/codec_16k --codec
+codec_16k`
 
-Writes `<dump>/<set>/codes.<lang>.scp` and its archives. Interrupted, it goes on with the shards that are missing. A bad recording or
-text stops it, at the end, with a report of all of them (`<dump>/<set>/bad_items.tsv`). With `--skip_bad N`, up to N bad items are left
-out of the training sets (`left_out.tsv`); a test set is never shortened. What a corpus published cut off or silent can be kept
-in test sets as it is (`--keep_published truncated silence`), and is listed in `warnings.tsv`.
+Writes `<dump>/<set>/codes.<lang>.scp` and its archives. Interrupted, it goes on with the shards that are missing. A bad
+recording or text stops it, at the end, with a report of all of them (`<dump>/<set>/bad_items.tsv`). With `--skip_bad
+N`, up to N bad items are left out of the training sets (`left_out.tsv`); a test set is never shortened. What a corpus
+published cut off or silent can be kept in test sets as it is (`--keep_published truncated silence`), and is listed in
+`warnings.tsv`.
 
 With `--ngpu N`, N processes code on a GPU each, and --nj threads in all load and resample for them. Recordings of one
 length are coded together; the codes are bit for bit those of one at a time on the same device.
 
-On many machines: `--shard 1/10` to `--shard 10/10`, each with its own --nj, then the same command without --shard. The archives are the same.
+On many machines: `--shard 1/10` to `--shard 10/10`, each with its own --nj, then the same command without --shard. The
+archives are the same.
 """
 
 import argparse
@@ -35,21 +38,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="folder of the Kaldi data directories")
     parser.add_argument("--train_sets", nargs="*", default=[], help="sets that --skip_bad may shorten")
-    parser.add_argument("--test_sets", nargs="*", default=[], help="sets that are never shortened: development and test")
+    parser.add_argument(
+        "--test_sets", nargs="*", default=[], help="sets that are never shortened: development and test"
+    )
     parser.add_argument("--dump", required=True, type=Path, help="folder of the codes, with one folder for each set")
-    parser.add_argument("--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs")
+    parser.add_argument(
+        "--codec", default="codec_16k", help="codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
+    )
     parser.add_argument("--lang", help="language of files without a suffix")
     parser.add_argument("--nj", type=Option(Positive), default=2, help="processes, or with --ngpu threads that load")
     parser.add_argument(
         "--ngpu", type=Option(Count), default=0, help="GPUs to code on, with a process each (0: the CPU)"
     )
-    parser.add_argument("--skip_bad", type=Option(Count), default=0, help="bad items left out of all training sets together, at most")
     parser.add_argument(
-        "--max_sec", type=Option(Annotated[float, Range(1)]), default=MAX_SEC, help="the longest utterance; bounds the memory of a process"
+        "--skip_bad", type=Option(Count), default=0, help="bad items left out of all training sets together, at most"
+    )
+    parser.add_argument(
+        "--max_sec",
+        type=Option(Annotated[float, Range(1)]),
+        default=MAX_SEC,
+        help="the longest utterance; bounds the memory of a process",
     )
     kept = "faults with which recordings of test sets are kept"
     parser.add_argument("--keep_published", nargs="*", default=[], choices=sorted(KEEPABLE), help=kept)
-    parser.add_argument("--shard", type=read_part, default=(1, 1), help="I/N: only every N-th shard from the I-th, and no scp files")
+    parser.add_argument(
+        "--shard", type=read_part, default=(1, 1), help="I/N: only every N-th shard from the I-th, and no scp files"
+    )
     args = parser.parse_args()
     if not args.train_sets + args.test_sets:
         raise ValueError("no sets. Name some: --train_sets train --test_sets dev test")

@@ -1,6 +1,7 @@
 """Take the textual LLM out of a checkpoint of ESPnet's own speech LM (espnet2.speechlm), for --llm of a recipe.
 
-    python -m speechlm.bin.llm_from_espnet --config exp/train.yaml --checkpoint exp/checkpoints/step_40000 --out exp/llm_espnet
+    python -m speechlm.bin.llm_from_espnet --config exp/train.yaml --checkpoint exp/checkpoints/step_40000 --out
+    exp/llm_espnet
     ./run.sh --llm exp/llm_espnet
 
 Only the text model comes over: rows of audio tokens, stream embeddings and audio encoders stay behind.
@@ -15,8 +16,12 @@ from speechlm.bin.command import run_main
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help="the train.yaml beside its checkpoints")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a folder checkpoints/step_N, or the .pt exported from it")
-    parser.add_argument("--base", help="the LLM that it was trained from: folder or hub name (default: as train.yaml says)")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="a folder checkpoints/step_N, or the .pt exported from it"
+    )
+    parser.add_argument(
+        "--base", help="the LLM that it was trained from: folder or hub name (default: as train.yaml says)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
     from speechlm.model.espnet_speechlm import write_llm

@@ -1,12 +1,15 @@
-"""Text ability of a textual LLM by lm-evaluation-harness: of one that CPT starts from, and of the one exported after it (`<model>/llm`).
+"""Text ability of a textual LLM by lm-evaluation-harness: of one that CPT starts from, and of the one exported after it
+(`<model>/llm`).
 
-    python -m speechlm.bin.lm_eval --llm exp/cpt/llm --tasks held_out_final_word --manifest dump/codec_16k/text_test/manifest.jsonl \
+    python -m speechlm.bin.lm_eval --llm exp/cpt/llm --tasks held_out_final_word --manifest
+    dump/codec_16k/text_test/manifest.jsonl \
         --out exp/lm_eval/cpt/score.json
-    python -m speechlm.bin.lm_eval --llm Qwen/Qwen1.5-0.5B --tasks lambada_openai hellaswag --out exp/lm_eval/llm/score.json
+    python -m speechlm.bin.lm_eval --llm Qwen/Qwen1.5-0.5B --tasks lambada_openai hellaswag --out
+    exp/lm_eval/llm/score.json
 
-Tasks are those of the harness (their data sets come from the hub), of `--task_files`, a folder of its YAML files, and our own,
-held_out_final_word, over the texts of `--manifest`. Metrics have the harness's names and units (acc: a share, not percent). An
-interrupted run goes on within a task. Beside --out lies lm_eval.json, as the harness reports.
+Tasks are those of the harness (their data sets come from the hub), of `--task_files`, a folder of its YAML files, and
+our own, held_out_final_word, over the texts of `--manifest`. Metrics have the harness's names and units (acc: a share,
+not percent). An interrupted run goes on within a task. Beside --out lies lm_eval.json, as the harness reports.
 """
 
 import argparse
@@ -32,7 +35,9 @@ def main() -> None:
     parser.add_argument("--task_files", type=Path, help="folder of further tasks (YAML of the harness)")
     parser.add_argument("--manifest", type=Path, help="held-out text, for held_out_final_word")
     parser.add_argument("--num_fewshot", type=Option(Count), help="examples before each question (default: the task's)")
-    parser.add_argument("--limit", type=Option(Positive), help="only so many questions of each task: to try things, not to report")
+    parser.add_argument(
+        "--limit", type=Option(Positive), help="only so many questions of each task: to try things, not to report"
+    )
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16, or auto: that of the weights")
     parser.add_argument("--batch_size", type=Option(Positive), default=16)
     parser.add_argument("--model", help="name in the table (default: that of the folder --out lies in)")
@@ -52,7 +57,9 @@ def main() -> None:
         if todo:
             these = settings_digest(settings | digests_of(inputs))
             report = evaluate(args, folder, args.out.parent / f".answers_{these}")
-            write_rows(args.out, rows_of(report, name, f"dtype:{args.dtype}" + (f"|limit:{args.limit}" if args.limit else "")))
+            write_rows(
+                args.out, rows_of(report, name, f"dtype:{args.dtype}" + (f"|limit:{args.limit}" if args.limit else ""))
+            )
             with atomic_write(args.out.with_name(REPORT)) as stream:
                 json.dump(report, stream, indent=1, sort_keys=True, default=str)
             for path in args.out.parent.glob(".answers_*"):
@@ -63,7 +70,8 @@ def weight_files(folder: Path) -> list[Path]:
     """Return the files of an LLM; ValueError for a folder that is none."""
     if not (folder / "config.json").is_file():
         raise ValueError(
-            f"--llm {folder}: no config.json there. Expected the folder of a Hugging Face model, such as <model>/llm after CPT"
+            f"--llm {folder}: no config.json there. Expected the folder of a Hugging Face model, such as <model>/llm"
+            " after CPT"
         )
     return sorted(path for pattern in LLM_FILES for path in folder.glob(pattern))
 
@@ -71,8 +79,12 @@ def weight_files(folder: Path) -> list[Path]:
 def task_files(folder: Path | None) -> list[Path]:
     """Return the files of our tasks and of those in `folder`."""
     if folder and not folder.is_dir():
-        raise ValueError(f"--task_files {folder}: no such folder. Expected one with YAML files of lm-evaluation-harness")
-    return sorted(path for where in filter(None, [OURS, folder]) for path in walk(where) if path.suffix in (".yaml", ".py"))
+        raise ValueError(
+            f"--task_files {folder}: no such folder. Expected one with YAML files of lm-evaluation-harness"
+        )
+    return sorted(
+        path for where in filter(None, [OURS, folder]) for path in walk(where) if path.suffix in (".yaml", ".py")
+    )
 
 
 def evaluate(args: argparse.Namespace, llm: Path, answers: Path) -> dict:
@@ -85,10 +97,13 @@ def evaluate(args: argparse.Namespace, llm: Path, answers: Path) -> dict:
     manager = TaskManager(include_path=folders, metadata={"manifest": str(args.manifest)} if args.manifest else {})
     known = set(manager.all_tasks)
     if unknown := [task for task in args.tasks if task not in known]:
-        raise ValueError(f"--tasks {' '.join(unknown)}: lm-eval {version('lm-eval')} has no such task. List them: lm_eval ls tasks")
+        raise ValueError(
+            f"--tasks {' '.join(unknown)}: lm-eval {version('lm-eval')} has no such task. List them: lm_eval ls tasks"
+        )
     if "held_out_final_word" in args.tasks and not args.manifest:
         raise ValueError(
-            "--tasks held_out_final_word without --manifest. Give the manifest of held-out text: dump/<codec>/<set>/manifest.jsonl"
+            "--tasks held_out_final_word without --manifest. Give the manifest of held-out text:"
+            " dump/<codec>/<set>/manifest.jsonl"
         )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -116,7 +131,8 @@ def rows_of(report: dict, model: str, how: str) -> list[Row]:
     """Return a row for each metric of each task; the interval is 1.96 of the harness's standard errors."""
     rows = []
     for task, results in report["results"].items():
-        protocol = f"lm-eval:{report['lm_eval_version']}|version:{report['versions'].get(task)}|shots:{report['n-shot'].get(task)}|{how}"
+        version, shots = report["versions"].get(task), report["n-shot"].get(task)
+        protocol = f"lm-eval:{report['lm_eval_version']}|version:{version}|shots:{shots}|{how}"
         for key, value in results.items():
             metric, comma, kept = key.partition(",")
             if comma and not metric.endswith("_stderr") and isinstance(value, (int, float)):
@@ -125,7 +141,20 @@ def rows_of(report: dict, model: str, how: str) -> list[Row]:
                 low, high = (float(value - 1.96 * error), float(value + 1.96 * error)) if sure else (None, None)
                 filtered = "" if kept == "none" else f"|filter:{kept}"
                 n = int(results.get("sample_len") or 0)
-                rows.append(Row(model, "lm_eval", task, metric, float(value), n, protocol + filtered, low, high, protocol + filtered))
+                rows.append(
+                    Row(
+                        model,
+                        "lm_eval",
+                        task,
+                        metric,
+                        float(value),
+                        n,
+                        protocol + filtered,
+                        low,
+                        high,
+                        protocol + filtered,
+                    )
+                )
     return rows
 
 

@@ -19,7 +19,12 @@ def main() -> None:
     parser.add_argument("--exp", type=Path, required=True, help="trained model folder")
     parser.add_argument("--manifest", type=Path, required=True, help="held-out text")
     parser.add_argument("--model", default=None, help="name in the table (default: the folder's)")
-    parser.add_argument("--final_word", choices=["true", "false"], default="false", help="score the last word of each text too (LAMBADA)")
+    parser.add_argument(
+        "--final_word",
+        choices=["true", "false"],
+        default="false",
+        help="score the last word of each text too (LAMBADA)",
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     name = args.model or args.exp.name
@@ -33,7 +38,8 @@ def main() -> None:
 
 
 def score(exp: Path, manifest: Path, name: str, last: bool = False) -> tuple[list[Row], list[dict]]:
-    """Return rows for each language and for all sentences together, with the codes masked out and not, with `last` of last words;
+    """Return rows for each language and for all sentences together, with the codes masked out and not, with `last` of
+    last words;
     and a line per sentence and language, with its (nats, tokens).
     """
     from speechlm.model.folder import load_model
@@ -55,12 +61,17 @@ def score(exp: Path, manifest: Path, name: str, last: bool = False) -> tuple[lis
         chosen = [line for line in lines if line["lang"] in group.split("+")]
         for metric, vocabulary in (("ppl", "text"), ("ppl_unmasked", "text+special+codes")):
             signature = f"per token incl. eos|vocabulary:{vocabulary}|{tokenizer}"
-            rows.append(_row(name, f"{manifest.parent.name}.{group}", metric, [line[metric] for line in chosen], signature))
+            rows.append(
+                _row(name, f"{manifest.parent.name}.{group}", metric, [line[metric] for line in chosen], signature)
+            )
     for lang in langs if last else ():
         sentences = [line["ref"] for line in lines if line["lang"] == lang]
         values = zip(("final_word_acc", "final_word_ppl"), final_word(trained.model, trained.text, sentences))
         signature = f"last word given the text before it|greedy|vocabulary:text|{tokenizer}"
-        rows += [Row(name, "lm", f"{manifest.parent.name}.{lang}", metric, value, len(sentences), signature) for metric, value in values]
+        rows += [
+            Row(name, "lm", f"{manifest.parent.name}.{lang}", metric, value, len(sentences), signature)
+            for metric, value in values
+        ]
     return rows, lines
 
 

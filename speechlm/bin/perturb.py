@@ -25,7 +25,9 @@ def perturb(wav_T: np.ndarray, speed: float, gain: float, shift_sec: float) -> n
     from soxr import resample
 
     faster = resample(wav_T, RATE_HZ * speed, RATE_HZ) * gain
-    return np.concatenate([np.zeros(round(shift_sec * RATE_HZ), dtype=np.float32), np.clip(faster, -1, 1)]).astype(np.float32)
+    return np.concatenate([np.zeros(round(shift_sec * RATE_HZ), dtype=np.float32), np.clip(faster, -1, 1)]).astype(
+        np.float32
+    )
 
 
 def write_copies(args: argparse.Namespace) -> int:

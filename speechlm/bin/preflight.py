@@ -48,23 +48,30 @@ def one_batch(corpus: Corpus, tasks: list[str], vocab, device: str) -> tuple[lis
 
 @torch.inference_mode()
 def check_text_logits(speechlm) -> None:
-    """Raise ValueError if a text has other logits than in the LLM itself: a family that scales what this package doesn't know of."""
+    """Raise ValueError if a text has other logits than in the LLM itself: a family that scales what this package
+    doesn't know of.
+    """
     vocab, device = speechlm.vocab, speechlm.new_head.weight.device
     ids_1L = torch.arange(min(16, vocab.text_size), device=device)[None]
     rows_1LK = torch.full((*ids_1L.shape, vocab.num_columns), vocab.pad_id, device=device)
     rows_1LK[..., 0] = ids_1L
-    hidden = speechlm.eval().hidden(rows_1LK, torch.ones_like(ids_1L), torch.arange(ids_1L.shape[1], device=device)[None])
+    hidden = speechlm.eval().hidden(
+        rows_1LK, torch.ones_like(ids_1L), torch.arange(ids_1L.shape[1], device=device)[None]
+    )
     found, expected = speechlm.first_logits(hidden)[..., : vocab.text_size], speechlm.llm(ids_1L).logits
     if not torch.allclose(found, expected, rtol=0, atol=1e-2 * expected.std().item()):
         raise ValueError(
-            f"preflight: {speechlm.llm.config.model_type}: a text has other logits here than in transformers; the LLM would be damaged. Expected a "
-            "family that is listed in README.md, LLMs; or add what it scales to speechlm/model/speechlm.py"
+            f"preflight: {speechlm.llm.config.model_type}: a text has other logits here than in transformers; the LLM"
+            " would be damaged. Expected a family that is listed in README.md, LLMs; or add what it scales to"
+            " speechlm/model/speechlm.py"
         )
 
 
 @torch.inference_mode()
 def check_packing(speechlm) -> None:
-    """Raise ValueError if an example sees its neighbours in a row: an LLM whose masks are none of those that transformers makes for all."""
+    """Raise ValueError if an example sees its neighbours in a row: an LLM whose masks are none of those that
+    transformers makes for all.
+    """
     vocab, device, half = speechlm.vocab, speechlm.new_head.weight.device, 4
     rows_2LK = torch.full((2, 2 * half, vocab.num_columns), vocab.pad_id, device=device)
     rows_2LK[..., 0] = torch.arange(2 * half, device=device)
@@ -72,8 +79,9 @@ def check_packing(speechlm) -> None:
     one_LD, other_LD = speechlm.eval().hidden(rows_2LK, None, torch.arange(half, device=device).repeat(2, 2))
     if not torch.allclose(one_LD[half:], other_LD[half:], rtol=0, atol=1e-3 * one_LD.std().item()):
         raise ValueError(
-            f"preflight: {speechlm.llm.config.model_type}: examples that are packed into one row see each other. Expected an LLM whose masks "
-            "transformers makes from positions (masking_utils), as those listed in README.md, LLMs"
+            f"preflight: {speechlm.llm.config.model_type}: examples that are packed into one row see each other."
+            " Expected an LLM whose masks transformers makes from positions (masking_utils), as those listed in"
+            " README.md, LLMs"
         )
 
 
@@ -87,7 +95,8 @@ def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     columns, first = vocab.num_columns, model.first_choices
     sizes = [first] * vocab.num_codebooks if columns == 1 else [first, *vocab.codebook_sizes[1:]]
     found = {f"code{k}": (means[f"code{k}"], math.log(size)) for k, size in enumerate(sizes)}
-    # An LLM prefers its text tokens: what stands in the first column may start above ln V, so only later ones are bound on both sides.
+    # An LLM prefers its text tokens: what stands in the first column may start above ln V, so only later ones are bound
+    # on both sides.
     off = [
         k
         for k, (loss, expected) in found.items()
@@ -95,7 +104,8 @@ def check_initial_loss(model, batch: dict) -> dict[str, tuple[float, float]]:
     ]
     if off:
         raise ValueError(
-            f"preflight: initial loss far from ln V in {off}: {found}. Expected random heads; was a trained model given with --llm?"
+            f"preflight: initial loss far from ln V in {off}: {found}. Expected random heads; was a trained model given"
+            " with --llm?"
         )
     return found
 
@@ -111,11 +121,15 @@ def overfit(model, batch: dict, recovered) -> int:
         optimizer.step()
         if step % CHECK_STEPS == 0:
             wrong = recovered()
-            print(f"preflight: step {step}, loss {loss.item():.4f}, not yet recovered: {', '.join(wrong) or 'none'}", flush=True)
+            print(
+                f"preflight: step {step}, loss {loss.item():.4f}, not yet recovered: {', '.join(wrong) or 'none'}",
+                flush=True,
+            )
             if not wrong:
                 return step
     raise ValueError(
-        f"preflight: one batch cannot be learned by heart in {MAX_STEPS} steps; not recovered: {', '.join(wrong)}. The model or the data is broken."
+        f"preflight: one batch cannot be learned by heart in {MAX_STEPS} steps; not recovered: {', '.join(wrong)}. The"
+        " model or the data is broken."
     )
 
 
@@ -137,7 +151,9 @@ def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
 
 
 def learned_tasks(mixture: Iterable[str], learn_text: bool) -> list[str]:
-    """Return the tasks whose target must be said again: those with our tokens, without `learn_text` those that speak."""
+    """Return the tasks whose target must be said again: those with our tokens, without `learn_text` those that
+    speak.
+    """
     tasks = [name for name in mixture if not get_task(name).plain and (learn_text or get_task(name).speaks)]
     if not tasks:
         raise ValueError(
@@ -148,7 +164,9 @@ def learned_tasks(mixture: Iterable[str], learn_text: bool) -> list[str]:
 
 
 def parse_trainings(argv: list[str]) -> tuple[argparse.Namespace, list[argparse.Namespace]]:
-    """Return the options of the model that is checked, and of each --training, whose files replace --config and --overlay."""
+    """Return the options of the model that is checked, and of each --training, whose files replace --config and
+    --overlay.
+    """
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--training", nargs="+", action="append", default=[])
     named, argv = own.parse_known_args(argv)
@@ -156,7 +174,10 @@ def parse_trainings(argv: list[str]) -> tuple[argparse.Namespace, list[argparse.
     _, common = own.parse_known_args(argv)
     trainings = [["--config", config, "--overlay", *overlays, *common] for config, *overlays in named.training]
     whole = SpeechLMTask.get_parser()
-    told = "a training that follows: its --config, then its overlays; its rows must be long enough (may be given several times)"
+    told = (
+        "a training that follows: its --config, then its overlays; its rows must be long enough (may be given several"
+        " times)"
+    )
     whole.add_argument("--training", nargs="+", help=told)
     return parse_options(whole, argv), [parse_options(SpeechLMTask.get_parser(), words) for words in trainings]
 

@@ -1,11 +1,14 @@
-"""Copy figures of a run into pages that are published: `python -m speechlm.bin.publish --run exp/results.json RESULTS.md ../../README.md`.
+"""Copy figures of a run into pages that are published: `python -m speechlm.bin.publish --run exp/results.json
+RESULTS.md ../../README.md`.
 
-`--run` is kept beside the first page as results.json, from which the pages are filled. What lies between these lines is its table:
+`--run` is kept beside the first page as results.json, from which the pages are filled. What lies between these lines is
+its table:
 
     <!-- results: results.json -->
     <!-- end of results -->
 
-and a figure in a text has its row after it, as a comment that no reader sees: task, test set, metric, model. It keeps its decimals:
+and a figure in a text has its row after it, as a comment that no reader sees: task, test set, metric, model. It keeps
+its decimals:
 
     93.9<!-- results.json s2tt test BLEU sft -->
 
@@ -41,12 +44,19 @@ def main() -> None:
 
 
 def published(page: Path) -> str:
-    """Return the text of a page with the figures of its artefacts; raise ValueError if it has none, or one names no row."""
+    """Return the text of a page with the figures of its artefacts; raise ValueError if it has none, or one names no
+    row.
+    """
     text = page.read_text(encoding="utf-8")
     if not FIGURE.search(text) and not TABLE.search(text):
-        raise ValueError(f"{page}: no place for figures; expected <!-- results: FILE --> and <!-- end of results -->, or marked figures")
+        raise ValueError(
+            f"{page}: no place for figures; expected <!-- results: FILE --> and <!-- end of results -->, or marked"
+            " figures"
+        )
     if len(OPENED.findall(text)) != len(TABLE.findall(text)):
-        raise ValueError(f"{page}: a table that does not end; expected <!-- end of results --> after each <!-- results: FILE -->")
+        raise ValueError(
+            f"{page}: a table that does not end; expected <!-- end of results --> after each <!-- results: FILE -->"
+        )
     text = TABLE.sub(lambda m: f"{m[1]}\n{table(read_rows(page.parent / m[2]))}\n{m[3]}", text)
     return FIGURE.sub(lambda m: _figure(page, m), text)
 
@@ -55,7 +65,9 @@ def _figure(page: Path, found: re.Match) -> str:
     file, key = page.parent / found[4], tuple(found.groups()[4:])
     row = next((row for row in read_rows(file) if row.key == key), None)
     if row is None:
-        raise ValueError(f"{page}: {' / '.join(key)} is no row of {file}; expected task, test set, metric and model of one")
+        raise ValueError(
+            f"{page}: {' / '.join(key)} is no row of {file}; expected task, test set, metric and model of one"
+        )
     return _rounded(row, len(found[2] or "")) + found[3]
 
 

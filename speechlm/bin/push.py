@@ -1,4 +1,6 @@
-"""Save a model with all that it needs, and push it to the Hugging Face hub: `speechlm push --model exp OWNER/NAME`, or to a FOLDER only."""
+"""Save a model with all that it needs, and push it to the Hugging Face hub: `speechlm push --model exp OWNER/NAME`, or
+to a FOLDER only.
+"""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Compute again, on the saved state, the batch at which a training stopped (`bad_batch.json`): loss and gradient norm of each example.
+"""Compute again, on the saved state, the batch at which a training stopped (`bad_batch.json`): loss and gradient norm
+of each example.
 
 Run it in the folder in which the training was started: the paths are those of its options.
 """

@@ -1,8 +1,8 @@
 """Make the page of one or several experiments: `python -m speechlm.bin.report exp --data data --src_lang es`
 
-Writes `<out>/index.html`, which opens from disk without a server or network, and beside it `audio/`, small recordings of chosen and
-of the worst utterances with their spectrograms. Several experiments stand side by side: `... exp/a exp/b --out exp/a_b`.
-Done again only if the scores, the logs, the recordings listened to or the page itself changed.
+Writes `<out>/index.html`, which opens from disk without a server or network, and beside it `audio/`, small recordings
+of chosen and of the worst utterances with their spectrograms. Several experiments stand side by side: `... exp/a exp/b
+--out exp/a_b`. Done again only if the scores, the logs, the recordings listened to or the page itself changed.
 """
 
 import argparse
@@ -22,13 +22,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="+", type=Path, help="folders of results: exp, exp/<preset>")
     parser.add_argument("--out", type=Path, help="where the page goes (default: report in the experiment)")
-    parser.add_argument("--data", type=Path, help="folder of the Kaldi directories: texts and recordings of the sources, speakers")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the Kaldi directories: texts and recordings of the sources, speakers"
+    )
     parser.add_argument("--src_lang", help="language of the source of translations")
-    parser.add_argument("--train_sets", nargs="*", default=[], help="training sets in --data: their speakers were heard in training")
+    parser.add_argument(
+        "--train_sets", nargs="*", default=[], help="training sets in --data: their speakers were heard in training"
+    )
     parser.add_argument("--protocol", help="take only scores of the protocol of this name")
     parser.add_argument("--title", help="default: the experiment's folders")
     parser.add_argument(
-        "--listen", type=Option(Count), default=8, help="how many chosen utterances of a set, and how many worst of each model, have audio"
+        "--listen",
+        type=Option(Count),
+        default=8,
+        help="how many chosen utterances of a set, and how many worst of each model, have audio",
     )
     parser.add_argument("--max_mb", type=Option(Weight), default=20, help="no more audio than this, in MB")
     args = parser.parse_args()
@@ -41,10 +48,14 @@ def main() -> None:
 
 
 def make_report(args: argparse.Namespace, out: Path) -> None:
-    """Write the page. Recordings are named by their content, and the page comes last: until then the old one stays whole."""
+    """Write the page. Recordings are named by their content, and the page comes last: until then the old one stays
+    whole.
+    """
     found = load(args.experiments, args.protocol)
     corpus = Corpus(
-        args.data, args.src_lang, tuple(name for name in args.train_sets if args.data and (args.data / name / "utt2spk").is_file())
+        args.data,
+        args.src_lang,
+        tuple(name for name in args.train_sets if args.data and (args.data / name / "utt2spk").is_file()),
     )
     recordings = Recordings(found, corpus, out / "audio", int(args.max_mb * MIB))
     heard = Heard(listen(found.groups, recordings, args.listen), recordings)
@@ -80,10 +91,16 @@ def remove_others(folder: Path, names: set[str]) -> None:
 def report_on(out: Path, found, recordings: Recordings) -> None:
     """Say where the page is, what of it can be heard, and what was not found."""
     if recordings.missing:
-        print(f"warning: {len(recordings.missing)} recordings were not found or can't be read, for instance {recordings.missing[0]}")
+        print(
+            f"warning: {len(recordings.missing)} recordings were not found or can't be read, for instance"
+            f" {recordings.missing[0]}"
+        )
     utterances = sum(len(group.keys) for group in found.groups)
     size = (out / "index.html").stat().st_size + recordings.bytes
-    print(f"{out}/index.html: {utterances} utterances, {len(recordings.clips)} recordings, {size / MIB:.1f} MB. Open it in a browser.")
+    print(
+        f"{out}/index.html: {utterances} utterances, {len(recordings.clips)} recordings, {size / MIB:.1f} MB. Open it"
+        " in a browser."
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Collect score.json files into one table: `python -m speechlm.bin.results exp --out exp`.
 
 Takes score.json files, or folders to look for them in. Writes `<out>/results.json` (all rows) and `<out>/RESULTS.md`,
-and prints the table. The ceilings (original recordings, codec reconstruction) stand first in each group. Figures of different
-protocols never stand in one group: they are refused, or chosen by --protocol.
+and prints the table. The ceilings (original recordings, codec reconstruction) stand first in each group. Figures of
+different protocols never stand in one group: they are refused, or chosen by --protocol.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from speechlm.metrics.rows import NOT_ENDED, Row, write_rows
 from speechlm.metrics.table import FIGURES, HEADER, collect, markdown_table, table_cells
 
 TOLD = (
-    "Written by `python -m speechlm.bin.results`. WER and CER in percent; 95 %: confidence interval (bootstrap over utterances); "
-    "n is the number of utterances."
+    "Written by `python -m speechlm.bin.results`. WER and CER in percent; 95 %: confidence interval (bootstrap over"
+    " utterances); n is the number of utterances."
 )
 NOTABLE = 0.02  # share of outputs that did not end
 
@@ -26,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="+", type=Path, help="score.json files, or folders that hold some")
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--protocol", help="take only rows of the protocol of this name (and rows that have none, such as perplexity)")
+    parser.add_argument(
+        "--protocol", help="take only rows of the protocol of this name (and rows that have none, such as perplexity)"
+    )
     args = parser.parse_args()
     rows = collect(args.scores, args.protocol)
     write_rows(args.out / "results.json", rows)
@@ -43,7 +45,9 @@ def warnings(rows: list[Row]) -> list[str]:
         cut = re.search(rf"\|{NOT_ENDED}:(\d+)", row.signature)
         if cut and int(cut[1]) > NOTABLE * row.n:
             told = f"{cut[1]} outputs (n = {row.n}) did not end by themselves, and were cut at max_rows"
-            found.setdefault((row.model, row.task, row.test_set), f"warning: {row.model} {row.task} {row.test_set}: {told}")
+            found.setdefault(
+                (row.model, row.task, row.test_set), f"warning: {row.model} {row.task} {row.test_set}: {told}"
+            )
     return list(found.values())
 
 

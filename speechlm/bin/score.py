@@ -1,14 +1,17 @@
 """Score decoded hypotheses: rows of results, and one line per utterance.
 
-    python -m speechlm.bin.score --task s2st --hyp exp/sft/decode_s2st_test --ref data/test --src_lang es --tgt_lang en \\
+    python -m speechlm.bin.score --task s2st --hyp exp/sft/decode_s2st_test --ref data/test --src_lang es --tgt_lang en
+    \\
         --model sft --test_set test --out exp/sft/score_s2st_test/score.json --protocol mini --codec codec_16k
 
-Tasks that write (asr, s2tt): `<hyp>/text` is scored. Tasks that speak (tts, s2st, t2st): the protocol's recogniser transcribes the files of
-`<hyp>/wav.scp`, kept as `<hyp>/heard`; quality is measured on the files themselves. The language scored is --tgt_lang, for asr --src_lang.
-asr takes several languages, each with its folder, and adds a row over all of them:
+Tasks that write (asr, s2tt): `<hyp>/text` is scored. Tasks that speak (tts, s2st, t2st): the protocol's recogniser
+transcribes the files of
+`<hyp>/wav.scp`, kept as `<hyp>/heard`; quality is measured on the files themselves. The language scored is --tgt_lang,
+for asr --src_lang. asr takes several languages, each with its folder, and adds a row over all of them:
 `--hyp decode_asr_test_es decode_asr_test_en --src_lang es+en` gives rows for test.es, test.en and test.es+en.
-Speech in a given voice (tts, t2st) is scored on what the set's `prompts` lists, if it has such a file, else on what has another recording
-of its speaker (on all, if nothing has). Beside --out lies utterances.jsonl: each utterance's texts and values.
+Speech in a given voice (tts, t2st) is scored on what the set's `prompts` lists, if it has such a file, else on what has
+another recording of its speaker (on all, if nothing has). Beside --out lies utterances.jsonl: each utterance's texts
+and values.
 """
 
 import argparse
@@ -64,15 +67,24 @@ def main() -> None:
 
 def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to score."""
-    parser.add_argument("--protocol", nargs="+", default=["mini"], help="names or files; of several, the first that covers the task")
-    parser.add_argument("--judge", help="recogniser of speech outputs instead of the protocol's: KIND:MODEL, judge_en or a folder")
-    parser.add_argument("--ngpu", type=Option(Count), default=0, help="GPUs to recognise on; the first measures quality (0: the CPU)")
+    parser.add_argument(
+        "--protocol", nargs="+", default=["mini"], help="names or files; of several, the first that covers the task"
+    )
+    parser.add_argument(
+        "--judge", help="recogniser of speech outputs instead of the protocol's: KIND:MODEL, judge_en or a folder"
+    )
+    parser.add_argument(
+        "--ngpu", type=Option(Count), default=0, help="GPUs to recognise on; the first measures quality (0: the CPU)"
+    )
 
 
 def show(rows: list[Row]) -> None:
     """Print rows, one a line."""
     for row in rows:
-        print(f"{row.model} {row.task} {row.test_set}: {row.metric} {row.value:.2f} [{row.low:.2f}, {row.high:.2f}] ({row.n} utterances)")
+        print(
+            f"{row.model} {row.task} {row.test_set}: {row.metric} {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+            f" ({row.n} utterances)"
+        )
 
 
 def languages(task: str, src_lang: str | None, tgt_lang: str | None, folders: int) -> list[str]:
@@ -106,7 +118,9 @@ def score_folder(args: argparse.Namespace, rules: Rules, folder: Path, lang: str
 
 
 def own_recordings(folder: Path) -> dict[str, str]:
-    """Return {utterance: path} of wav.scp; what lies in the folder's wav/ is taken from there, wherever the folder has moved."""
+    """Return {utterance: path} of wav.scp; what lies in the folder's wav/ is taken from there, wherever the folder has
+    moved.
+    """
     table = read_table(folder / "wav.scp")
     own = {key: folder / "wav" / Path(path).name for key, path in table.items()}
     return {key: str(own[key]) if own[key].is_file() else table[key] for key in table}
@@ -115,7 +129,8 @@ def own_recordings(folder: Path) -> dict[str, str]:
 def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:
     """Return {utterance: text} of those that a task is tested on.
 
-    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its speaker
+    With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its
+    speaker
     (all, if nothing has).
     """
     refs = read_text(data_dir, lang)
@@ -142,13 +157,17 @@ def rows_of(args: argparse.Namespace, rules: Rules, parts: list[Part]) -> list[R
 
 
 def decoding_settings(path: Path) -> list[str]:
-    """Return "decode:key=value,..." of the plain values (no paths) of a decode.json, if there is one, and how many outputs did not end."""
+    """Return "decode:key=value,..." of the plain values (no paths) of a decode.json, if there is one, and how many
+    outputs did not end.
+    """
     settings = read_decoding(path)
     nested = [values for values in settings.values() if isinstance(values, dict)]
     flat = {key: value for values in [settings, *nested] for key, value in values.items() if key != "batch_size"}
     plain = {k: v for k, v in sorted(flat.items()) if isinstance(v, (str, int, float)) and "/" not in str(v)}
     cut = len(settings.get("not_ended", []))
-    return (["decode:" + ",".join(f"{k}={v}" for k, v in plain.items())] if settings else []) + ([f"{NOT_ENDED}:{cut}"] if cut else [])
+    return (["decode:" + ",".join(f"{k}={v}" for k, v in plain.items())] if settings else []) + (
+        [f"{NOT_ENDED}:{cut}"] if cut else []
+    )
 
 
 def read_decoding(path: Path) -> dict:
@@ -161,7 +180,9 @@ def read_decoding(path: Path) -> dict:
             raise ValueError(f"found a {type(settings).__name__}")
         return settings
     except ValueError as error:
-        raise ValueError(f"{path}: not a JSON object of settings ({error}). Decode again: python -m speechlm.bin.decode") from None
+        raise ValueError(
+            f"{path}: not a JSON object of settings ({error}). Decode again: python -m speechlm.bin.decode"
+        ) from None
 
 
 def mark_not_ended(part: Part, folder: Path) -> Part:

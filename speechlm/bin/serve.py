@@ -1,6 +1,8 @@
-"""Serve a model over HTTP, as OpenAI's audio endpoints: /v1/audio/transcriptions, translations and speech; /v1/models, /health, /metrics.
+"""Serve a model over HTTP, as OpenAI's audio endpoints: /v1/audio/transcriptions, translations and speech; /v1/models,
+/health, /metrics.
 
-Requests that wait together are decoded together. With the environment variable SPEECHLM_KEY, clients must give that key.
+Requests that wait together are decoded together. With the environment variable SPEECHLM_KEY, clients must give that
+key.
 """
 
 import argparse
@@ -13,11 +15,18 @@ from speechlm.bin.using import LOCAL_NAMES, add_model_options, is_local, load, r
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, seen by this machine alone)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, seen by this machine alone)"
+    )
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--name", default="speechlm", help="the model's name for clients (default: %(default)s)")
     parser.add_argument("--max_mb", type=float, default=25.0, help="largest request, in MB (default: %(default)g)")
-    parser.add_argument("--max_active", type=int, default=64, help="requests that may wait at a time; others are told to come again (429)")
+    parser.add_argument(
+        "--max_active",
+        type=int,
+        default=64,
+        help="requests that may wait at a time; others are told to come again (429)",
+    )
     parser.add_argument("--max_batch", type=int, default=16, help="requests decoded together (default: %(default)s)")
     add_model_options(parser)
     args = parser.parse_args()
@@ -28,11 +37,20 @@ def main() -> None:
 
     key, local = os.environ.get("SPEECHLM_KEY"), is_local(args.host)
     if not local and not key:
-        print(f"warning: whoever reaches {args.host} may use this server. Set SPEECHLM_KEY to a secret to ask for it.", file=sys.stderr)
+        print(
+            f"warning: whoever reaches {args.host} may use this server. Set SPEECHLM_KEY to a secret to ask for it.",
+            file=sys.stderr,
+        )
     lm = load(args)
     for task in lm.tasks:
         lm.load(task)
-    app = make_app(lm, args.name, Limits(args.max_active, args.max_batch, int(args.max_mb * 1e6)), key, LOCAL_NAMES if local else None)
+    app = make_app(
+        lm,
+        args.name,
+        Limits(args.max_active, args.max_batch, int(args.max_mb * 1e6)),
+        key,
+        LOCAL_NAMES if local else None,
+    )
     print(f"model {args.name} at http://{args.host}:{args.port}/v1: {', '.join(lm.tasks)}", flush=True)
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", timeout_graceful_shutdown=30)
 

@@ -35,7 +35,9 @@ def main() -> None:
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of a table as {column: value}; raise ValueError for a bad header, row or repeated id."""
     if not path.is_file():
-        raise ValueError(f"{path}: no such table. Write one line per utterance under a header line `id speaker wav text` (tabs).")
+        raise ValueError(
+            f"{path}: no such table. Write one line per utterance under a header line `id speaker wav text` (tabs)."
+        )
     reader = csv.DictReader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
     columns = list(reader.fieldnames or [])
     _check_header(path, columns)
@@ -44,7 +46,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise ValueError(f"{path}: found a header line only. Write one line per utterance under it.")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise ValueError(f"{path}:{number}: expected {len(columns)} tab-separated fields ({' '.join(columns)}), found another number")
+            raise ValueError(
+                f"{path}:{number}: expected {len(columns)} tab-separated fields ({' '.join(columns)}), found another"
+                " number"
+            )
     lines: dict[str, int] = {}
     for number, row in enumerate(rows, start=2):
         if (first := lines.setdefault(row["id"], number)) != number:
@@ -56,11 +61,13 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def _check_header(path: Path, columns: list[str]) -> None:
     unknown = [c for c in columns if c not in ("id", "speaker") and not COLUMN.fullmatch(c)]
     if unknown or "id" not in columns or not any(COLUMN.fullmatch(c) for c in columns):
-        raise ValueError(f"{path}: found the columns {columns}; expected id, speaker, wav[.<lang>], text[.<lang>], separated by tabs")
+        raise ValueError(
+            f"{path}: found the columns {columns}; expected id, speaker, wav[.<lang>], text[.<lang>], separated by tabs"
+        )
     if "speaker" not in columns and any(c.startswith("wav") for c in columns):
         raise ValueError(
-            f"{path}: found audio without a speaker column. Add one. If speakers are unknown, give each utterance its id: "
-            "nothing else is then known of its voice, and synthesis is trained and tested without voice prompts."
+            f"{path}: found audio without a speaker column. Add one. If speakers are unknown, give each utterance its"
+            " id: nothing else is then known of its voice, and synthesis is trained and tested without voice prompts."
         )
 
 

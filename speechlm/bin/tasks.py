@@ -5,7 +5,8 @@
     asr text es+en es+en - es en
     tts speech en en - en
 
-task, kind of output, --src_lang and --tgt_lang of scoring, suffix of the test set's name (-: none), and the languages to decode.
+task, kind of output, --src_lang and --tgt_lang of scoring, suffix of the test set's name (-: none), and the languages
+to decode.
 """
 
 import argparse
@@ -20,7 +21,13 @@ def main() -> None:
     parser.add_argument("--langs", nargs="+", required=True, help="languages of the corpus")
     parser.add_argument("--src_lang", required=True)
     parser.add_argument("--tgt_lang", required=True)
-    parser.add_argument("--only", nargs="*", default=[], metavar="TASK=LANG+LANG", help="languages of one task, in place of its usual ones")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        metavar="TASK=LANG+LANG",
+        help="languages of one task, in place of its usual ones",
+    )
     args = parser.parse_args()
     for line in plan(args):
         print(" ".join(line))
@@ -36,7 +43,9 @@ def plan(args: argparse.Namespace) -> list[list[str]]:
         for group in [langs] if task.recognises else [[lang] for lang in langs]:
             source = "+".join(group)
             target = args.tgt_lang if task.languages == "pair" else source
-            suffix = f".{source}" if task.languages == "same" and not task.recognises and source != args.tgt_lang else "-"
+            suffix = (
+                f".{source}" if task.languages == "same" and not task.recognises and source != args.tgt_lang else "-"
+            )
             lines.append([task.name, "speech" if task.speaks else "text", source, target, suffix, *group])
     return lines
 

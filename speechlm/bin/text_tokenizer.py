@@ -17,7 +17,9 @@ from speechlm.data.llm_model import read_llm_model
 from speechlm.data.manifest import load_manifest
 from speechlm.tokens.text import CLEAN_UP_OFF
 
-MOST_BYTES = 4000  # of a piece of text to learn from: sentencepiece leaves out what is longer than its limit, without a word
+MOST_BYTES = (
+    4000  # of a piece of text to learn from: sentencepiece leaves out what is longer than its limit, without a word
+)
 PIECES = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": 3}
 
 
@@ -27,15 +29,20 @@ def train_tokenizer(sentences: list[str], vocab_size: int, path: Path) -> None:
     ValueError if the sentences are too few for `vocab_size`.
     """
     pieces = [piece for sentence in sentences for piece in split_long(sentence, MOST_BYTES)]
-    model = io.BytesIO()  # written by ourselves: given a path, sentencepiece puts it into the model, and so into its fingerprint
+    model = (
+        io.BytesIO()
+    )  # written by ourselves: given a path, sentencepiece puts it into the model, and so into its fingerprint
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(pieces), model_writer=model, vocab_size=vocab_size, byte_fallback=True,
             normalization_rule_name="identity", max_sentence_length=MOST_BYTES,
-            character_coverage=0.9999, hard_vocab_limit=False, shuffle_input_sentence=False, num_threads=1, minloglevel=2, **PIECES,
+            character_coverage=0.9999, hard_vocab_limit=False, shuffle_input_sentence=False, num_threads=1,
+            minloglevel=2, **PIECES,
         )  # fmt: skip
     except RuntimeError as error:
-        raise ValueError(f"--vocab_size {vocab_size}: sentencepiece cannot make it from {len(sentences)} sentences ({error})") from None
+        raise ValueError(
+            f"--vocab_size {vocab_size}: sentencepiece cannot make it from {len(sentences)} sentences ({error})"
+        ) from None
     with atomic_write(path, "wb") as stream:
         stream.write(model.getvalue())
 
@@ -60,13 +67,21 @@ def write_llm_folder(out: Path, sentences: list[str], config: dict) -> None:
         json.dump(model, stream, indent=1)
     names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
     with atomic_write(out / "tokenizer_config.json") as stream:
-        json.dump({"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True} | CLEAN_UP_OFF | names, stream, indent=1)
+        json.dump(
+            {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True} | CLEAN_UP_OFF | names,
+            stream,
+            indent=1,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifests", type=Path, nargs="+", required=True, help="training sets whose text to learn from")
-    parser.add_argument("--config", type=Path, required=True, help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config)")
+    parser.add_argument(
+        "--manifests", type=Path, nargs="+", required=True, help="training sets whose text to learn from"
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config)"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     outputs = ["tokenizer.model", "tokenizer_config.json", "config.json"]

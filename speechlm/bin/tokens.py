@@ -1,7 +1,9 @@
 """Tokenise the texts of manifests once, before a training does it, or show what is stored.
 
-    python -m speechlm.bin.tokens --llm exp/llm dump/codec_16k/train/manifest.jsonl           # make what is missing; how many tokens
-    python -m speechlm.bin.tokens --llm exp/llm dump/codec_16k/train/manifest.jsonl --show 3  # the ids of the first three utterances
+    python -m speechlm.bin.tokens --llm exp/llm dump/codec_16k/train/manifest.jsonl           # make what is missing;
+    how many tokens
+    python -m speechlm.bin.tokens --llm exp/llm dump/codec_16k/train/manifest.jsonl --show 3  # the ids of the first
+    three utterances
 
 The ids lie beside the manifest, in `manifest.jsonl.tokens.<key of the tokenizer>`.
 """
@@ -21,12 +23,17 @@ def show(manifest: Path, text: TextTokenizer, number: int) -> None:
     """Print what is stored for a manifest, and for its first utterances; ValueError if it is damaged."""
     records, place = load_manifest(manifest, encoder=text), tokens_path(manifest, text.key)
     if (arrays := map_arrays(place)) is None:
-        raise ValueError(f"{place}: is not there, or its content does not give its checksum. Delete it, and give this command again.")
+        raise ValueError(
+            f"{place}: is not there, or its content does not give its checksum. Delete it, and give this command again."
+        )
     for name in sorted(arrays):
         if name.startswith("start."):
             sizes = arrays[name][1:] - arrays[name][:-1]
             there = sizes[sizes > 0]
-            print(f"{place} {name.removeprefix('start.')}: {len(there)} texts, {sizes.sum()} tokens, the longest {sizes.max()}")
+            print(
+                f"{place} {name.removeprefix('start.')}: {len(there)} texts, {sizes.sum()} tokens, the longest"
+                f" {sizes.max()}"
+            )
     for record in map(records.__getitem__, range(min(number, len(records)))):
         for lang, ids in record.ids.items():
             print(f"{record.id} {lang}: {' '.join(map(str, ids))} = {text.decode(ids.tolist())}")

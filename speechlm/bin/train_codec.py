@@ -21,12 +21,19 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--config", required=True, type=Path, help="YAML: a training config; model.kind says which (speechlm/codecs/trainers.py)"
+        "--config",
+        required=True,
+        type=Path,
+        help="YAML: a training config; model.kind says which (speechlm/codecs/trainers.py)",
     )
-    parser.add_argument("--data", required=True, nargs="+", help="Kaldi directories; each gets the same share of the clips")
+    parser.add_argument(
+        "--data", required=True, nargs="+", help="Kaldi directories; each gets the same share of the clips"
+    )
     parser.add_argument("--dev", nargs="*", default=[], help="Kaldi directories for the logged dev_mel")
     parser.add_argument("--out", required=True, type=Path, help="codec folder")
-    parser.add_argument("--threads", type=Option(Positive), default=2, help="CPU threads; the result depends on it in the last digits")
+    parser.add_argument(
+        "--threads", type=Option(Positive), default=2, help="CPU threads; the result depends on it in the last digits"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()

@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="ESPnet training configuration")
     parser.add_argument("--init", help="judge to start from (default: random weights)")
     parser.add_argument(
-        "--epochs", type=Option(Positive), help="in place of the configuration's max_epoch; the learning rate's course follows"
+        "--epochs",
+        type=Option(Positive),
+        help="in place of the configuration's max_epoch; the learning rate's course follows",
     )
     parser.add_argument("--max_lr", type=Option(Above0), help="in place of the configuration's highest learning rate")
     parser.add_argument("--ngpu", type=Option(Count), default=0)
@@ -52,7 +54,9 @@ def main() -> None:
     device_for(args.ngpu)
     settings = {"lang": args.lang, "data": args.data, "dev": args.dev, "copies": args.copies}
     inputs = [side_path(folder, stem, args.lang) for folder in args.data + args.dev for stem in ("wav.scp", "text")]
-    with stage(args.out / "dump", "judge_dump", settings, inputs, ["*/text", "*/wav.scp", "*/speech_shape", "*/wav/*.wav"]) as todo:
+    with stage(
+        args.out / "dump", "judge_dump", settings, inputs, ["*/text", "*/wav.scp", "*/speech_shape", "*/wav/*.wav"]
+    ) as todo:
         if todo:
             dump(args.data, args.out / "dump" / "train", args.lang, args.copies)
             dump(args.dev, args.out / "dump" / "dev", args.lang, copies=0)
@@ -141,8 +145,12 @@ def train(out: Path, lang: str, options: list[str]) -> None:
 def export(out: Path, lang: str) -> None:
     """Write config.json and model.safetensors from ESPnet's best epoch."""
     espnet = read_yaml(out / "espnet" / "config.yaml")
-    config = JudgeConfig(lang, RATE_HZ, token_list(lang), espnet["frontend_conf"], espnet["encoder"], espnet["encoder_conf"])
-    checkpoint = out / "espnet" / f"{espnet['best_model_criterion'][0][0]}.{espnet['best_model_criterion'][0][1]}.best.pth"
+    config = JudgeConfig(
+        lang, RATE_HZ, token_list(lang), espnet["frontend_conf"], espnet["encoder"], espnet["encoder_conf"]
+    )
+    checkpoint = (
+        out / "espnet" / f"{espnet['best_model_criterion'][0][0]}.{espnet['best_model_criterion'][0][1]}.best.pth"
+    )
     if not os.path.exists(checkpoint):
         raise ValueError(f"{checkpoint}: no best epoch yet. Run the same command again to go on with the training.")
     save_judge(out, config, torch.load(checkpoint, map_location="cpu", weights_only=True))

@@ -10,7 +10,11 @@ from speechlm.bin.using import add_model_options, load, run_all
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="recordings that libsndfile reads (wav, flac, mp3, ogg, ...), any rate"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="recordings that libsndfile reads (wav, flac, mp3, ogg, ...), any rate",
     )
     parser.add_argument("--lang", help="their language (needed if the model knows several)")
     add_model_options(parser)

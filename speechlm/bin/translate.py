@@ -1,4 +1,6 @@
-"""Translate recordings: to text, a line for each (its name, a tab, the translation); or with --to speech to sound files."""
+"""Translate recordings: to text, a line for each (its name, a tab, the translation); or with --to speech to sound
+files.
+"""
 
 import argparse
 from pathlib import Path
@@ -11,13 +13,21 @@ from speechlm.bin.using import add_model_options, load, out_paths, run_all
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="recordings that libsndfile reads (wav, flac, mp3, ogg, ...), any rate"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="recordings that libsndfile reads (wav, flac, mp3, ogg, ...), any rate",
     )
     parser.add_argument("--src", help="language spoken (needed if the model knows several)")
     parser.add_argument("--tgt", help="language to translate into (needed if the model knows several)")
     parser.add_argument("--to", choices=("text", "speech"), default="text")
-    parser.add_argument("--out", type=Path, help="with --to speech: a folder, or for one FILE the file to write (default: translated)")
-    parser.add_argument("--format", choices=tuple(FORMATS), default="wav", help="of the files in a folder (default: wav)")
+    parser.add_argument(
+        "--out", type=Path, help="with --to speech: a folder, or for one FILE the file to write (default: translated)"
+    )
+    parser.add_argument(
+        "--format", choices=tuple(FORMATS), default="wav", help="of the files in a folder (default: wav)"
+    )
     add_model_options(parser)
     args = parser.parse_args()
     task = "s2tt" if args.to == "text" else "s2st"

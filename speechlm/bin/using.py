@@ -1,4 +1,6 @@
-"""What the commands that use a model have in common: its options, files in batches, progress, one line for each that is bad."""
+"""What the commands that use a model have in common: its options, files in batches, progress, one line for each that is
+bad.
+"""
 
 import argparse
 import importlib.util
@@ -21,11 +23,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="exp",
-        help="experiment (default: exp), trained or saved model's folder, packed file, or hub name OWNER/NAME[@REVISION]",
+        help=(
+            "experiment (default: exp), trained or saved model's folder, packed file, or hub name OWNER/NAME[@REVISION]"
+        ),
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
-    parser.add_argument("--max_sec", type=float, default=MAX_SEC, help="longest recording, in seconds (default: %(default)g)")
+    parser.add_argument(
+        "--max_sec", type=float, default=MAX_SEC, help="longest recording, in seconds (default: %(default)g)"
+    )
     piece = "longest piece of a recording that is cut at pauses, in seconds (default: by what the model was trained on)"
     parser.add_argument("--piece_sec", type=Option(Above0), help=piece)
 
@@ -33,7 +39,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def require_extra(extra: str, *modules: str) -> None:
     """Raise ValueError if a package of an extra is missing, saying how to install it."""
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"{', '.join(missing)}: not installed. They come with the extra `{extra}`: pip install 'speechlm[{extra}]'")
+        raise ValueError(
+            f"{', '.join(missing)}: not installed. They come with the extra `{extra}`: pip install 'speechlm[{extra}]'"
+        )
 
 
 def is_local(host: str) -> bool:
@@ -52,7 +60,9 @@ def load(args: argparse.Namespace) -> SpeechLM:
 
 
 def run_all(lm: SpeechLM, inputs: list[Any], prepare: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield (input, result) in order, decoded in batches. A bad input is one line on stderr; if there were any, the command fails at the end."""
+    """Yield (input, result) in order, decoded in batches. A bad input is one line on stderr; if there were any, the
+    command fails at the end.
+    """
     from tqdm import tqdm
 
     bad = 0
@@ -72,13 +82,17 @@ def run_all(lm: SpeechLM, inputs: list[Any], prepare: Callable[[Any], Any]) -> I
 
 
 def out_paths(files: list[Path], out: Path | None, kind: str) -> dict[Path, Path]:
-    """Return where the speech made of each file goes: `out` itself, or into that folder under the file's name; never over an input."""
+    """Return where the speech made of each file goes: `out` itself, or into that folder under the file's name; never
+    over an input.
+    """
     if out is not None and out.suffix and len(files) == 1:
         paths = {files[0]: out}
     else:
         paths = {file: (out or Path(".")) / f"{file.stem}.{kind}" for file in files}
     if len(set(paths.values())) < len(paths):
-        raise ValueError("several files have the same name, and so would their results. Give them apart, each with its --out FOLDER.")
+        raise ValueError(
+            "several files have the same name, and so would their results. Give them apart, each with its --out FOLDER."
+        )
     if same := [str(file) for file, path in paths.items() if path.exists() and file.exists() and path.samefile(file)]:
         raise ValueError(f"{same[0]}: would be overwritten. Give another --out.")
     return paths

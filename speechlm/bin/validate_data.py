@@ -1,4 +1,5 @@
-"""Check Kaldi data directories quickly, by tables and headers: all problems at once, each with the command that fixes it.
+"""Check Kaldi data directories quickly, by tables and headers: all problems at once, each with the command that fixes
+it.
 
 `python -m speechlm.bin.validate_data data/train data/test [--lang en] [--fix] [--drop]`
 
@@ -16,7 +17,9 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="Kaldi data directories")
     parser.add_argument("--lang", help="language of files without a suffix")
     parser.add_argument("--fix", action="store_true", help="rewrite spk2utt from utt2spk first")
-    parser.add_argument("--drop", action="store_true", help="first drop the utterances that are not complete and valid in all files")
+    parser.add_argument(
+        "--drop", action="store_true", help="first drop the utterances that are not complete and valid in all files"
+    )
     parser.add_argument("--no_open_audio", action="store_true", help="do not read the recordings' headers")
     args = parser.parse_args()
     mistakes = [message for data_dir in args.data if (message := _check(data_dir, args))]

@@ -1,7 +1,8 @@
-"""Export per-utterance scores in VERSA's result format: `python -m speechlm.bin.versa exp/sft/score_tts_test_en --out versa.jsonl`
+"""Export per-utterance scores in VERSA's result format: `python -m speechlm.bin.versa exp/sft/score_tts_test_en --out
+versa.jsonl`
 
-One JSON object a line, with `key` and the values of each utterance, so that VERSA's tools (aggregation, interactive display) read them.
-Names are VERSA's where it has the same measure. Errors of recognition are written as VERSA does,
+One JSON object a line, with `key` and the values of each utterance, so that VERSA's tools (aggregation, interactive
+display) read them. Names are VERSA's where it has the same measure. Errors of recognition are written as VERSA does,
 <recogniser>_wer_{delete,insert,replace,equal} with <recogniser>_hyp_text and ref_text; a judge of ours is called judge.
 """
 
@@ -15,7 +16,9 @@ from speechlm.data.files import atomic_write
 from speechlm.metrics.rows import UTTERANCES, Row, read_lines, read_rows
 from speechlm.metrics.text import METRICS, ErrorRate
 
-RECOGNISER = re.compile(r"\|norm:[^|]+\|([a-z]+)")  # what follows the normaliser in a protocol: whisper:..., ctc:..., judge:...
+RECOGNISER = re.compile(
+    r"\|norm:[^|]+\|([a-z]+)"
+)  # what follows the normaliser in a protocol: whisper:..., ctc:..., judge:...
 
 
 def main() -> None:
@@ -42,7 +45,9 @@ def _values(rows: list[Row], line: dict) -> dict:
         if row.metric in ("WER", "CER") and row.metric in line:
             values |= _counted(row, line)
         elif row.metric in line:
-            name = row.metric if row.metric.removeprefix("ASR-") not in METRICS else row.metric.lower().replace("-", "_")
+            name = (
+                row.metric if row.metric.removeprefix("ASR-") not in METRICS else row.metric.lower().replace("-", "_")
+            )
             values[name] = line[row.metric]
     return values
 
@@ -50,7 +55,9 @@ def _values(rows: list[Row], line: dict) -> dict:
 def _counted(row: Row, line: dict) -> dict:
     found = RECOGNISER.search(row.protocol)
     name = found[1] if found else "model"
-    [[replaced, deleted, inserted, length]] = ErrorRate(row.metric).counts([line["hyp_norm"]], [line["ref_norm"]]).tolist()
+    [[replaced, deleted, inserted, length]] = (
+        ErrorRate(row.metric).counts([line["hyp_norm"]], [line["ref_norm"]]).tolist()
+    )
     counts = {"delete": deleted, "insert": inserted, "replace": replaced, "equal": length - deleted - replaced}
     texts = {f"{name}_hyp_text": line["hyp_norm"], "ref_text": line["ref_norm"]}
     return texts | {f"{name}_{row.metric.lower()}_{kind}": int(count) for kind, count in counts.items()}

@@ -10,8 +10,9 @@ from speechlm.data.weights import find_espnet_files, find_weights
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
-# Pretrained codecs by short name: where they are on the hub, and their numbers with the streams that they have if none are asked for. Sources:
-# Defossez et al. 2024, arXiv 2410.00037, section 3.3 (mimi); github.com/descriptinc/descript-audio-codec, conf/final/*.yml (dac).
+# Pretrained codecs by short name: where they are on the hub, and their numbers with the streams that they have if none
+# are asked for. Sources: Defossez et al. 2024, arXiv 2410.00037, section 3.3 (mimi);
+# github.com/descriptinc/descript-audio-codec, conf/final/*.yml (dac).
 HUB: dict[str, tuple[str, Shape]] = {
     "mimi": ("kyutai/mimi", Shape(24000, 1920, 8, 2048)),
     "dac_16khz": ("descript/dac_16khz", Shape(16000, 320, 12, 1024)),
@@ -27,7 +28,8 @@ def load_codec(spec: str) -> Codec:
         codec_16k               the shipped one: 16 kHz, 12.5 Hz, 8 codebooks of 256
         encodec_24khz:6         the pretrained EnCodec at 6 kbit/s, or its downloaded checkpoint: FILE.th:6
         mimi:8  dac_44khz:9     pretrained, with so many streams; of the hub
-        FOLDER:8  OWNER/NAME:8  a folder, or a hub name, of one of: transformers (Mimi, DAC), ESPnet's codec task, our train_codec
+        FOLDER:8  OWNER/NAME:8  a folder, or a hub name, of one of: transformers (Mimi, DAC), ESPnet's codec task, our
+        train_codec
         exp/x/train.pth:8       one of the checkpoints of an ESPnet training
 
     Raises ValueError for anything else, or what cannot be had, saying how to get it.
@@ -43,7 +45,10 @@ def load_codec(spec: str) -> Codec:
         return load_named(what, option)
     if HUB_NAME.fullmatch(what):
         return load_folder(find_weights(what, "--codec ")[0], option, what)
-    raise ValueError(f"codec {spec!r}: neither one of {', '.join([*LOADERS, *HUB])}, nor a folder or file, nor a hub name (OWNER/NAME)")
+    raise ValueError(
+        f"codec {spec!r}: neither one of {', '.join([*LOADERS, *HUB])}, nor a folder or file, nor a hub name"
+        " (OWNER/NAME)"
+    )
 
 
 def load_named(name: str, option: str) -> Codec:
@@ -56,8 +61,9 @@ def load_named(name: str, option: str) -> Codec:
         expected.codebook_size,
     ):
         raise ValueError(
-            f"--codec {name}: {source} is at {codec.sample_rate_hz} Hz, {codec.frame_rate_hz:g} frames a second; expected "
-            f"{expected.sample_rate_hz} Hz, {expected.frame_rate_hz:g}. Fetch the published model to a folder and give --codec FOLDER"
+            f"--codec {name}: {source} is at {codec.sample_rate_hz} Hz, {codec.frame_rate_hz:g} frames a second;"
+            f" expected {expected.sample_rate_hz} Hz, {expected.frame_rate_hz:g}. Fetch the published model to a folder"
+            " and give --codec FOLDER"
         )
     return codec
 
@@ -91,7 +97,10 @@ def load_folder(folder: Path, option: str, name: str = "") -> Codec:
 
         return load_dac(folder, option, name)
     if option:
-        raise ValueError(f"codec {folder}:{option}: no codec that has this option. Expected a folder of Mimi, DAC or ESPnet, or no option")
+        raise ValueError(
+            f"codec {folder}:{option}: no codec that has this option. Expected a folder of Mimi, DAC or ESPnet, or no"
+            " option"
+        )
     from speechlm.codecs import encodec
 
     return encodec.load_folder(folder, name or None)

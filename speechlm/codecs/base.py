@@ -1,6 +1,7 @@
 """What every codec offers: waveforms to integer codes and back.
 
-Shapes: T frames, K codebooks, C codes of a codebook, E latent dimension, N samples. A new codec is one file that satisfies `Codec`, and a line in
+Shapes: T frames, K codebooks, C codes of a codebook, E latent dimension, N samples. A new codec is one file that
+satisfies `Codec`, and a line in
 `LOADERS`, `HUB` or `load_folder` of `speechlm.codecs`, whichever says how it is found.
 """
 
@@ -52,11 +53,15 @@ class Codec(Protocol):
         ...
 
     def coded_samples(self, samples: int) -> int:
-        """Return how long a waveform of so many samples is coded as: the codec itself fills it with silence to there."""
+        """Return how long a waveform of so many samples is coded as: the codec itself fills it with silence to
+        there.
+        """
         ...
 
     def encode_batch(self, wavs: list[np.ndarray]) -> np.ndarray:
-        """Return int32 codes_BTK of several waveforms of equal `coded_samples`; each bit for bit what `encode` gives."""
+        """Return int32 codes_BTK of several waveforms of equal `coded_samples`; each bit for bit what `encode`
+        gives.
+        """
         ...
 
     def to(self, device: str) -> "Codec":
@@ -64,7 +69,9 @@ class Codec(Protocol):
         ...
 
     def codebooks(self) -> np.ndarray:
-        """Return float32 vectors_KCE: what each code adds to a frame's latent (the sum over K is the quantised latent)."""
+        """Return float32 vectors_KCE: what each code adds to a frame's latent (the sum over K is the quantised
+        latent).
+        """
         ...
 
     def decode(self, codes_TK: np.ndarray) -> np.ndarray:
@@ -111,7 +118,9 @@ def in_batches(codec: Codec, wavs: Iterable[tuple[Any, np.ndarray]]) -> Iterator
 
 
 def encode_all(codec: Codec, wavs: Iterable[tuple[Any, np.ndarray]]) -> Iterator[tuple[Any, np.ndarray | ValueError]]:
-    """Yield (key, codes_TK) of pairs (key, wav_N), coded in batches; in place of the codes, the ValueError of one that can't be."""
+    """Yield (key, codes_TK) of pairs (key, wav_N), coded in batches; in place of the codes, the ValueError of one that
+    can't be.
+    """
     for batch in in_batches(codec, wavs):
         try:
             yield from zip(batch, codec.encode_batch(list(batch.values())))
@@ -130,7 +139,9 @@ def check_wav(wav_N: np.ndarray, min_samples: int) -> np.ndarray:
     """Return `wav_N` as float32 numpy, or raise ValueError saying what is wrong with it."""
     wav_N = np.asarray(wav_N, dtype=np.float32)
     if wav_N.ndim != 1:
-        raise ValueError(f"expected one channel of shape [N], found shape {list(wav_N.shape)}; average the channels first")
+        raise ValueError(
+            f"expected one channel of shape [N], found shape {list(wav_N.shape)}; average the channels first"
+        )
     if len(wav_N) == 0:
         raise ValueError("the waveform is empty")
     if not np.isfinite(wav_N).all():

@@ -46,5 +46,7 @@ def _draw_piece(span: Span, samples: int, rate_hz: int, rng: np.random.Generator
     """Return a random stretch of at most `samples` samples; reads no more of the file than that."""
     there_sec, length_sec = duration_sec(span), samples / rate_hz
     start_sec = span.start_sec + rng.uniform(0, max(0.0, there_sec - length_sec))
-    wav_N, _ = load_wav(span.path, rate_hz, start_sec, min(span.start_sec + there_sec, start_sec + length_sec), KEEPABLE)
+    wav_N, _ = load_wav(
+        span.path, rate_hz, start_sec, min(span.start_sec + there_sec, start_sec + length_sec), KEEPABLE
+    )
     return wav_N[:samples]

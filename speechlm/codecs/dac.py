@@ -1,4 +1,6 @@
-"""DAC (Kumar et al. 2023, arXiv 2306.06546) through transformers: 16, 24 or 44.1 kHz; 50, 75 or 86 frames a second; codebooks of 1,024."""
+"""DAC (Kumar et al. 2023, arXiv 2306.06546) through transformers: 16, 24 or 44.1 kHz; 50, 75 or 86 frames a second;
+codebooks of 1,024.
+"""
 
 import math
 from pathlib import Path
@@ -13,7 +15,9 @@ from speechlm.codecs.transformer import load_pretrained, settings_of
 
 
 class DacCodec(NetworkCodec):
-    """A DacModel behind the `Codec` protocol. The last frame is filled with zeros, as the model's feature extractor does."""
+    """A DacModel behind the `Codec` protocol. The last frame is filled with zeros, as the model's feature extractor
+    does.
+    """
 
     def coded_samples(self, samples: int) -> int:
         return samples + -samples % self.hop_samples
@@ -36,6 +40,8 @@ def load_dac(folder: Path, option: str, name: str = "") -> DacCodec:
     model = load_pretrained(DacModel, folder)
     config = model.config
     streams = choose_streams(option, config.n_codebooks, config.n_codebooks, str(folder))
-    hop_samples = math.prod(config.downsampling_ratios)  # the published 24 kHz model's config.json states another hop_length (512)
+    hop_samples = math.prod(
+        config.downsampling_ratios
+    )  # the published 24 kHz model's config.json states another hop_length (512)
     shape = Shape(config.sampling_rate, hop_samples, streams, config.codebook_size)
     return DacCodec(f"{name or folder.name}:{streams}", model, shape, settings_of(folder, streams))

@@ -1,7 +1,8 @@
 """EnCodec, by the `encodec` package: the pretrained 24 kHz model, or our own small one from a folder.
 
-A folder holds `config.json` (`EncodecConfig`, or `SpectralConfig` or `VocosConfig` if its "kind" says so) and `model.safetensors` (the
-state of the `encodec.EncodecModel`). Shapes: B batch, D latent dimension, T frames, K codebooks, N samples.
+A folder holds `config.json` (`EncodecConfig`, or `SpectralConfig` or `VocosConfig` if its "kind" says so) and
+`model.safetensors` (the state of the `encodec.EncodecModel`). Shapes: B batch, D latent dimension, T frames, K
+codebooks, N samples.
 """
 
 import json
@@ -80,21 +81,31 @@ class EncodecCodec(ResidualCodec):
 
     def __init__(self, name: str, model: EncodecModel, num_codebooks: int, settings: dict):
         hop_samples = int(model.encoder.hop_length)
-        super().__init__(name, model, Shape(model.sample_rate, hop_samples, num_codebooks, model.quantizer.bins), settings)
+        super().__init__(
+            name, model, Shape(model.sample_rate, hop_samples, num_codebooks, model.quantizer.bins), settings
+        )
 
     def coded_samples(self, samples: int) -> int:
-        """See `Codec.coded_samples`. A spectral encoder looks at whole frames, a network of convolutions at each sample."""
+        """See `Codec.coded_samples`. A spectral encoder looks at whole frames, a network of convolutions at each
+        sample.
+        """
         return samples + (-samples % self.hop_samples if isinstance(self.model.encoder, SpectralEncoder) else 0)
 
     def wavs(self, codes_BKT: torch.Tensor) -> torch.Tensor:
         return self.model.decoder(self.model.quantizer.decode(codes_BKT.transpose(0, 1)))[:, 0]
 
 
-KINDS = {"encodec": (EncodecConfig, build_model), "spectral": (SpectralConfig, build_spectral), "vocos": (VocosConfig, build_vocos)}
+KINDS = {
+    "encodec": (EncodecConfig, build_model),
+    "spectral": (SpectralConfig, build_spectral),
+    "vocos": (VocosConfig, build_vocos),
+}
 
 
 def config_from_dict(values: dict, source: str) -> EncodecConfig | SpectralConfig:
-    """Return the config of a codec's "kind", or raise ValueError naming the unknown kind, keys or values of `source`."""
+    """Return the config of a codec's "kind", or raise ValueError naming the unknown kind, keys or values of
+    `source`.
+    """
     kind = values.get("kind", "encodec") if isinstance(values, dict) else "encodec"
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"{source}: kind {reprlib.repr(kind)}; expected one of {sorted(KINDS)}")
@@ -118,12 +129,17 @@ def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
     folder = Path(folder)
     missing = [file for file in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / file).is_file()]
     if missing:
-        raise ValueError(f"{folder}: {' and '.join(missing)} not found. Train a codec: python -m speechlm.bin.train_codec --out {folder}")
+        raise ValueError(
+            f"{folder}: {' and '.join(missing)} not found. Train a codec: python -m speechlm.bin.train_codec --out"
+            f" {folder}"
+        )
     config = config_from_dict(read_json(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
     try:
         model = KINDS[config.kind][1](config)
         model.load_state_dict(load_file(folder / WEIGHTS_NAME))
-    except Exception as error:  # safetensors and torch raise different types for a broken or a foreign file, or senseless sizes
+    except (
+        Exception
+    ) as error:  # safetensors and torch raise different types for a broken or a foreign file, or senseless sizes
         raise ValueError(f"{folder / WEIGHTS_NAME}: does not fit {CONFIG_NAME}: {error}") from None
     return EncodecCodec(name or folder.name, model, config.num_codebooks, asdict(config))
 
@@ -139,21 +155,27 @@ def load_pretrained_24khz(option: str = "", path: Path | None = None) -> Encodec
         kbps = 0.0
     if kbps not in PRETRAINED_KBPS:
         expected = ", ".join(map("{:g}".format, PRETRAINED_KBPS))
-        raise ValueError(f"encodec_24khz: expected a bandwidth of {expected} kbit/s, found {option!r}; for example encodec_24khz:6")
+        raise ValueError(
+            f"encodec_24khz: expected a bandwidth of {expected} kbit/s, found {option!r}; for example encodec_24khz:6"
+        )
     model = EncodecModel.encodec_model_24khz(pretrained=False)
     source = path or _download(kbps)
     try:
         model.load_state_dict(torch.load(source, map_location="cpu", weights_only=True))
     except Exception as error:  # of pickle, zip and torch: no checkpoint, or of another model
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{source}: is not the checkpoint of encodec_24khz ({reason}). Expected the file of {PRETRAINED_URL}") from None
+        raise ValueError(
+            f"{source}: is not the checkpoint of encodec_24khz ({reason}). Expected the file of {PRETRAINED_URL}"
+        ) from None
     model.set_target_bandwidth(kbps)
     num_codebooks = int(kbps * 1000 / (model.frame_rate * PRETRAINED_BITS_PER_CODE))
     return EncodecCodec(f"encodec_24khz:{kbps:g}", model, num_codebooks, {"kbps": kbps})
 
 
 def _download(kbps: float) -> Path:
-    """Return the published checkpoint in torch.hub's folder, downloaded if it isn't there; ValueError says how to fetch it elsewhere."""
+    """Return the published checkpoint in torch.hub's folder, downloaded if it isn't there; ValueError says how to fetch
+    it elsewhere.
+    """
     path = Path(torch.hub.get_dir()) / "checkpoints" / PRETRAINED_URL.rpartition("/")[2]
     try:
         if not path.is_file():
@@ -162,7 +184,7 @@ def _download(kbps: float) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: another checksum
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"encodec_24khz: not here, and cannot be downloaded ({reason}). On a machine with a network: wget {PRETRAINED_URL}; copy the file "
-            f"here and write --codec FILE:{kbps:g}, or put it into {path.parent}"
+            f"encodec_24khz: not here, and cannot be downloaded ({reason}). On a machine with a network: wget"
+            f" {PRETRAINED_URL}; copy the file here and write --codec FILE:{kbps:g}, or put it into {path.parent}"
         ) from None
     return path

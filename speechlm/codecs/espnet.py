@@ -1,4 +1,5 @@
-"""Codecs that ESPnet trained (its task gan_codec: SoundStream, EnCodec, DAC), from the folder of a training or a model on the hub.
+"""Codecs that ESPnet trained (its task gan_codec: SoundStream, EnCodec, DAC), from the folder of a training or a model
+on the hub.
 
 ESPnet's own `AudioCoding` would do the same, but reads the weights as a pickle that may run code.
 """
@@ -29,7 +30,8 @@ def load_espnet(config_path: Path, weights: Path, option: str, name: str = "") -
     kind = config.get("codec") if isinstance(config, dict) else None
     if kind not in ARCHITECTURES:
         raise ValueError(
-            f"{config_path}: codec is {kind!r}; expected the config.yaml of an ESPnet codec training: {', '.join(ARCHITECTURES)}"
+            f"{config_path}: codec is {kind!r}; expected the config.yaml of an ESPnet codec training:"
+            f" {', '.join(ARCHITECTURES)}"
         )
     codec = build(config_path, weights)
     meta = codec.meta_info()
@@ -49,5 +51,7 @@ def build(config_path: Path, weights: Path) -> torch.nn.Module:
         model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:  # of ESPnet (settings), pickle and torch, each its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{weights}: does not fit {config_path} ({reason}). Expected the two files of one ESPnet codec training") from None
+        raise ValueError(
+            f"{weights}: does not fit {config_path} ({reason}). Expected the two files of one ESPnet codec training"
+        ) from None
     return model.codec

@@ -3,9 +3,9 @@
     codes.en.0.ark  codes.en.1.ark ...  codes.en.scp       int32 codes_TK of each utterance, in sorted order
 
 A shard that is finished stays when the command is given again, if the codec, the utterances and the files they
-name (path, size, time of change) are the same. Recordings are checked where they are read for coding: a bad one is kept out of its
-shard, and all are reported at the end (`speechlm.data.items`). Several machines can each code a part of the shards; the same command
-without a part, given at the end, codes what they left out and writes the scp files.
+name (path, size, time of change) are the same. Recordings are checked where they are read for coding: a bad one is kept
+out of its shard, and all are reported at the end (`speechlm.data.items`). Several machines can each code a part of the
+shards; the same command without a part, given at the end, codes what they left out and writes the scp files.
 """
 
 import json
@@ -29,7 +29,17 @@ from speechlm.codecs.base import Codec, encode_all
 from speechlm.data.audio import MAX_SEC, AudioError, Span, inspect_span
 from speechlm.data.codes import write_archive, write_codec
 from speechlm.data.files import atomic_write, remove_abandoned, settings_digest
-from speechlm.data.items import BAD_ITEMS, LEFT_OUT, WARNING_KINDS, WARNINGS, BadItem, count_kinds, group, ids_of, write_items
+from speechlm.data.items import (
+    BAD_ITEMS,
+    LEFT_OUT,
+    WARNING_KINDS,
+    WARNINGS,
+    BadItem,
+    count_kinds,
+    group,
+    ids_of,
+    write_items,
+)
 from speechlm.data.kaldi import DataDir, scan_data_dir, side_path
 from speechlm.data.machine import devices_for
 from speechlm.data.pool import pool_on
@@ -49,7 +59,8 @@ class Options:
     At most `skip_bad` items are left out of all training sets together.
 
     `keep`: faults (of `KEEPABLE`) that recordings of test sets may have, since they were published so.
-    `part` (i, n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows after all of them.
+    `part` (i, n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows
+    after all of them.
     """
 
     nj: int = 1
@@ -65,7 +76,8 @@ class Options:
 class CodedSet:
     """A set and where its codes go. Only a training set may be shortened.
 
-    `keys` are its utterances with audio, sorted by id, of which each shard has a fixed number. Bad ones (`bad`) count too, so that
+    `keys` are its utterances with audio, sorted by id, of which each shard has a fixed number. Bad ones (`bad`) count
+    too, so that
     fixing one changes no other shard. `same` is what the codes depend on besides the recordings.
     """
 
@@ -87,14 +99,17 @@ class CodedSet:
         contents = [[key, side, asdict(span), stat(span.path)] for key in spans for side, span in spans[key].items()]
         digest = settings_digest(self.same | {"utterances": contents, "unused": sorted(unused)})
         files = {side: str(side_path(self.data.path, "wav.scp", side)) for side in audio}
-        return Shard(number, self.out_dir, spans, unused, files, self.same["max_sec"], digest, tuple(self.same.get("keep", ())))
+        return Shard(
+            number, self.out_dir, spans, unused, files, self.same["max_sec"], digest, tuple(self.same.get("keep", ()))
+        )
 
 
 @dataclass(frozen=True)
 class Shard:
     """Some utterances of a set (spans by id and side), and the digest of all that its archives depend on.
 
-    `unused` are bad for another reason than their audio: checked, but not stored. `files` names the table of each side, for reports.
+    `unused` are bad for another reason than their audio: checked, but not stored. `files` names the table of each side,
+    for reports.
     """
 
     number: int
@@ -117,7 +132,8 @@ class Shard:
 def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, codec: str, options: Options) -> None:
     """Write `dump/<set>/codes.<side>.scp` of every directory; a text-only set has none, but is checked too.
 
-    Raises ValueError listing the bad items of all sets, if a test set has one or the training sets more than `options.skip_bad`.
+    Raises ValueError listing the bad items of all sets, if a test set has one or the training sets more than
+    `options.skip_bad`.
     """
     data_dirs = list(dict.fromkeys([*train_dirs, *test_dirs]))
     scans = [scan_data_dir(data_dir, options.lang) for data_dir in data_dirs]
@@ -126,10 +142,17 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
     fingerprint = load_codec(codec).fingerprint if any(scan.audio for scan in scans) else ""
     same = {"codec": fingerprint, "max_sec": options.max_sec}
     kept = same | ({"keep": sorted(options.keep)} if options.keep else {})
-    sets = [code_set(data, dump / data.path.name, data.path not in test_dirs, kept if data.path in test_dirs else same) for data in scans]
+    sets = [
+        code_set(data, dump / data.path.name, data.path not in test_dirs, kept if data.path in test_dirs else same)
+        for data in scans
+    ]
     before = [0, *accumulate(map(len, sets))]
     i, n = options.part
-    todo = [(coded, number) for coded, first in zip(sets, before) for number in list_todo(coded, range((i - 1 - first) % n, len(coded), n))]
+    todo = [
+        (coded, number)
+        for coded, first in zip(sets, before)
+        for number in list_todo(coded, range((i - 1 - first) % n, len(coded), n))
+    ]
     run_shards((coded.shard(number) for coded, number in todo), len(todo), codec, options)
     if options.part != (1, 1):
         print("This part is complete. When all are, the same command without --shard goes on", flush=True)
@@ -162,7 +185,11 @@ def list_todo(coded: CodedSet, mine: range) -> list[int]:
     todo = [number for number in mine if not is_done(coded.shard(number))]
     if mine:
         sides, all_of_them = ", ".join(coded.data.audio), f" (of {len(coded)})" if len(mine) < len(coded) else ""
-        print(f"{coded.out_dir}: {len(mine)} shards{all_of_them} of {sides}, {len(mine) - len(todo)} of them already complete", flush=True)
+        print(
+            f"{coded.out_dir}: {len(mine)} shards{all_of_them} of {sides}, {len(mine) - len(todo)} of them already"
+            " complete",
+            flush=True,
+        )
     for path in [*coded.out_dir.glob("codes.*.scp"), coded.out_dir / "manifest.jsonl"] if todo else []:
         path.unlink(missing_ok=True)
     return todo
@@ -172,7 +199,9 @@ def is_done(shard: Shard) -> bool:
     """Tell whether a shard's archives are there in full, made from the same things."""
     try:
         record = json.loads(shard.record.read_text(encoding="utf-8"))
-        return record["digest"] == shard.digest and all(shard.ark(s).stat().st_size == n for s, n in record["bytes"].items())
+        return record["digest"] == shard.digest and all(
+            shard.ark(s).stat().st_size == n for s, n in record["bytes"].items()
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -268,9 +297,16 @@ def ahead(items: Iterable[T], work: Callable[[T], R], threads: int) -> Iterator[
 
 def save_shard(shard: Shard, codes: dict[str, dict[str, np.ndarray]], findings: list[BadItem]) -> None:
     """Write the archives, then their record (digest, sizes, byte offsets, findings), each whole or not at all."""
-    offsets = {side: write_archive(shard.ark(side), {key: coded[side] for key, coded in codes.items()}) for side in shard.files}
+    offsets = {
+        side: write_archive(shard.ark(side), {key: coded[side] for key, coded in codes.items()}) for side in shard.files
+    }
     sizes = {side: shard.ark(side).stat().st_size for side in shard.files}
-    record = {"digest": shard.digest, "bytes": sizes, "offsets": offsets, "findings": [astuple(item) for item in findings]}
+    record = {
+        "digest": shard.digest,
+        "bytes": sizes,
+        "offsets": offsets,
+        "findings": [astuple(item) for item in findings],
+    }
     with atomic_write(shard.record) as stream:
         json.dump(record, stream)
 
@@ -279,10 +315,15 @@ def save_shard(shard: Shard, codes: dict[str, dict[str, np.ndarray]], findings: 
 
 
 def settle(sets: list[CodedSet], skip_bad: int) -> None:
-    """Report the bad items of all sets; write the scp files if the sets may go on without them, else raise ValueError."""
+    """Report the bad items of all sets; write the scp files if the sets may go on without them, else raise
+    ValueError.
+    """
     findings = [[BadItem(*fields) for record in read_records(coded) for fields in record["findings"]] for coded in sets]
     warnings = [[item for item in items if item.kind in WARNING_KINDS] for items in findings]
-    bad = [coded.data.bad + [item for item in items if item.kind not in WARNING_KINDS] for coded, items in zip(sets, findings)]
+    bad = [
+        coded.data.bad + [item for item in items if item.kind not in WARNING_KINDS]
+        for coded, items in zip(sets, findings)
+    ]
     skipped = sum(len(ids_of(items)) for coded, items in zip(sets, bad) if coded.may_shrink)
     stops = skipped > skip_bad or any(items and not _may_go_on(coded, items) for coded, items in zip(sets, bad))
     for i, coded in enumerate(sets):
@@ -295,7 +336,10 @@ def settle(sets: list[CodedSet], skip_bad: int) -> None:
             write_scps(coded)
     if stops:
         listing = "\n".join(_describe(coded, items) for coded, items in zip(sets, bad) if items)
-        raise ValueError(f"bad items in {sum(map(bool, bad))} of {len(sets)} sets.\n{listing}\n{_advise(sets, bad, skipped, skip_bad)}")
+        raise ValueError(
+            f"bad items in {sum(map(bool, bad))} of {len(sets)}"
+            f" sets.\n{listing}\n{_advise(sets, bad, skipped, skip_bad)}"
+        )
 
 
 def read_records(coded: CodedSet) -> Iterator[dict]:
@@ -320,12 +364,18 @@ def _is_emptied(coded: CodedSet, items: list[BadItem]) -> bool:
 
 def _describe(coded: CodedSet, items: list[BadItem]) -> str:
     kind = "a training set" if coded.may_shrink else "a test set: never shortened"
-    head = f"{coded.data.path} ({kind}): {len(ids_of(items))} bad items ({count_kinds(items)}), listed in {coded.out_dir / BAD_ITEMS}"
+    head = (
+        f"{coded.data.path} ({kind}): {len(ids_of(items))} bad items ({count_kinds(items)}), listed in"
+        f" {coded.out_dir / BAD_ITEMS}"
+    )
     return "\n".join([head, *(f"  {problem}" for problem in group(items))])
 
 
 def _advise(sets: list[CodedSet], bad: list[list[BadItem]], skipped: int, skip_bad: int) -> str:
-    advice = "Fix them or take them out of the data directories, and give the same command again: only their shards are coded again."
+    advice = (
+        "Fix them or take them out of the data directories, and give the same command again: only their shards are"
+        " coded again."
+    )
     if skipped > skip_bad:
         advice += f" Or go on without those of the training sets: --skip_bad {skipped} (now {skip_bad})."
     emptied = [str(coded.data.path) for coded, items in zip(sets, bad) if _is_emptied(coded, items)]
@@ -335,7 +385,9 @@ def _advise(sets: list[CodedSet], bad: list[list[BadItem]], skipped: int, skip_b
 def write_scps(coded: CodedSet) -> None:
     """Write `codes.<side>.scp` of each side from the shards' records, and remove archives of an older, longer set."""
     with ExitStack() as stack:
-        streams = {side: stack.enter_context(atomic_write(coded.out_dir / f"codes.{side}.scp")) for side in coded.data.audio}
+        streams = {
+            side: stack.enter_context(atomic_write(coded.out_dir / f"codes.{side}.scp")) for side in coded.data.audio
+        }
         for number, record in enumerate(read_records(coded)):
             for side, stream in streams.items():
                 ark = ark_path(coded.out_dir, side, number)

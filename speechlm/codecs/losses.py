@@ -33,7 +33,9 @@ def _log(mel: torchaudio.transforms.MelSpectrogram, wav_BN: torch.Tensor) -> tor
 
 
 class STFTLoss(nn.Module):
-    """Spectral convergence (the distance of magnitudes, relative to the target's) plus mean |difference| of their logs (nats)."""
+    """Spectral convergence (the distance of magnitudes, relative to the target's) plus mean |difference| of their logs
+    (nats).
+    """
 
     def __init__(self, sizes: tuple[int, ...] = STFT_SIZES):
         super().__init__()
@@ -45,7 +47,9 @@ class STFTLoss(nn.Module):
         losses = []
         for size in self.sizes:
             made, target = (self._magnitudes(wav_BN, size) for wav_BN in (made_BN, target_BN))
-            losses.append((made - target).norm() / target.norm().clamp_min(MEL_FLOOR) + F.l1_loss(made.log(), target.log()))
+            losses.append(
+                (made - target).norm() / target.norm().clamp_min(MEL_FLOOR) + F.l1_loss(made.log(), target.log())
+            )
         return sum(losses) / len(losses)
 
     def _magnitudes(self, wav_BN: torch.Tensor, size: int) -> torch.Tensor:

@@ -1,4 +1,5 @@
-"""Mimi (Defossez et al. 2024, arXiv 2410.00037) through transformers: 24 kHz, 12.5 frames a second, up to 32 codebooks of 2,048.
+"""Mimi (Defossez et al. 2024, arXiv 2410.00037) through transformers: 24 kHz, 12.5 frames a second, up to 32 codebooks
+of 2,048.
 
 The first codebook is the semantic one; Moshi speaks with eight, which is our default.
 """

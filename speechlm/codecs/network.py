@@ -49,7 +49,8 @@ class NetworkCodec:
         return codes_BKT.transpose(1, 2).cpu().numpy()
 
     def _codes_of_batch(self, wav_B1N: Tensor) -> Tensor:
-        """Return codes_BKT: all at once where this machine codes a batch bit for bit as one at a time, else one at a time.
+        """Return codes_BKT: all at once where this machine codes a batch bit for bit as one at a time, else one at a
+        time.
 
         Which kernel runs, and so how it rounds, depends on the shape: each is tried once, latents and codes compared.
         """
@@ -111,6 +112,7 @@ def choose_streams(option: str, available: int, default: int, spec: str) -> int:
         return min(default, available)
     if not option.isdecimal() or not 1 <= int(option) <= available:
         raise ValueError(
-            f"codec {spec}: {option!r} streams; expected a number from 1 to {available}, for example {spec}:{min(8, available)}"
+            f"codec {spec}: {option!r} streams; expected a number from 1 to {available}, for example"
+            f" {spec}:{min(8, available)}"
         )
     return int(option)

@@ -23,7 +23,10 @@ class Log:
         means = {name: np.mean([row[name] for row in self.rows if name in row]) for name in self.rows[-1]}
         losses = " ".join(f"{name} {value:.4f}" for name, value in means.items())
         eta_min = (self.last_step - step) * sec_per_step / 60
-        line = f"step {step}/{self.last_step}: {losses} dev_mel {dev_mel:.4f} ({sec_per_step:.3f} s/step, {eta_min:.1f} min left)"
+        line = (
+            f"step {step}/{self.last_step}: {losses} dev_mel {dev_mel:.4f} ({sec_per_step:.3f} s/step, {eta_min:.1f}"
+            " min left)"
+        )
         print(line, flush=True)
         with open(self.path, "a", encoding="utf-8") as stream:
             stream.write(line + "\n")

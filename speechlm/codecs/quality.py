@@ -61,7 +61,9 @@ def measure(codec: Codec, wavs: list[np.ndarray]) -> Report:
     made = [codec.decode(codes_TK) for codes_TK in codes]
     decode_sec = time.monotonic() - start
     audio_sec = sum(map(len, wavs)) / codec.sample_rate_hz
-    mel_error = {k: mel_distance(codec, wavs, [codec.decode(c[:, :k]) for c in codes]) for k in depths(codec.num_codebooks)}
+    mel_error = {
+        k: mel_distance(codec, wavs, [codec.decode(c[:, :k]) for c in codes]) for k in depths(codec.num_codebooks)
+    }
     mel_error[codec.num_codebooks] = mel_distance(codec, wavs, made)
     columns = range(codec.num_codebooks)
     return Report(

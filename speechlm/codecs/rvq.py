@@ -1,8 +1,8 @@
 """How the codebooks of an EncodecModel are set: by k-means over many latents, one after the other.
 
-The package's own training step restarts every code that is used less than twice a batch, and then undoes the restart in the moving average:
-with a few hundred frames a batch its first codebook collapses.
-Shapes: D latent dimension, N frames, C codes of a codebook.
+The package's own training step restarts every code that is used less than twice a batch, and then undoes the restart in
+the moving average: with a few hundred frames a batch its first codebook collapses. Shapes: D latent dimension, N
+frames, C codes of a codebook.
 """
 
 import torch

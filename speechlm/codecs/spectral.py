@@ -1,5 +1,5 @@
-"""A spectral codec in the frame of `encodec.EncodecModel`: same quantiser and interface, but encoder and decoder work on
-log-mel patches, fitted in closed form in half a minute on a CPU; a waveform network needs a day there.
+"""A spectral codec in the frame of `encodec.EncodecModel`: same quantiser and interface, but encoder and decoder work
+on log-mel patches, fitted in closed form in half a minute on a CPU; a waveform network needs a day there.
 
     waveform -> log-mel every 10 ms -> patches of P frames (80 ms) -> principal components -> residual VQ
     codes -> latents -> log-mel -> magnitude spectrogram (pseudo-inverse) -> Griffin-Lim -> waveform
@@ -121,7 +121,9 @@ class SpectralEncoder(nn.Module):
 
 
 class SpectralDecoder(nn.Module):
-    """The encoder backwards, in closed form: principal components to log-mel, to magnitudes, and Griffin-Lim for the phases."""
+    """The encoder backwards, in closed form: principal components to log-mel, to magnitudes, and Griffin-Lim for the
+    phases.
+    """
 
     def __init__(self, config: SpectralConfig, encoder: SpectralEncoder):
         super().__init__()
@@ -146,10 +148,14 @@ class SpectralDecoder(nn.Module):
 
     def forward(self, latents_BDT: torch.Tensor) -> torch.Tensor:
         """Return wav_B1N."""
-        return find_phases(self.spectrogram, self.magnitudes(self.mel(latents_BDT)), self.config.phase_iterations)[:, None]
+        return find_phases(self.spectrogram, self.magnitudes(self.mel(latents_BDT)), self.config.phase_iterations)[
+            :, None
+        ]
 
 
-def find_phases(spectrogram: Spectrogram, magnitudes_BFS: torch.Tensor, iterations: int, momentum: float = 0.99) -> torch.Tensor:
+def find_phases(
+    spectrogram: Spectrogram, magnitudes_BFS: torch.Tensor, iterations: int, momentum: float = 0.99
+) -> torch.Tensor:
     """Return wav_BN whose spectrogram is near these magnitudes (fast Griffin-Lim, always from the same start, whatever
     the batch).
     """
@@ -170,4 +176,6 @@ def build_spectral(config: SpectralConfig) -> EncodecModel:
     """Return an unfitted model."""
     quantizer = ResidualVectorQuantizer(config.dimension, config.num_codebooks, config.codebook_size)
     encoder = SpectralEncoder(config)
-    return EncodecModel(encoder, SpectralDecoder(config, encoder), quantizer, [], config.sample_rate_hz, channels=1).eval()
+    return EncodecModel(
+        encoder, SpectralDecoder(config, encoder), quantizer, [], config.sample_rate_hz, channels=1
+    ).eval()

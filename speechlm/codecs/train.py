@@ -1,6 +1,8 @@
-"""Train the neural decoder of a spectral codec (kind "vocos"): the encoder and the codebooks are fitted in closed form first.
+"""Train the neural decoder of a spectral codec (kind "vocos"): the encoder and the codebooks are fitted in closed form
+first.
 
-    before step 0       components and codebooks (`speechlm.codecs.train_spectral`), unless `codes_from` names a codec that has them
+    before step 0       components and codebooks (`speechlm.codecs.train_spectral`), unless `codes_from` names a codec
+    that has them
     steps 0 .. S        the decoder: log-mel and STFT distances at several resolutions
     steps A .. S        with a discriminator besides, if adversarial_weight > 0
 
@@ -34,7 +36,8 @@ MEASURES = ("steps", "log_steps", "checkpoint_steps")  # may change from one ses
 class TrainConfig:
     """Everything that decides the result besides the data. `*_share` are shares of `steps`.
 
-    `codes_from`: folder of a spectral codec of the same sizes; the new codec has its codes. Empty: fitted on `fit_clips` clips of the data.
+    `codes_from`: folder of a spectral codec of the same sizes; the new codec has its codes. Empty: fitted on
+    `fit_clips` clips of the data.
     """
 
     model: VocosConfig = field(default_factory=VocosConfig)
@@ -92,7 +95,9 @@ class Trainer:
         self.model = build_vocos(config.model)
         self.optimizer = self._adam(self.model.decoder)
         self.mel, self.stft = MelLoss(config.model.sample_rate_hz), STFTLoss()
-        self.discriminator = MultiScaleSTFTDiscriminator(config.discriminator_filters) if config.adversarial_weight else None
+        self.discriminator = (
+            MultiScaleSTFTDiscriminator(config.discriminator_filters) if config.adversarial_weight else None
+        )
         self.discriminator_optimizer = self._adam(self.discriminator) if self.discriminator else None
 
     def run_step(self) -> dict[str, float]:
@@ -141,14 +146,21 @@ class Trainer:
         except Exception as error:  # torch raises many types for a damaged file
             if reason := machine_error(error):
                 raise ValueError(
-                    f"{path}: cannot be read: {reason}. The file may be whole: give the command again when that is put right."
+                    f"{path}: cannot be read: {reason}. The file may be whole: give the command again when that is put"
+                    " right."
                 ) from None
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: cannot be read ({reason}). Delete it to start this training again.") from None
         mine, theirs = asdict(self.config), state["config"]
-        changed = [f"{key}: {value} -> {mine.get(key)}" for key, value in theirs.items() if value != mine.get(key) and key not in MEASURES]
+        changed = [
+            f"{key}: {value} -> {mine.get(key)}"
+            for key, value in theirs.items()
+            if value != mine.get(key) and key not in MEASURES
+        ]
         if changed:
-            raise ValueError(f"{path} was made with other settings ({'; '.join(changed)}). Remove it, or give another --out")
+            raise ValueError(
+                f"{path} was made with other settings ({'; '.join(changed)}). Remove it, or give another --out"
+            )
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step = state["step"]
@@ -184,14 +196,20 @@ class Trainer:
     def _set_codes(self) -> None:
         config = self.config
         if not config.codes_from:
-            fit(self.model, SpectralTrainConfig(config.model, config.fit_clips, gain_db=config.gain_db, seed=config.seed), self.folders)
+            fit(
+                self.model,
+                SpectralTrainConfig(config.model, config.fit_clips, gain_db=config.gain_db, seed=config.seed),
+                self.folders,
+            )
             return
         other = load_folder(Path(config.codes_from)).model
         try:
             self.model.encoder.load_state_dict(other.encoder.state_dict())
             self.model.quantizer.load_state_dict(other.quantizer.state_dict())
         except RuntimeError as error:
-            raise ValueError(f"codes_from {config.codes_from}: not a spectral codec of the sizes of `model`: {error}") from None
+            raise ValueError(
+                f"codes_from {config.codes_from}: not a spectral codec of the sizes of `model`: {error}"
+            ) from None
         self.model.decoder.closed.fit(self.model.encoder)
 
 

@@ -59,7 +59,10 @@ def train_spectral(config: SpectralTrainConfig, data_dirs: list[str], dev_dirs: 
     print(f"components and codebooks from {config.fit_clips} clips of {config.clip_sec} s ...", flush=True)
     fit(model, config, folders)
     with atomic_write(out_dir / "train.log") as stream:
-        stream.write(f"fitted on {config.fit_clips} clips of {config.clip_sec} s, dev_mel {dev_mel(model, config, dev_folders):.4f}\n")
+        stream.write(
+            f"fitted on {config.fit_clips} clips of {config.clip_sec} s, dev_mel"
+            f" {dev_mel(model, config, dev_folders):.4f}\n"
+        )
     save_folder(out_dir, model, config.model)
 
 

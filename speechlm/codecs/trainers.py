@@ -16,7 +16,8 @@ def read_config(path: Path) -> TrainConfig | SpectralTrainConfig:
     model = config_from_dict(values.get("model", {}), f"{path}, model")
     if model.kind not in TRAINERS:
         raise ValueError(
-            f"{path}, model: kind {model.kind}; a codec of this kind is not trained here. Expected one of {', '.join(TRAINERS)}"
+            f"{path}, model: kind {model.kind}; a codec of this kind is not trained here. Expected one of"
+            f" {', '.join(TRAINERS)}"
         )
     return fill(TRAINERS[model.kind][0], values | {"model": model}, str(path))
 

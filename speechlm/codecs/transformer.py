@@ -8,7 +8,13 @@ from transformers.utils import logging
 
 from speechlm.data.settings import read_json
 
-NEUTRAL = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")  # of config.json: don't change the codes
+NEUTRAL = (
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+)  # of config.json: don't change the codes
 
 
 def load_pretrained(kind: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
@@ -22,13 +28,17 @@ def load_pretrained(kind: type[PreTrainedModel], folder: Path) -> PreTrainedMode
     except Exception as error:  # of transformers, safetensors and torch, each its own
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"{folder}: no {kind.__name__} ({reason}). Expected config.json and model.safetensors of one model: fetch the folder again"
+            f"{folder}: no {kind.__name__} ({reason}). Expected config.json and model.safetensors of one model: fetch"
+            " the folder again"
         ) from None
     finally:
         logging.set_verbosity(verbosity)
     if found["missing_keys"] or found["mismatched_keys"]:
         wrong = sorted(found["missing_keys"])[:3] or found["mismatched_keys"][:3]
-        raise ValueError(f"{folder}/model.safetensors: lacks weights that config.json asks for ({wrong}, ...). Fetch the folder again")
+        raise ValueError(
+            f"{folder}/model.safetensors: lacks weights that config.json asks for ({wrong}, ...). Fetch the folder"
+            " again"
+        )
     return model
 
 

@@ -1,10 +1,11 @@
 """A codec with the closed-form spectral encoder and a neural decoder after Vocos (Siuzdak 2023, arXiv 2306.00814).
 
-    codes -> latents -> log-mel (closed form) -> ConvNeXt blocks, 10 ms a step -> magnitudes and phases -> inverse STFT -> waveform
+    codes -> latents -> log-mel (closed form) -> ConvNeXt blocks, 10 ms a step -> magnitudes and phases -> inverse STFT
+    -> waveform
 
-The network sees the neighbouring frames, so it smooths what the quantiser broke, and it finds the phases. Its magnitudes are a correction of
-the closed form's, at first none. The encoder and the codebooks do not change when the decoder is trained further: codes stay valid.
-Shapes: as in `speechlm.codecs.spectral`; C channels.
+The network sees the neighbouring frames, so it smooths what the quantiser broke, and it finds the phases. Its
+magnitudes are a correction of the closed form's, at first none. The encoder and the codebooks do not change when the
+decoder is trained further: codes stay valid. Shapes: as in `speechlm.codecs.spectral`; C channels.
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ class ConvNeXtBlock(nn.Module):
 
     def __init__(self, config: VocosConfig):
         super().__init__()
-        self.time = nn.Conv1d(config.channels, config.channels, config.kernel_frames, padding="same", groups=config.channels)
+        self.time = nn.Conv1d(
+            config.channels, config.channels, config.kernel_frames, padding="same", groups=config.channels
+        )
         self.norm = nn.LayerNorm(config.channels)
         self.wide = nn.Linear(config.channels, config.hidden_channels)
         self.narrow = nn.Linear(config.hidden_channels, config.channels)
@@ -72,7 +75,9 @@ class VocosDecoder(nn.Module):
         hidden_BFC = self.norm(self.blocks(self.inlet(inputs_BFM.transpose(1, 2)).transpose(1, 2)))
         closed_BFS = (self.closed.magnitudes(mel_BFM) + self.floor).log()
         magnitudes_BFS = (closed_BFS + self.magnitude(hidden_BFC)).clamp_max(LOUDEST).exp()
-        return self.closed.spectrogram.invert(torch.polar(magnitudes_BFS, self.phase(hidden_BFC)) * self.sign_S)[:, None]
+        return self.closed.spectrogram.invert(torch.polar(magnitudes_BFS, self.phase(hidden_BFC)) * self.sign_S)[
+            :, None
+        ]
 
 
 def build_vocos(config: VocosConfig) -> EncodecModel:

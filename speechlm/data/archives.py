@@ -14,13 +14,24 @@ from typing import IO, Iterator
 from speechlm.data.files import storage_errors
 
 REPORT_SEC = 10.0
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError, RuntimeError)
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def unpack(path: str | Path, folder: str | Path) -> Path:
-    """Unpack an archive to `folder`, which appears only when it is complete; return it. If it is there, nothing is done.
+    """Unpack an archive to `folder`, which appears only when it is complete; return it. If it is there, nothing is
+    done.
 
-    Files and folders are all that is made: a link, a device, or a name that is absolute or leaves the folder is refused with
+    Files and folders are all that is made: a link, a device, or a name that is absolute or leaves the folder is refused
+    with
     ValueError, likewise an archive that is cut short or damaged.
     """
     path, folder = Path(path), Path(folder)
@@ -41,7 +52,10 @@ def unpack(path: str | Path, folder: str | Path) -> Path:
             raise _refused(path, name, "a file and a folder at once") from None
         if time.monotonic() - said > REPORT_SEC:
             said = time.monotonic()
-            print(f"{path}: {100 * done:.0f} % unpacked, {(said - began) * (1 - done) / max(done, 1e-3):.0f} s left", flush=True)
+            print(
+                f"{path}: {100 * done:.0f} % unpacked, {(said - began) * (1 - done) / max(done, 1e-3):.0f} s left",
+                flush=True,
+            )
     return partial.rename(folder)
 
 
@@ -112,9 +126,14 @@ def _copy(path: Path, name: str, content: IO[bytes], stream: IO[bytes]) -> None:
 
 
 def _refused(path: Path, name: str, what: str) -> ValueError:
-    return ValueError(f"{path}: {name!r} is {what}; expected files and folders below one. Nothing is kept. Fetch it from its own site.")
+    return ValueError(
+        f"{path}: {name!r} is {what}; expected files and folders below one. Nothing is kept. Fetch it from its own"
+        " site."
+    )
 
 
 def _damaged(path: Path, error: Exception | str) -> ValueError:
     said = (str(error).splitlines() or [type(error).__name__])[0]
-    return ValueError(f"{path}: cut short, damaged, or no tar or zip archive ({said}). Delete it and download it again.")
+    return ValueError(
+        f"{path}: cut short, damaged, or no tar or zip archive ({said}). Delete it and download it again."
+    )

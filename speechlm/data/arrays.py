@@ -35,7 +35,9 @@ def _padding(values: np.ndarray) -> bytes:
 
 
 def map_arrays(place: Path, checked: bool = True) -> Arrays | None:
-    """Map the arrays of a file; None if it is missing or damaged. Unless `checked`, only its head and its length are looked at."""
+    """Map the arrays of a file; None if it is missing or damaged. Unless `checked`, only its head and its length are
+    looked at.
+    """
     head = read_head(place)
     if head is None:
         return None

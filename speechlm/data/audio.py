@@ -1,8 +1,9 @@
 """Read and write audio: float32 mono in [-1, 1], any rate, whatever libsndfile or FFmpeg's libraries read.
 
-A file is decoded by its content, whatever its name, and what decodes is what counts: wav, flac and Ogg by libsndfile, mp3
-and everything else as packets (`speechlm.data.packets`). A recording that ends a little earlier than its header says is used
-and listed; one that lacks more than `SLACK_SEC` is an `AudioError`, as is everything that cannot be used. Its kind is one of
+A file is decoded by its content, whatever its name, and what decodes is what counts: wav, flac and Ogg by libsndfile,
+mp3 and everything else as packets (`speechlm.data.packets`). A recording that ends a little earlier than its header
+says is used and listed; one that lacks more than `SLACK_SEC` is an `AudioError`, as is everything that cannot be used.
+Its kind is one of
 `speechlm.data.items`.
 """
 
@@ -29,7 +30,10 @@ RATES_HZ = (1_000, 768_000)  # outside, the header is damaged: speech needs more
 SILENCE_LEVEL = 1e-4  # -80 dB, three steps of 16 bits: below is dither, in any room a microphone gives more
 SLACK_SEC = 0.1  # a recording may end this much before its header or segments say: writers round; less than a syllable
 KEEPABLE = frozenset({"truncated", "silence"})  # faults with which a published recording can be kept (--keep_published)
-CLIPPED_LEVEL, CLIPPED_SHARE = 0.99, 0.01  # one sample in a hundred at full scale (127/128 for 8 bits) is heard as distortion
+CLIPPED_LEVEL, CLIPPED_SHARE = (
+    0.99,
+    0.01,
+)  # one sample in a hundred at full scale (127/128 for 8 bits) is heard as distortion
 BLOCK_SAMPLES = 1 << 20  # of all channels, decoded at once: memory does not depend on the number of channels
 SMALL_BLOCK_SAMPLES = 1 << 9  # the same, of a damaged file
 LONGEST_FRAMES = 1 << 48  # the same, as libsndfile counts frames
@@ -39,11 +43,16 @@ _LENGTH_LOG = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(
 
 
 def load_wav(
-    path: str | Path, rate_hz: int | None = None, start_sec: float = 0.0, end_sec: float | None = None, keep: Collection[str] = ()
+    path: str | Path,
+    rate_hz: int | None = None,
+    start_sec: float = 0.0,
+    end_sec: float | None = None,
+    keep: Collection[str] = (),
 ) -> tuple[np.ndarray, int]:
     """Return (wav_T float32 mono, rate_hz) of a recording or of a stretch of it, resampled if `rate_hz` is given.
 
-    Raises AudioError if it is missing, not audio, empty, truncated (unless that is in `keep`), or holds NaN or infinity.
+    Raises AudioError if it is missing, not audio, empty, truncated (unless that is in `keep`), or holds NaN or
+    infinity.
     """
     wav_T, found_hz, _ = _load(Span(str(path), start_sec, end_sec), None, keep)
     return (wav_T, found_hz) if rate_hz is None else (resample(wav_T, found_hz, rate_hz), rate_hz)
@@ -52,13 +61,16 @@ def load_wav(
 def load_span(span: Span, rate_hz: int, max_sec: float = MAX_SEC, keep: Collection[str] = ()) -> np.ndarray:
     """Return wav_T (float32 mono at `rate_hz`) of an utterance's stretch of audio.
 
-    Raises AudioError as `load_wav`, and for a stretch that is silent, outside the file, or longer than `max_sec`; faults in
+    Raises AudioError as `load_wav`, and for a stretch that is silent, outside the file, or longer than `max_sec`;
+    faults in
     `keep` are passed over.
     """
     return inspect_span(span, rate_hz, max_sec, keep)[0]
 
 
-def inspect_span(span: Span, rate_hz: int, max_sec: float, keep: Collection[str]) -> tuple[np.ndarray, list[tuple[str, str]]]:
+def inspect_span(
+    span: Span, rate_hz: int, max_sec: float, keep: Collection[str]
+) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """Return what `load_span` does, and (kind, detail) of what is suspicious about it."""
     wav_T, found_hz, missing_sec = _load(span, max_sec, keep)
     notes = []
@@ -133,11 +145,16 @@ def _load(span: Span, max_sec: float | None, keep: Collection[str]) -> tuple[np.
     if missing_sec:
         _require_whole(span.path, missing_sec, keep if wav_T.size else ())
     if not wav_T.size:
-        raise AudioError("no samples", f"{span.path}: no samples from {span.start_sec} to {span.end_sec or 'the end'} s; expected audio")
+        raise AudioError(
+            "no samples",
+            f"{span.path}: no samples from {span.start_sec} to {span.end_sec or 'the end'} s; expected audio",
+        )
     if max_sec is not None:
         _check_length(span.path, wav_T.size / rate_hz, max_sec)
     if not np.isfinite(wav_T).all():
-        raise AudioError("NaN or infinite", f"{span.path}: {np.count_nonzero(~np.isfinite(wav_T))} NaN or infinite samples")
+        raise AudioError(
+            "NaN or infinite", f"{span.path}: {np.count_nonzero(~np.isfinite(wav_T))} NaN or infinite samples"
+        )
     return wav_T, rate_hz, missing_sec
 
 
@@ -168,7 +185,9 @@ def _outside(span: Span, length_sec: float) -> AudioError:
 
 @contextmanager
 def _open(path: str, whole: bool = False) -> Iterator[soundfile.SoundFile | Packets]:
-    """Open a recording by its content: its name cannot mislead us. With `whole`, what was joined behind it is found too."""
+    """Open a recording by its content: its name cannot mislead us. With `whole`, what was joined behind it is found
+    too.
+    """
     with open_recording(path) as raw:
         start = raw.read(4)
         mpeg = start[:3] == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0")
@@ -189,7 +208,9 @@ def _open(path: str, whole: bool = False) -> Iterator[soundfile.SoundFile | Pack
 
 
 def _is_joined(path: str, raw: BinaryIO, start: bytes) -> bool:
-    """Tell whether a second stream, which libsndfile would not read, follows in an Ogg or flac file; AudioError for a wav."""
+    """Tell whether a second stream, which libsndfile would not read, follows in an Ogg or flac file; AudioError for a
+    wav.
+    """
     if isinstance(raw, io.BytesIO):
         return False
     found = os.fstat(raw.fileno())
@@ -213,7 +234,9 @@ def _count_streams(path: str, _size: int, _mtime_ns: int, magic: bytes) -> int:
 
 
 def _open_samples(raw: BinaryIO) -> soundfile.SoundFile | None:
-    """Return the stream of a file; None if libsndfile doesn't read it, or not how long it is (flac written to a pipe)."""
+    """Return the stream of a file; None if libsndfile doesn't read it, or not how long it is (flac written to a
+    pipe).
+    """
     try:
         stream = soundfile.SoundFile(raw if isinstance(raw, io.BytesIO) else raw.fileno(), closefd=False)
     except (soundfile.LibsndfileError, RuntimeError):
@@ -251,7 +274,9 @@ def _find(stream: soundfile.SoundFile, span: Span, max_sec: float | None) -> tup
 
 
 def _missing_sec(stream: soundfile.SoundFile) -> float:
-    """Return by how much a file is shorter than its header says (wav, aiff, au, w64, rf64): libsndfile only notes it."""
+    """Return by how much a file is shorter than its header says (wav, aiff, au, w64, rf64): libsndfile only
+    notes it.
+    """
     lengths = [(int(said), int(there)) for said, there in _LENGTH_LOG.findall(stream.extra_info)]
     missing, there = max(((said - there, there) for said, there in lengths if said < STREAMED_BYTES), default=(0, 0))
     if missing <= 0:

@@ -16,7 +16,9 @@ def write_archive(path: Path, codes: dict[str, np.ndarray]) -> dict[str, int]:
     with atomic_write(path, "wb") as stream:
         for key, codes_TK in codes.items():
             offsets[key] = stream.tell() + len(key.encode()) + 1
-            kaldiio.save_ark(stream, {key: codes_TK}, write_function="numpy")  # Kaldi's own format has no integer matrix
+            kaldiio.save_ark(
+                stream, {key: codes_TK}, write_function="numpy"
+            )  # Kaldi's own format has no integer matrix
     return offsets
 
 
@@ -41,6 +43,7 @@ def require_codec(folder: Path, fingerprint: str) -> None:
     found = read_json(path)
     if found["fingerprint"] != fingerprint:
         raise ValueError(
-            f"{path}: the codes are of codec {found['codec']} (fingerprint {found['fingerprint'][:16]}), the model speaks codec "
-            f"{fingerprint[:16]}. Give the --codec and --dumpdir that the model was trained with, or train again: ./run.sh --stage 2 --expdir NEW"
+            f"{path}: the codes are of codec {found['codec']} (fingerprint {found['fingerprint'][:16]}), the model"
+            f" speaks codec {fingerprint[:16]}. Give the --codec and --dumpdir that the model was trained with, or"
+            " train again: ./run.sh --stage 2 --expdir NEW"
         )

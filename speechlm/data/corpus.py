@@ -28,7 +28,8 @@ class CorpusInfo:
     def announce(self) -> None:
         """Print it; to be called before anything starts."""
         print(
-            f"{self.name}\n  licence: {self.licence}\n  on disk: about {self.bytes / GB:.1f} GB\n  to fetch by hand: {self.by_hand}",
+            f"{self.name}\n  licence: {self.licence}\n  on disk: about {self.bytes / GB:.1f} GB\n  to fetch by hand:"
+            f" {self.by_hand}",
             flush=True,
         )
 
@@ -43,7 +44,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class Found:
-    """A set as it is: its size, and the ids of recordings that cannot be used or are too long to be (all are counted)."""
+    """A set as it is: its size, and the ids of recordings that cannot be used or are too long to be (all are
+    counted).
+    """
 
     utterances: int
     hours: float
@@ -63,9 +66,13 @@ def measure(data_dir: str | Path, side: str, jobs: int = 4) -> Found:
             if time.monotonic() - said > REPORT_SEC:
                 said = time.monotonic()
                 left_sec = (said - began) * (len(spans) - len(seconds)) / len(seconds)
-                print(f"{data_dir}: {len(seconds)} of {len(spans)} recordings measured, {left_sec:.0f} s left", flush=True)
+                print(
+                    f"{data_dir}: {len(seconds)} of {len(spans)} recordings measured, {left_sec:.0f} s left", flush=True
+                )
     long = tuple(key for key, value in seconds.items() if value > MAX_SEC)
-    return Found(len(seconds), sum(seconds.values()) / 3600, tuple(key for key, value in seconds.items() if not value), long)
+    return Found(
+        len(seconds), sum(seconds.values()) / 3600, tuple(key for key, value in seconds.items() if not value), long
+    )
 
 
 def _seconds(span: Span) -> float:
@@ -78,7 +85,8 @@ def _seconds(span: Span) -> float:
 def check_sets(published: Mapping[str, Expected], found: Mapping[str, Found], full: bool) -> None:
     """Print the size of each set beside the published one; with `full`, raise ValueError naming every set that differs.
 
-    Hours may differ by 1 %. A set of which nothing is published is printed alone. Broken and long recordings are counted
+    Hours may differ by 1 %. A set of which nothing is published is printed alone. Broken and long recordings are
+    counted
     here and reported by the stage of the codes: none is dropped.
     """
     print("set: utterances, hours (published)", flush=True)
@@ -101,7 +109,10 @@ def _differences(expected: Expected, found: Found | None) -> Iterable[str]:
         yield "the set is missing"
         return
     if expected.utterances is not None and found.utterances != expected.utterances:
-        yield f"{found.utterances} utterances, published {expected.utterances} ({found.utterances - expected.utterances:+d})"
+        yield (
+            f"{found.utterances} utterances, published {expected.utterances}"
+            f" ({found.utterances - expected.utterances:+d})"
+        )
     if expected.hours is not None and abs(found.hours - expected.hours) > max(0.051, HOURS_TOLERANCE * expected.hours):
         yield f"{found.hours:.2f} hours, published {expected.hours:g}"
 

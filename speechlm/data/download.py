@@ -1,7 +1,7 @@
 """Download the files of a corpus: several at a time, resumed after a break, verified before they get their name.
 
-A file is written to `name.part` and renamed when its size and checksum are right, so that `name` is always whole. A rerun
-goes on with what is there. A server that does not know ranges (HTTP Range) starts the file again.
+A file is written to `name.part` and renamed when its size and checksum are right, so that `name` is always whole. A
+rerun goes on with what is there. A server that does not know ranges (HTTP Range) starts the file again.
 """
 
 import hashlib
@@ -28,7 +28,9 @@ BREAKS = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chunke
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a corpus: its address, its name below the folder, and what is published of it (bytes; hex checksums)."""
+    """A file of a corpus: its address, its name below the folder, and what is published of it (bytes; hex
+    checksums).
+    """
 
     url: str
     name: str
@@ -60,14 +62,19 @@ class _Progress:
         line = f"download: {len(self.done) - left} of {len(self.done)} files, {done / GB:.2f} GB"
         if None not in self.sizes.values():
             total = sum(self.sizes.values())
-            line += f" of {total / GB:.2f} GB ({100 * done / max(1, total):.0f} %), {(total - done) / max(1.0, rate) / 60:.0f} min left"
+            line += (
+                f" of {total / GB:.2f} GB ({100 * done / max(1, total):.0f} %),"
+                f" {(total - done) / max(1.0, rate) / 60:.0f} min left"
+            )
         print(f"{line}, {rate / 1e6:.1f} MB/s", flush=True)
 
 
 def fetch(files: list[RemoteFile], folder: Path, jobs: int = 4) -> None:
-    """Download what is missing in `folder`, `jobs` files at a time; all files are complete and verified when it returns.
+    """Download what is missing in `folder`, `jobs` files at a time; all files are complete and verified when it
+    returns.
 
-    Raises ValueError after all other files are there: for a refused (403) or missing (404) address, a server that does not
+    Raises ValueError after all other files are there: for a refused (403) or missing (404) address, a server that does
+    not
     answer, a wrong size or checksum. A disk that is too small is refused first.
     """
     folder = Path(folder)
@@ -168,7 +175,8 @@ def _receive(file: RemoteFile, part: Path, progress: _Progress) -> bool:
         total = _total(answer)
         if file.bytes and total and total != file.bytes:
             raise ValueError(
-                f"{file.shown_url}: {total} bytes there, expected {file.bytes}. The file has changed, or it is a page about a login."
+                f"{file.shown_url}: {total} bytes there, expected {file.bytes}. The file has changed, or it is a page"
+                " about a login."
             )
         progress.sizes[file.name] = file.bytes or total
         with open(part, "ab" if start else "wb") as stream:
@@ -189,13 +197,20 @@ def _require_ok(file: RemoteFile, answer: requests.Response) -> None:
         return
     if status == 429 or status >= 500:
         raise requests.ConnectionError(f"HTTP {status} {answer.reason}")
-    local = "or fetch the file by hand and name the folder that has it (./run.sh --help: the option for an existing copy)"
+    local = (
+        "or fetch the file by hand and name the folder that has it (./run.sh --help: the option for an existing copy)"
+    )
     fix = {
-        401: f"The address asks for a login. Accept the licence on the corpus's site and give the signed link that it sends, {local}.",
+        401: (
+            "The address asks for a login. Accept the licence on the corpus's site and give the signed link that it"
+            f" sends, {local}."
+        ),
         403: f"The address is refused: a signed link expires after some hours, give a new one, {local}.",
         404: f"There is no such file: the corpus may have moved. Look up its site, {local}.",
     }
-    raise ValueError(f"{file.shown_url}: HTTP {status} {answer.reason}. {fix.get(status, f'Look up the corpus site, {local}.')}")
+    raise ValueError(
+        f"{file.shown_url}: HTTP {status} {answer.reason}. {fix.get(status, f'Look up the corpus site, {local}.')}"
+    )
 
 
 def _starts_at(answer: requests.Response, have: int) -> bool:
@@ -212,7 +227,9 @@ def _total(answer: requests.Response) -> int | None:
 
 
 def _verify(path: Path, file: RemoteFile) -> None:
-    """Raise ValueError if a file is not the published one. A wrong `.part` is removed, since a rerun would go on with it."""
+    """Raise ValueError if a file is not the published one. A wrong `.part` is removed, since a rerun would go on with
+    it.
+    """
     wrong = []
     if file.bytes is not None and _size(path) != file.bytes:
         wrong.append(f"{_size(path)} bytes, expected {file.bytes}")
@@ -223,7 +240,10 @@ def _verify(path: Path, file: RemoteFile) -> None:
         return
     if path.name.endswith(TEMPORARY):
         path.unlink()
-        kept = f"It came from {file.shown_url} and is removed. Give the same command again; if it stays wrong, the file has changed there."
+        kept = (
+            f"It came from {file.shown_url} and is removed. Give the same command again; if it stays wrong, the file"
+            " has changed there."
+        )
     else:
         kept = "Remove it and give the same command again."
     raise ValueError(f"{path}: {'; '.join(wrong)}. {kept}")

@@ -58,7 +58,9 @@ def id_of(line: bytes) -> bytes:
 
 
 class Entries(Mapping[str, str]):
-    """{id: value}, sorted by id (as UTF-8, which is Python's order too). `starts` are the offsets of the ids, in that order."""
+    """{id: value}, sorted by id (as UTF-8, which is Python's order too). `starts` are the offsets of the ids, in that
+    order.
+    """
 
     def __init__(self, data: Data = b"", starts: np.ndarray | None = None):
         self._data, self._starts = data, np.zeros(0, np.int64) if starts is None else starts
@@ -114,7 +116,9 @@ class Entries(Mapping[str, str]):
 
 
 def sort_entries(data: Data, starts: array) -> tuple[Entries, list[list[int]]]:
-    """Return the entries at these offsets, and the offsets (sorted) of each id that occurs more than once, which are left out."""
+    """Return the entries at these offsets, and the offsets (sorted) of each id that occurs more than once, which are
+    left out.
+    """
     keys = np.array([id_of(line_at(data, start)) for start in starts], dtype=bytes)
     order = np.argsort(keys, kind="stable")
     keys, found = keys[order], np.frombuffer(starts, np.int64)[order]
@@ -122,4 +126,6 @@ def sort_entries(data: Data, starts: array) -> tuple[Entries, list[list[int]]]:
     if not same.any():
         return Entries(data, found), []
     groups = np.split(found, np.flatnonzero(~same)[1:])
-    return Entries(data, found[~same & ~np.append(same[1:], False)]), [group.tolist() for group in groups if len(group) > 1]
+    return Entries(data, found[~same & ~np.append(same[1:], False)]), [
+        group.tolist() for group in groups if len(group) > 1
+    ]

@@ -49,7 +49,9 @@ class Voice:
     def variant(self) -> str:
         """Return the voice variant file's text."""
         formants = "".join(f"formant {i} {self.formant_percent} 100 100\n" for i in range(9))
-        return f"language variant\nname {self.name}\npitch {self.pitch_low_hz} {self.pitch_high_hz}\nflutter 0\n{formants}"
+        return (
+            f"language variant\nname {self.name}\npitch {self.pitch_low_hz} {self.pitch_high_hz}\nflutter 0\n{formants}"
+        )
 
 
 def check_name(name: str) -> None:
@@ -120,7 +122,9 @@ def speak(text: str, language: str, voice: Voice, sample_rate_hz: int) -> np.nda
     library, native_hz, chunks = _library()
     _set_up_voice(voice)
     if library.espeak_SetVoiceByName(f"{language}+{voice.name}".encode()) != 0:
-        raise ValueError(f"espeak-ng has no language {language!r}. Expected one of its voice names, e.g. en-us, es, cmn.")
+        raise ValueError(
+            f"espeak-ng has no language {language!r}. Expected one of its voice names, e.g. en-us, es, cmn."
+        )
     library.espeak_SetParameter(_RATE, voice.rate_wpm, 0)
     library.espeak_SetParameter(_VOLUME, _VOLUME_PERCENT, 0)
     chunks.clear()

@@ -54,7 +54,9 @@ def share(path: str | Path) -> None:
 
 @contextmanager
 def storage_errors(path: str | Path) -> Iterator[None]:
-    """Turn what the libraries make of a full or read-only disk (each its own exception) into an OSError that names `path`."""
+    """Turn what the libraries make of a full or read-only disk (each its own exception) into an OSError that names
+    `path`.
+    """
     try:
         yield
     except Exception as error:
@@ -70,12 +72,20 @@ def _storage_errno(error: BaseException) -> int | None:
 
 
 def machine_error(error: BaseException) -> str | None:
-    """Say what the machine lacks (memory, access, a disk), if an exception of any library comes from that; else None."""
+    """Say what the machine lacks (memory, access, a disk), if an exception of any library comes from that; else
+    None.
+    """
     for cause in _causes(error):
-        if (number := _errno(cause)) not in (None, errno.ENOENT, errno.EINVAL):  # nonsense in a file may ask for nonsense
+        if (number := _errno(cause)) not in (
+            None,
+            errno.ENOENT,
+            errno.EINVAL,
+        ):  # nonsense in a file may ask for nonsense
             return os.strerror(number)
         told = str(cause).strip().splitlines()[:1]
-        if isinstance(cause, MemoryError) or re.search("out of memory|not enough memory|can't allocate memory", " ".join(told)):
+        if isinstance(cause, MemoryError) or re.search(
+            "out of memory|not enough memory|can't allocate memory", " ".join(told)
+        ):
             return ": ".join(["not enough memory", *told])[:200]
     return None
 
@@ -98,7 +108,9 @@ def remove_abandoned(folder: str | Path) -> None:
 
 
 def walk(folder: str | Path) -> Iterator[Path]:
-    """Give the files below a folder, through links too, each real folder once: at its own place rather than at a link to it."""
+    """Give the files below a folder, through links too, each real folder once: at its own place rather than at a link
+    to it.
+    """
     seen = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
@@ -116,7 +128,9 @@ def index_path(path: str | Path) -> Path:
 
 
 def index_head(path: str | Path) -> dict | None:
-    """Return what the first line of a file's index says; None if there is no index, or it is damaged or of another file."""
+    """Return what the first line of a file's index says; None if there is no index, or it is damaged or of another
+    file.
+    """
     head = read_head(index_path(path))
     try:
         return head if head and (head["size"], head["mtime_ns"]) == _stamp(path) else None
@@ -125,7 +139,9 @@ def index_head(path: str | Path) -> dict | None:
 
 
 def read_head(place: Path) -> dict | None:
-    """Return what the first line of a file of arrays says (`speechlm.data.arrays`), and where they start; None if it is missing or damaged."""
+    """Return what the first line of a file of arrays says (`speechlm.data.arrays`), and where they start; None if it is
+    missing or damaged.
+    """
     try:
         with open(place, "rb") as stream:
             head, start = json.loads(stream.readline(1 << 20)), stream.tell()
@@ -140,7 +156,8 @@ def _stamp(path: str | Path) -> tuple[int, int]:
 
 
 def file_digest(path: str | Path) -> str:
-    """Return the sha256 (hex) of a file's content, of a manifest with its index followed by "+" and the digest of the codes that it names.
+    """Return the sha256 (hex) of a file's content, of a manifest with its index followed by "+" and the digest of the
+    codes that it names.
 
     ValueError if it is missing.
     """
@@ -180,14 +197,20 @@ Inputs = Mapping[str, str | Path] | Iterable[str | Path]
 
 @contextmanager
 def stage(
-    out_dir: str | Path, name: str, settings: dict, inputs: Inputs = (), outputs: Iterable[str] = (), known: Known = Known()
+    out_dir: str | Path,
+    name: str,
+    settings: dict,
+    inputs: Inputs = (),
+    outputs: Iterable[str] = (),
+    known: Known = Known(),
 ) -> Iterator[bool]:
     """Run a block once for given settings and input files, as long as what it wrote is there.
 
     Yields True if there is work to do. When the block ends without an error, a record of the settings, of the inputs'
     digests and of the outputs' sizes is written to `out_dir/.done.<name>.json`; the next call with the same ones yields
     False. A changed setting, input or output is named and the work is done again. `outputs` are patterns of files in
-    `out_dir`: "text", "wav/*.wav". Inputs are compared by role and content, wherever they lie: `inputs` maps roles to files, or lists
+    `out_dir`: "text", "wav/*.wav". Inputs are compared by role and content, wherever they lie: `inputs` maps roles to
+    files, or lists
     files whose names are their roles. A setting that is not recorded had its default.
     """
     out_dir, outputs = Path(out_dir), list(outputs)
@@ -210,14 +233,18 @@ def stage(
     _write_record(record_path, record)
 
 
-def is_complete(out_dir: str | Path, name: str, settings: dict, inputs: Inputs, outputs: Iterable[str], known: Known = Known()) -> bool:
+def is_complete(
+    out_dir: str | Path, name: str, settings: dict, inputs: Inputs, outputs: Iterable[str], known: Known = Known()
+) -> bool:
     """Tell whether `stage` would find nothing to do, changing nothing."""
     path = _record_path(Path(out_dir), name)
     return path.exists() and not _changes(path, _record(Path(out_dir), settings, inputs, outputs), known)
 
 
 def digests_of(inputs: Inputs) -> dict[str, str]:
-    """Return {role: digest} of input files; files that have no role are told by their names, and numbered where several share one."""
+    """Return {role: digest} of input files; files that have no role are told by their names, and numbered where several
+    share one.
+    """
     if isinstance(inputs, Mapping):
         return {role: file_digest(path) for role, path in inputs.items()}
     found, seen = {}, Counter()
@@ -228,7 +255,9 @@ def digests_of(inputs: Inputs) -> dict[str, str]:
 
 
 def differences(old: dict, new: dict, known: Known = Known()) -> list[str]:
-    """Say what differs between two records {"settings", "inputs"}, and "outputs" if they have them; `old` may be of the first format."""
+    """Say what differs between two records {"settings", "inputs"}, and "outputs" if they have them; `old` may be of the
+    first format.
+    """
     found = _setting_changes(old.get("settings", {}), new["settings"], known)
     same = input_changes if old.get("format") == FORMAT else _input_changes_by_content
     found += same(old.get("inputs", {}), new["inputs"])
@@ -243,7 +272,9 @@ def differences(old: dict, new: dict, known: Known = Known()) -> list[str]:
 def input_changes(old: dict[str, str], new: dict[str, str]) -> list[str]:
     """Say which roles have other contents, or came or went."""
     roles = sorted(old.keys() | new.keys())
-    return [_input_change(role, old.get(role), new.get(role)) for role in roles if not _same(old.get(role), new.get(role))]
+    return [
+        _input_change(role, old.get(role), new.get(role)) for role in roles if not _same(old.get(role), new.get(role))
+    ]
 
 
 def _record_path(out_dir: Path, name: str) -> Path:
@@ -286,7 +317,9 @@ def _setting_changes(old: dict, new: dict, known: Known) -> list[str]:
 
 
 def _input_changes_by_content(old: dict[str, str], new: dict[str, str]) -> list[str]:
-    """The same for a record keyed by paths: a file may have moved, and one whose name is not there was not recorded in that version."""
+    """The same for a record keyed by paths: a file may have moved, and one whose name is not there was not recorded in
+    that version.
+    """
     known, names = {_plain(digest) for digest in old.values()}, {Path(path).name for path in old}
     return [
         _input_change(role, None, digest)

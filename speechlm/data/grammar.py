@@ -10,11 +10,13 @@ and `{name}` in a string stands for another rule, expanded to the SAME alternati
     color:
       - {en: white, es: blanco, es.f: blanca, es.p: blancos, es.p.f: blancas}
 
-`{name.form}` is the key `<lang>.<form>` where the alternative has it, `<lang>` otherwise. `{name@other}` agrees with another rule:
-what that one's alternative `is` in this language (key `<lang>.is`, or `is` for all languages) is the form, or its first letters are;
+`{name.form}` is the key `<lang>.<form>` where the alternative has it, `<lang>` otherwise. `{name@other}` agrees with
+another rule: what that one's alternative `is` in this language (key `<lang>.is`, or `is` for all languages) is the
+form, or its first letters are;
 `{name.form@other}` looks for `<lang>.<form>.<is>`, `<lang>.<form>`, `<lang>.<is>` and `<lang>`, in this order.
 
-`spelling` has, for a language, regular expressions and what replaces them in a finished sentence: "an apple" for "a apple".
+`spelling` has, for a language, regular expressions and what replaces them in a finished sentence: "an apple" for "a
+apple".
 """
 
 import random
@@ -70,7 +72,10 @@ class Grammar:
             sentences.append(sentence)
             if len(sentences) == count:
                 return sentences
-        raise ValueError(f"{self.path}: found {len(sentences)} distinct sentences, expected {count}. Add words to it, or ask for fewer.")
+        raise ValueError(
+            f"{self.path}: found {len(sentences)} distinct sentences, expected {count}. Add words to it, or ask for"
+            " fewer."
+        )
 
     def _spell(self, text: str, lang: str) -> str:
         text = " ".join(text.split())
@@ -80,7 +85,9 @@ class Grammar:
 
     def _compile(self, spelling: dict) -> dict[str, list[tuple[re.Pattern, str]]]:
         try:
-            return {lang: [(re.compile(pattern), new) for pattern, new in rules.items()] for lang, rules in spelling.items()}
+            return {
+                lang: [(re.compile(pattern), new) for pattern, new in rules.items()] for lang, rules in spelling.items()
+            }
         except re.error as error:
             what = "Expected a language's regular expressions, each with its replacement"
             raise ValueError(f"{self.path}: spelling: {error}. {what}") from None
@@ -105,7 +112,8 @@ class Grammar:
             if not (isinstance(name, str) and isinstance(alternatives, list) and alternatives):
                 problems.append(f"rule {name!r}: found no list of alternatives")
             elif not all(
-                isinstance(entry, dict) and all(isinstance(text, str) for pair in entry.items() for text in pair) for entry in alternatives
+                isinstance(entry, dict) and all(isinstance(text, str) for pair in entry.items() for text in pair)
+                for entry in alternatives
             ):
                 problems.append(f"rule {name}: an alternative is not one string per language")
         return problems
@@ -124,12 +132,20 @@ class Grammar:
         return problems
 
     def _check_references(self) -> list[str]:
-        """Return the references to no rule, and the rules that stand for themselves (by way of others), hence for ever."""
+        """Return the references to no rule, and the rules that stand for themselves (by way of others), hence
+        for ever.
+        """
         found = {
-            name: [m for entry in entries for t in entry.values() for m in _REFERENCE.findall(t)] for name, entries in self.rules.items()
+            name: [m for entry in entries for t in entry.values() for m in _REFERENCE.findall(t)]
+            for name, entries in self.rules.items()
         }
-        wanted = {name: {rule for reference in references for rule in reference[::2] if rule} for name, references in found.items()}
-        unknown = [f"rule {name}: no rule is named {r}" for name in wanted for r in sorted(wanted[name] - wanted.keys())]
+        wanted = {
+            name: {rule for reference in references for rule in reference[::2] if rule}
+            for name, references in found.items()
+        }
+        unknown = [
+            f"rule {name}: no rule is named {r}" for name in wanted for r in sorted(wanted[name] - wanted.keys())
+        ]
         used = {name: {rule for rule, _, _ in references} for name, references in found.items()}
         while leaves := [name for name in used if not used[name] & used.keys()]:
             used = {name: references for name, references in used.items() if name not in leaves}

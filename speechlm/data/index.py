@@ -8,7 +8,8 @@ N utterances, S speakers, in the order of their names as UTF-8:
     text.<lang>           bool [N]        is there a transcript?
     frames.<lang>         int32 [N]       how long the codes are; -1: none
     name, name_start      uint8, int64 [S + 1]    the names of the speakers, one after the other
-    voice.<lang>, voice_start.<lang>      int32, int64 [S + 1]    the utterances of each speaker that have codes, in the order of the lines
+    voice.<lang>, voice_start.<lang>      int32, int64 [S + 1]    the utterances of each speaker that have codes, in the
+    order of the lines
 
 It is written with the manifest, and made again where it is missing or of another file.
 """
@@ -84,7 +85,9 @@ def _voices(lang: str, lengths: np.ndarray, speaker: np.ndarray, num_speakers: i
 
 
 def write_index(path: Path, arrays: Arrays, sha256: str, codes: str = "") -> None:
-    """Write the index of the manifest `path`, which is complete and has this digest; `codes` is that of the codes that it names, if known."""
+    """Write the index of the manifest `path`, which is complete and has this digest; `codes` is that of the codes that
+    it names, if known.
+    """
     stat = path.stat()
     about = {"format": FORMAT, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
     write_arrays(index_path(path), about | ({"codes": codes} if codes else {}), arrays)
@@ -97,7 +100,8 @@ def read_index(path: Path) -> Arrays | None:
 
 
 def make_index(path: Path, add_line: Callable[[IndexBuilder, int, bytes], None]) -> Arrays:
-    """Read a manifest and write its index, with progress; return the arrays. `add_line` counts the line of a number from 1.
+    """Read a manifest and write its index, with progress; return the arrays. `add_line` counts the line of a number
+    from 1.
 
     Where the folder cannot be written to, the arrays stay in memory.
     """
@@ -109,7 +113,9 @@ def make_index(path: Path, add_line: Callable[[IndexBuilder, int, bytes], None])
             done += len(line)
             if number % 10_000 == 0 and time.monotonic() - said > SAY_SEC:
                 said = time.monotonic()
-                print(f"{path}: index {done / size:.0%}, {(said - began) * (size - done) / done:.0f} s left", flush=True)
+                print(
+                    f"{path}: index {done / size:.0%}, {(said - began) * (size - done) / done:.0f} s left", flush=True
+                )
     arrays = builder.arrays()
     try:
         write_index(path, arrays, builder.sha256.hexdigest())
@@ -117,6 +123,8 @@ def make_index(path: Path, add_line: Callable[[IndexBuilder, int, bytes], None])
         if error.errno not in STORAGE_ERRORS:
             raise
         print(
-            f"{index_path(path)}: {error.strerror}; it is made again at each start. Run once: python -m speechlm.bin.manifest", flush=True
+            f"{index_path(path)}: {error.strerror}; it is made again at each start. Run once: python -m"
+            " speechlm.bin.manifest",
+            flush=True,
         )
     return arrays

@@ -1,6 +1,7 @@
 """Bad items: which utterance is wrong, in what way, and the report of all of them.
 
-A report has one line per finding, sorted: id, kind, file, detail, separated by tabs. In the folder of a set's codes it is called
+A report has one line per finding, sorted: id, kind, file, detail, separated by tabs. In the folder of a set's codes it
+is called
 `bad_items.tsv` where the stage stopped because of it, `left_out.tsv` where it went on without these utterances, and
 `warnings.tsv` holds what is suspicious but used.
 """
@@ -23,23 +24,37 @@ ADVICE = {  # kind -> (what is expected, how to fix it)
     "byte order mark": ("plain UTF-8", "sed -i 's/^\\xef\\xbb\\xbf//' {file}"),
     "Windows line end": ("lines that end in \\n", "sed -i 's/\\r$//' {file}"),
     "bad id": (
-        "ids of at most 200 bytes, of which names of files are made, without / \\ : | or blanks, that do not start with . or -",
+        (
+            "ids of at most 200 bytes, of which names of files are made, without / \\ : | or blanks, that do not start"
+            " with . or -"
+        ),
         "change the id in every file of the directory, in local/data.sh",
     ),
-    "duplicate id": ("each id once", "remove equal lines: sort -u -o {file} {file} ; give different utterances different ids"),
-    "empty": ("`id value`", "write the value, or remove the utterance: python -m speechlm.bin.validate_data {dir} --drop"),
+    "duplicate id": (
+        "each id once",
+        "remove equal lines: sort -u -o {file} {file} ; give different utterances different ids",
+    ),
+    "empty": (
+        "`id value`",
+        "write the value, or remove the utterance: python -m speechlm.bin.validate_data {dir} --drop",
+    ),
     "missing in a file": (
         "the same utterance ids in every file",
         "run local/data.sh again, or drop incomplete utterances: python -m speechlm.bin.validate_data {dir} --drop",
     ),
     "control character": ("printable text with single blanks, no tabs", "replace them by blanks, in local/data.sh"),
     "too many words": ("the words of one utterance", "cut it into utterances, in local/data.sh"),
-    "bad segment": ("`id recording start_sec end_sec`, 0 <= start < end, a recording of wav.scp", "correct it, in local/data.sh"),
+    "bad segment": (
+        "`id recording start_sec end_sec`, 0 <= start < end, a recording of wav.scp",
+        "correct it, in local/data.sh",
+    ),
     "a command": (
         "paths of audio files; nothing that a corpus says is run",
-        "where a command only decodes a file, write that file's path instead (flac, mp3, ogg, m4a, sph without compression are "
-        "read as they are, and `segments` cut stretches); else run each command once (sox a.wav -t wav - > wav/ID.wav), and "
-        "write the path of what it made",
+        (
+            "where a command only decodes a file, write that file's path instead (flac, mp3, ogg, m4a, sph without"
+            " compression are read as they are, and `segments` cut stretches); else run each command once (sox a.wav -t"
+            " wav - > wav/ID.wav), and write the path of what it made"
+        ),
     ),
     "missing file": ("files that exist", "paths are relative to {here}; run local/data.sh there again"),
     "empty file": ("wav or flac files with samples", "fetch or make the files again, and run local/data.sh"),
@@ -57,18 +72,26 @@ ADVICE = {  # kind -> (what is expected, how to fix it)
     "NaN or infinite": ("samples in [-1, 1]", "make the files again"),
     "silence": (
         "a sound",
-        "fetch the files again, or remove the utterances; in a test set that was published so, keep them: --keep_published silence",
+        (
+            "fetch the files again, or remove the utterances; in a test set that was published so, keep them:"
+            " --keep_published silence"
+        ),
     ),
     "too long": ("one utterance", "cut the recordings with a `segments` file, or raise --max_sec"),
     "outside the recording": ("segments inside their recording", "correct the times of `segments`, in local/data.sh"),
     "cannot be coded": ("what the codec takes", "see the report for each file's reason"),
-    "clipping": ("a level below full scale", "nothing must be done; a better copy of the recordings would be heard in the result"),
+    "clipping": (
+        "a level below full scale",
+        "nothing must be done; a better copy of the recordings would be heard in the result",
+    ),
 }
 
 
 @dataclass(frozen=True, order=True)
 class BadItem:
-    """One finding: an utterance id, a kind of `ADVICE`, the file of the data directory that says so, and the details."""
+    """One finding: an utterance id, a kind of `ADVICE`, the file of the data directory that says so, and the
+    details.
+    """
 
     id: str
     kind: str
@@ -147,5 +170,6 @@ def read_items(path: Path) -> list[BadItem]:
         return [BadItem(*line.split("\t")) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (UnicodeDecodeError, TypeError):
         raise ValueError(
-            f"{path}: not a report (id, kind, file, detail, separated by tabs). Delete it and run: python -m speechlm.bin.extract_codes"
+            f"{path}: not a report (id, kind, file, detail, separated by tabs). Delete it and run: python -m"
+            " speechlm.bin.extract_codes"
         ) from None

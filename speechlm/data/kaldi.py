@@ -3,8 +3,9 @@
 A directory holds, per utterance id, `wav.scp` (id path), `text` (id words) and `utt2spk` (id speaker), and
 `spk2utt`, the inverse of `utt2spk`. A parallel corpus has one `wav.scp` and one `text` per language, told by a
 suffix: `text.es`, `text.en`. A file without a suffix belongs to the language given by the recipe's `--lang`.
-A text-only set has only `text.<lang>`. `segments[.<lang>]` (id recording start end, in seconds) is optional. `prompts` (id id, optional, of a test
-set) lists the utterances that synthesis is tested on, each with the one whose voice it is given; its own id: its own beginning, to be continued.
+A text-only set has only `text.<lang>`. `segments[.<lang>]` (id recording start end, in seconds) is optional. `prompts`
+(id id, optional, of a test set) lists the utterances that synthesis is tested on, each with the one whose voice it is
+given; its own id: its own beginning, to be continued.
 
 Paths in `wav.scp` are relative to the current folder, as in Kaldi. Unlike Kaldi, an entry is never a command:
 nothing that a corpus says reaches a shell. The order of the lines does not matter: ids are sorted where they are used.
@@ -52,8 +53,10 @@ class Table:
 class DataDir:
     """A directory with all its mistakes.
 
-    `ids` (sorted) are right in every file; `bad` says what is wrong with the others, `problems` what is wrong with whole files.
-    `texts` and `audio` are by side, then by id; they may hold ids that are bad elsewhere. All but `ids` and `bad` stays in the files.
+    `ids` (sorted) are right in every file; `bad` says what is wrong with the others, `problems` what is wrong with
+    whole files.
+    `texts` and `audio` are by side, then by id; they may hold ids that are bad elsewhere. All but `ids` and `bad` stays
+    in the files.
     """
 
     path: Path
@@ -109,8 +112,12 @@ def _read_line(raw: bytes, may_be_empty: bool) -> tuple[str, str, str]:
     return key, value, _line_fault(raw, key, value, may_be_empty)
 
 
-def _note_bad_lines(table: Table, data: Data, bad: list[tuple[int, str, str]], twice: list[list[int]], path: str) -> None:
-    """Add bad lines (offset, id, kind), and lines of an id that occurs twice (offsets), to what is bad. Of a duplicate id no line is right."""
+def _note_bad_lines(
+    table: Table, data: Data, bad: list[tuple[int, str, str]], twice: list[list[int]], path: str
+) -> None:
+    """Add bad lines (offset, id, kind), and lines of an id that occurs twice (offsets), to what is bad. Of a duplicate
+    id no line is right.
+    """
     first_bad = {key: offset for offset, key, _ in reversed(bad)}
     places = [place for key in first_bad if (place := table.entries.place(key)) is not None]
     groups = twice + [[table.entries.offset(place)] for place in places]
@@ -154,9 +161,11 @@ def read_table(path: str | Path, may_be_empty: bool = False) -> Mapping[str, str
 
 
 def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
-    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values stay as they are, but for blanks around them.
+    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values stay as they are, but for blanks
+    around them.
 
-    Raises ValueError for what a line can't hold: a bad id, a value of several lines, a path that a blank begins or ends.
+    Raises ValueError for what a line can't hold: a bad id, a value of several lines, a path that a blank begins or
+    ends.
     """
     bad = [key for key in entries if not is_id(key)]
     if bad:
@@ -229,7 +238,9 @@ class Spans(Mapping[str, Span]):
         return iter(self._recordings if self._segments is None else self._segments)
 
     def __getitem__(self, key: str) -> Span:
-        return Span(self._recordings[key]) if self._segments is None else _segment(self._segments[key], self._recordings)
+        return (
+            Span(self._recordings[key]) if self._segments is None else _segment(self._segments[key], self._recordings)
+        )
 
 
 def read_audio(data_dir: str | Path, side: str) -> Mapping[str, Span]:
@@ -301,7 +312,9 @@ def scan_data_dir(data_dir: str | Path, lang: str | None = None) -> DataDir:
     sides = list_sides(data_dir, lang)
     if unread := list_unread(data_dir):
         print(
-            f"{data_dir}: {', '.join(unread)} not read: backups? The suffix of a table is a language tag, such as en or zh-CN", flush=True
+            f"{data_dir}: {', '.join(unread)} not read: backups? The suffix of a table is a language tag, such as en or"
+            " zh-CN",
+            flush=True,
         )
     tables = {path: scan_table(path) for path in _files_of(data_dir, sides)}
     for path, table in tables.items():
@@ -323,7 +336,8 @@ def scan_data_dir(data_dir: str | Path, lang: str | None = None) -> DataDir:
 def validate_data_dir(data_dir: str | Path, lang: str | None = None, open_audio: bool = True) -> list[Problem]:
     """Return all problems of a directory at once; an empty list means that every later stage can read it.
 
-    With `open_audio`, the header of every recording is read (about 0.1 ms each). Raises ValueError if it is no data directory.
+    With `open_audio`, the header of every recording is read (about 0.1 ms each). Raises ValueError if it is no data
+    directory.
     """
     data = scan_data_dir(data_dir, lang)
     return data.problems + _check_spk2utt(data) + group(data.bad + (check_headers(data) if open_audio else []))
@@ -352,7 +366,12 @@ def check_headers(data: DataDir) -> list[BadItem]:
 
 def _files_of(data_dir: Path, sides: Iterable[str]) -> list[Path]:
     """Return the files to check: what is there of each side, and utt2spk wherever there is audio."""
-    files = {p for side in sides for stem in ("text", "wav.scp", "segments") if (p := side_path(data_dir, stem, side)).is_file()}
+    files = {
+        p
+        for side in sides
+        for stem in ("text", "wav.scp", "segments")
+        if (p := side_path(data_dir, stem, side)).is_file()
+    }
     if any(p.name.startswith("wav.scp") for p in files) or (data_dir / "utt2spk").is_file():
         files.add(data_dir / "utt2spk")
     return sorted(files)
@@ -386,20 +405,28 @@ def _scan_audio(tables: dict[Path, Table], wav_scp: Path, segments: Path) -> tup
 
 def _keyed(tables: dict[Path, Table], data_dir: Path, sides: Iterable[str]) -> dict[Path, Table]:
     """Return the tables whose ids are utterances: not a wav.scp that `segments` cuts, nor files that are no tables."""
-    segmented = {side_path(data_dir, "wav.scp", side) for side in sides if side_path(data_dir, "segments", side) in tables}
+    segmented = {
+        side_path(data_dir, "wav.scp", side) for side in sides if side_path(data_dir, "segments", side) in tables
+    }
     return {path: table for path, table in tables.items() if path not in segmented and not table.problems}
 
 
 def _compare_ids(keyed: dict[Path, Table], bad_ids: set[str]) -> tuple[list[BadItem], list[str]]:
-    """Go through all tables together, in the order of their ids; return what is missing where, and the ids that are right everywhere."""
+    """Go through all tables together, in the order of their ids; return what is missing where, and the ids that are
+    right everywhere.
+    """
     paths, bad, good = list(keyed), [], []
-    streams = [zip(merge(table.entries, sorted(ids_of(table.bad))), repeat(i)) for i, table in enumerate(keyed.values())]
+    streams = [
+        zip(merge(table.entries, sorted(ids_of(table.bad))), repeat(i)) for i, table in enumerate(keyed.values())
+    ]
     for key, found in groupby(merge(*streams), key=itemgetter(0)):
         there = {i for _, i in found}
         if len(there) < len(paths):
             others = ", ".join(sorted(paths[i].name for i in there))
             bad += [
-                BadItem(key, "missing in a file", str(p), f"no line here, but in {others}") for i, p in enumerate(paths) if i not in there
+                BadItem(key, "missing in a file", str(p), f"no line here, but in {others}")
+                for i, p in enumerate(paths)
+                if i not in there
             ]
         elif key not in bad_ids:
             good.append(key)
@@ -418,7 +445,9 @@ def _check_spk2utt(data: DataDir) -> list[Problem]:
         listed = {key: speaker for speaker, keys in scan_table(path).entries.items() for key in keys.split()}
         if {key: speaker for key, speaker in listed.items() if key in utt2spk or printable(key) not in bad} == utt2spk:
             return []
-    return [Problem(str(path), found, "the inverse of utt2spk", f"python -m speechlm.bin.validate_data {data.path} --fix")]
+    return [
+        Problem(str(path), found, "the inverse of utt2spk", f"python -m speechlm.bin.validate_data {data.path} --fix")
+    ]
 
 
 # ---------------------------------------------------------------- fixing

@@ -6,7 +6,14 @@ from typing import Any
 
 from speechlm.data.settings import Positive, fill, read_value, read_yaml
 
-SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "max_position_embeddings")
+SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,10 @@ class LlmModel:
 
     def __post_init__(self) -> None:
         if not isinstance(self.model.get("model_type"), str):
-            raise ValueError(f"model: model_type is {self.model.get('model_type')!r}; expected a Hugging Face architecture, such as llama")
+            raise ValueError(
+                f"model: model_type is {self.model.get('model_type')!r}; expected a Hugging Face architecture, such as"
+                " llama"
+            )
         for name in SIZES:
             if name in self.model:
                 read_value(self.model[name], Positive, f"model: {name}")

@@ -50,7 +50,9 @@ def take_device(name: str) -> str:
 
 
 def code_version() -> str:
-    """Return the commit of this package's repository (12 hex digits, with +changes if files differ from it), or "no commit"."""
+    """Return the commit of this package's repository (12 hex digits, with +changes if files differ from it), or "no
+    commit".
+    """
     commit = _git("rev-parse", "--short=12", "HEAD")
     if not commit:
         return "no commit"

@@ -1,11 +1,12 @@
 """The manifest: one JSON line per utterance, all that training and decoding need to know about it.
 
-    {"id": "v1-0007", "speaker": "v1", "text": {"en": "...", "es": "..."}, "codes": {"en": ["codes.en.0.ark:1234", 55], ...}}
+    {"id": "v1-0007", "speaker": "v1", "text": {"en": "...", "es": "..."}, "codes": {"en": ["codes.en.0.ark:1234", 55],
+    ...}}
 
 `codes` names, per language, where in which Kaldi archive (beside the manifest) the codes_TK begin, and T.
-A text-only set has "codes": {} . Lines are sorted by id. An utterance that the set's `prompts` lists has "prompt", the id of the
-utterance whose voice it is to be synthesised in. Lines are parsed when they are asked for; what concerns all of them stands in
-the index beside the file (`speechlm.data.index`).
+A text-only set has "codes": {} . Lines are sorted by id. An utterance that the set's `prompts` lists has "prompt", the
+id of the utterance whose voice it is to be synthesised in. Lines are parsed when they are asked for; what concerns all
+of them stands in the index beside the file (`speechlm.data.index`).
 """
 
 import hashlib
@@ -43,7 +44,9 @@ class CodesRef:
 
 @dataclass(frozen=True)
 class Record:
-    """One utterance: its transcripts and codes by language. `speaker` is "" in a text-only set, `prompt` unless the set lists prompts."""
+    """One utterance: its transcripts and codes by language. `speaker` is "" in a text-only set, `prompt` unless the set
+    lists prompts.
+    """
 
     id: str
     speaker: str
@@ -58,7 +61,10 @@ class _Manifest:
 
     def __init__(self, path: Path, encoder: Encoder | None = None):
         if not path.is_file():
-            raise ValueError(f"{path}: no such file. Write it: python -m speechlm.bin.manifest --data data/<set> --codes {path.parent}")
+            raise ValueError(
+                f"{path}: no such file. Write it: python -m speechlm.bin.manifest --data data/<set> --codes"
+                f" {path.parent}"
+            )
         self.path, self._file = path, open(path, "rb", buffering=0)
         self.index = read_index(path)
         if self.index is None:
@@ -66,18 +72,24 @@ class _Manifest:
                 self.index = make_index(path, self._count)
         self.offsets = self.index["offset"]
         self.tokens = load_tokens(path, self, self.index, encoder) if encoder else {}
-        self._ids = {name.removeprefix("ids."): values for name, values in self.tokens.items() if name.startswith("ids.")}
+        self._ids = {
+            name.removeprefix("ids."): values for name, values in self.tokens.items() if name.startswith("ids.")
+        }
 
     def _count(self, builder: IndexBuilder, number: int, line: bytes) -> None:
         record = _parse(f"{self.path}:{number}", line, self.path.parent)
-        builder.add(line, record.id, record.speaker, record.text, {lang: ref.frames for lang, ref in record.codes.items()})
+        builder.add(
+            line, record.id, record.speaker, record.text, {lang: ref.frames for lang, ref in record.codes.items()}
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, number: int) -> Record:
         start, end = self.offsets[number : number + 2].tolist()
-        line = os.pread(self._file.fileno(), end - start, start)  # also in forked processes, and not counted as their memory
+        line = os.pread(
+            self._file.fileno(), end - start, start
+        )  # also in forked processes, and not counted as their memory
         record = _parse(f"{self.path}:{number + 1}", line, self.path.parent)
         if not self._ids:
             return record
@@ -124,12 +136,16 @@ class _Manifest:
         return self.index[f"voice.{lang}"][bounds[place] : bounds[place + 1]]
 
     def voices(self, lang: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of the utterances with codes in `lang`, and the voice of each: a number that stands for the speaker's name."""
+        """Return the numbers of the utterances with codes in `lang`, and the voice of each: a number that stands for
+        the speaker's name.
+        """
         if f"voice.{lang}" not in self.index:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         names, starts = self.index["name"].tobytes(), self.index["name_start"].tolist()
         voice = np.array([hash(names[start:end]) for start, end in pairwise(starts)], np.int64)
-        return self.index[f"voice.{lang}"].astype(np.int64), np.repeat(voice, np.diff(self.index[f"voice_start.{lang}"]))
+        return self.index[f"voice.{lang}"].astype(np.int64), np.repeat(
+            voice, np.diff(self.index[f"voice_start.{lang}"])
+        )
 
 
 class Records(Sequence[Record]):
@@ -154,7 +170,9 @@ class Records(Sequence[Record]):
             yield from manifest
 
     def complete(self, parts: Iterable[tuple[str, str]]) -> Sequence[int]:
-        """Return the numbers of the utterances that have all parts: (text or codes, language). Four bytes each, none if all have them."""
+        """Return the numbers of the utterances that have all parts: (text or codes, language). Four bytes each, none if
+        all have them.
+        """
         wanted = frozenset(parts)
         if wanted not in self._complete:
             has = np.concatenate([np.logical_and.reduce([m.has(*part) for part in wanted]) for m in self._manifests])
@@ -162,14 +180,18 @@ class Records(Sequence[Record]):
         return self._complete[wanted]
 
     def parts(self, number_M: np.ndarray) -> Iterator[tuple[_Manifest, np.ndarray, np.ndarray]]:
-        """Yield, of the manifests that hold some utterances: the manifest, which of the M it holds, and their numbers there."""
+        """Yield, of the manifests that hold some utterances: the manifest, which of the M it holds, and their numbers
+        there.
+        """
         which_M = np.searchsorted(self._starts, number_M, side="right") - 1
         for which in np.unique(which_M):
             here_P = np.flatnonzero(which_M == which)
             yield self._manifests[which], here_P, number_M[here_P] - self._starts[which]
 
     def sizes(self, kind: str, lang: str, number_M: np.ndarray) -> np.ndarray:
-        """Return the tokens of the texts or the frames of the codes of some utterances, which have them; the tokens must be stored."""
+        """Return the tokens of the texts or the frames of the codes of some utterances, which have them; the tokens
+        must be stored.
+        """
         found_M = np.zeros(len(number_M), np.int64)
         for manifest, here_P, own_P in self.parts(number_M):
             found_M[here_P] = manifest.sizes(kind, lang, own_P)
@@ -183,10 +205,17 @@ class Records(Sequence[Record]):
         return tuple(found_2M)
 
     def other_frames(self, id_M: np.ndarray, speaker_M: np.ndarray, lang: str, turn_M: np.ndarray) -> np.ndarray:
-        """Return the frames in `lang` of the `turn`-th utterance (modulo) of each speaker, or of the next that is not `id`; -1 if there is none."""
+        """Return the frames in `lang` of the `turn`-th utterance (modulo) of each speaker, or of the next that is not
+        `id`; -1 if there is none.
+        """
         bounds_W2M = np.stack([manifest.bounds(lang, speaker_M) for manifest in self._manifests])
         starts_WM, sizes_WM = bounds_W2M[:, 0], bounds_W2M[:, 1] - bounds_W2M[:, 0]
-        count_M, found_M, left_M, turned = sizes_WM.sum(axis=0), np.full(len(id_M), -1, np.int64), np.arange(len(id_M)), 0
+        count_M, found_M, left_M, turned = (
+            sizes_WM.sum(axis=0),
+            np.full(len(id_M), -1, np.int64),
+            np.arange(len(id_M)),
+            0,
+        )
         while len(left_M := left_M[turned < count_M[left_M]]):
             place_P = (turn_M[left_M] + turned) % count_M[left_M]
             frames_P, other_P = self._of_voices(lang, starts_WM[:, left_M], sizes_WM[:, left_M], place_P)
@@ -196,7 +225,9 @@ class Records(Sequence[Record]):
         return found_M
 
     def _of_voices(self, lang: str, starts_WP: np.ndarray, sizes_WP: np.ndarray, place_P: np.ndarray) -> np.ndarray:
-        """Return frames and digests of ids [2, P] at places in the utterances of speakers, which begin at `starts` in each of the W manifests."""
+        """Return frames and digests of ids [2, P] at places in the utterances of speakers, which begin at `starts` in
+        each of the W manifests.
+        """
         found_2P, ends_WP = np.zeros(starts_WP[0].shape, np.int64)[None].repeat(2, 0), sizes_WP.cumsum(axis=0)
         for manifest, start_P, size_P, end_P in zip(self._manifests, starts_WP, sizes_WP, ends_WP):
             here_P = np.flatnonzero((place_P >= end_P - size_P) & (place_P < end_P))
@@ -215,7 +246,9 @@ class Records(Sequence[Record]):
         return Voice(self._manifests, [manifest.of_voice(speaker, lang) for manifest in self._manifests])
 
     def voices(self, lang: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of the utterances with codes in `lang`, and the voice of each, as numbers that are equal for one speaker."""
+        """Return the numbers of the utterances with codes in `lang`, and the voice of each, as numbers that are equal
+        for one speaker.
+        """
         found = [manifest.voices(lang) for manifest in self._manifests]
         numbers = [start + numbers for start, (numbers, _) in zip(self._starts, found)]
         return np.concatenate(numbers), np.concatenate([voice for _, voice in found])
@@ -240,9 +273,11 @@ class Voice(Sequence[Record]):
 
 
 def load_manifest(*paths: str | Path, encoder: Encoder | None = None) -> Records:
-    """Return the records of one or more manifests in file order; with `encoder`, with the stored token ids of their texts.
+    """Return the records of one or more manifests in file order; with `encoder`, with the stored token ids of their
+    texts.
 
-    A manifest without its index is read once, and ValueError names the line that is wrong; one that has it is opened in no time. So with
+    A manifest without its index is read once, and ValueError names the line that is wrong; one that has it is opened in
+    no time. So with
     its tokens.
     """
     return Records([_Manifest(Path(path), encoder) for path in paths])
@@ -264,11 +299,15 @@ def _parse(where: str, line: bytes, folder: Path) -> Record:
         fields = json.loads(line)
         codes = {side: _parse_ref(folder, place, frames) for side, (place, frames) in fields["codes"].items()}
         record = Record(fields["id"], fields["speaker"], dict(fields["text"]), codes, fields.get("prompt", ""))
-        if not all(isinstance(value, str) for value in (record.id, record.speaker, record.prompt, *record.text.values())):
+        if not all(
+            isinstance(value, str) for value in (record.id, record.speaker, record.prompt, *record.text.values())
+        ):
             raise TypeError("id, speaker, prompt and texts must be strings")
         return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{where}: not a manifest line ({error}). Delete the file and run: python -m speechlm.bin.manifest") from None
+        raise ValueError(
+            f"{where}: not a manifest line ({error}). Delete the file and run: python -m speechlm.bin.manifest"
+        ) from None
 
 
 def _parse_ref(folder: Path, place: str, frames: int) -> CodesRef:
@@ -290,7 +329,8 @@ def read_codes(ref: CodesRef) -> np.ndarray:
     codes_TK = read_matrix(ref.ark, ref.offset)
     if len(codes_TK) != ref.frames:
         raise ValueError(
-            f"{ref.ark}:{ref.offset}: {len(codes_TK)} frames, the manifest says {ref.frames}. Write it again: ./run.sh --stage 2 --stop_stage 3"
+            f"{ref.ark}:{ref.offset}: {len(codes_TK)} frames, the manifest says {ref.frames}. Write it again: ./run.sh"
+            " --stage 2 --stop_stage 3"
         )
     return codes_TK
 
@@ -312,7 +352,9 @@ def read_matrix(ark: str | Path, offset: int) -> np.ndarray:
     except Exception as error:  # kaldiio and numpy raise many types for a damaged entry, MemoryError among them
         raise ValueError(f"{ark}:{offset}: {error or type(error).__name__}. {fix}") from None
     if codes_TK.ndim != 2 or not codes_TK.size or (codes_TK != found).any():
-        raise ValueError(f"{ark}:{offset}: a {found.dtype} array of shape {found.shape}; expected whole numbers [T, K]. {fix}")
+        raise ValueError(
+            f"{ark}:{offset}: a {found.dtype} array of shape {found.shape}; expected whole numbers [T, K]. {fix}"
+        )
     return codes_TK
 
 
@@ -334,7 +376,8 @@ class CodesDigest:
 def build_manifest(
     data_dir: str | Path, codes_dir: str | Path, lang: str | None = None, digest: CodesDigest | None = None
 ) -> Iterator[dict]:
-    """Give the manifest's lines (dicts) of a data directory whose codes, if it has audio, are in `codes_dir`, one after the other.
+    """Give the manifest's lines (dicts) of a data directory whose codes, if it has audio, are in `codes_dir`, one after
+    the other.
 
     The codes are added to `digest` meanwhile.
 
@@ -344,7 +387,9 @@ def build_manifest(
     data, codes_dir = scan_data_dir(data_dir, lang), Path(codes_dir)
     left_out = ids_of(read_items(codes_dir / LEFT_OUT))
     if problems := data.problems + group(item for item in data.bad if item.id not in left_out):
-        raise ValueError("\n".join(map(str, problems)) + "\nThen code the set again: python -m speechlm.bin.extract_codes")
+        raise ValueError(
+            "\n".join(map(str, problems)) + "\nThen code the set again: python -m speechlm.bin.extract_codes"
+        )
     codes = {side: read_table(p) for side in data.sides if (p := codes_dir / f"codes.{side}.scp").is_file()}
     ids = [key for key in data.ids if key not in left_out]
     for side, table in codes.items():
@@ -356,7 +401,9 @@ def build_manifest(
             "id": key,
             "speaker": data.speakers.get(key, ""),
             "text": {side: texts[key] for side, texts in data.texts.items()},
-            "codes": {side: _locate(codes_dir / f"codes.{side}.scp", table[key], digest) for side, table in codes.items()},
+            "codes": {
+                side: _locate(codes_dir / f"codes.{side}.scp", table[key], digest) for side, table in codes.items()
+            },
         }
         | ({"prompt": prompts[key]} if key in prompts else {})
         for key in ids
@@ -364,21 +411,26 @@ def build_manifest(
 
 
 def _prompts(data: DataDir, ids: set[str]) -> dict[str, str]:
-    """Return what `prompts` lists; raise ValueError if it names utterances that the set does not have, or of another speaker."""
+    """Return what `prompts` lists; raise ValueError if it names utterances that the set does not have, or of another
+    speaker.
+    """
     prompts = read_prompts(data.path)
     unknown = [key for pair in prompts.items() for key in pair if key not in ids]
     if unknown:
         raise ValueError(
-            f"{data.path / 'prompts'}: {len(unknown)} ids that are no utterances of the set ({shorten(unknown)}). Write it again: stage 1."
+            f"{data.path / 'prompts'}: {len(unknown)} ids that are no utterances of the set ({shorten(unknown)}). Write"
+            " it again: stage 1."
         )
     if strange := [key for key, other in prompts.items() if data.speakers[key] != data.speakers[other]]:
         raise ValueError(
-            f"{data.path / 'prompts'}: {len(strange)} utterances have a prompt of another speaker ({shorten(strange)}). Correct it."
+            f"{data.path / 'prompts'}: {len(strange)} utterances have a prompt of another speaker ({shorten(strange)})."
+            " Correct it."
         )
     if 0 < (own := sum(key == other for key, other in prompts.items())) < len(prompts):
         raise ValueError(
-            f"{data.path / 'prompts'}: {own} of {len(prompts)} utterances are their own prompt, which is to be continued, the others are given "
-            "another one. Make two sets of them: one figure over both would mean nothing."
+            f"{data.path / 'prompts'}: {own} of {len(prompts)} utterances are their own prompt, which is to be"
+            " continued, the others are given another one. Make two sets of them: one figure over both would mean"
+            " nothing."
         )
     return prompts
 
@@ -386,7 +438,9 @@ def _prompts(data: DataDir, ids: set[str]) -> dict[str, str]:
 def _require_all(path: Path, ids: list[str], table: dict[str, str]) -> None:
     missing = [key for key in ids if key not in table]
     if missing:
-        raise ValueError(f"{path}: {len(missing)} of {len(ids)} utterances missing ({shorten(missing)}). Run: {EXTRACT} (again)")
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(ids)} utterances missing ({shorten(missing)}). Run: {EXTRACT} (again)"
+        )
 
 
 def _require_codes(data: DataDir, codes_dir: Path, codes: dict) -> None:
@@ -399,7 +453,9 @@ def _locate(scp: Path, place: str, digest: CodesDigest | None) -> list:
     """Turn a value of codes.<side>.scp (path:offset) into the manifest's [name:offset, T]."""
     ark, _, offset = place.rpartition(":")
     if not (offset.isascii() and offset.isdigit()):
-        raise ValueError(f"{scp}: found the place {place!r}; expected ARCHIVE:OFFSET. Delete the file and run: {EXTRACT}")
+        raise ValueError(
+            f"{scp}: found the place {place!r}; expected ARCHIVE:OFFSET. Delete the file and run: {EXTRACT}"
+        )
     name = Path(ark).name
     try:
         codes_TK = read_matrix(scp.parent / name, int(offset))

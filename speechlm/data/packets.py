@@ -1,7 +1,8 @@
-"""Recordings in packets: mp3, Opus, Vorbis, AAC in any container, decoded from the first packet to the last by FFmpeg's libraries (PyAV).
+"""Recordings in packets: mp3, Opus, Vorbis, AAC in any container, decoded from the first packet to the last by FFmpeg's
+libraries (PyAV).
 
-The length that a header tells is not trusted: an mp3 without an index is estimated, joined files say the length of the first. What a
-header says for certain (an mp3's index frame; WebM, MP4) only serves to tell that something is missing.
+The length that a header tells is not trusted: an mp3 without an index is estimated, joined files say the length of the
+first. What a header says for certain (an mp3's index frame; WebM, MP4) only serves to tell that something is missing.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,11 @@ av.logging.set_level(av.logging.PANIC)  # what it has to say of a file becomes a
 CONTAINERS = "mp3,ogg,matroska,webm,mov,mp4,m4a,aac,flac,amr,asf,ac3,wv,ape"
 EXACT_CONTAINERS = {"matroska", "mov", "asf"}  # their headers say how long they are
 PREROLL_SEC = 1.0  # decoded before a stretch: an mp3 frame needs some before it, Opus 80 ms
-MPEG_RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version: MPEG 1, 2, 2.5
+MPEG_RATES_HZ = {
+    3: (44100, 48000, 32000),
+    2: (22050, 24000, 16000),
+    0: (11025, 12000, 8000),
+}  # by version: MPEG 1, 2, 2.5
 INDEX_BYTES = 8192  # of an mp3: its index is in the first frame
 SAMPLES = {  # FFmpeg's name of a sample format -> numpy's type, one plane for each channel?
     f"{name}{'p' * planar}": (kind, planar)
@@ -91,7 +96,9 @@ class Packets:
             self.bad_sec += self._seconds(packet) if counted else 0.0
             return []
         if odd := [frame.sample_rate for frame in frames if frame.sample_rate != self.rate_hz]:
-            raise AudioError("not audio", f"{self.path}: its rate changes from {self.rate_hz} to {odd[0]} Hz; expected one recording")
+            raise AudioError(
+                "not audio", f"{self.path}: its rate changes from {self.rate_hz} to {odd[0]} Hz; expected one recording"
+            )
         return frames
 
     def _place(self, frame: av.AudioFrame) -> int:
@@ -134,7 +141,9 @@ def _around(raw: BinaryIO, read: Callable[[BinaryIO], float | None]) -> float | 
 
 
 def mp3_index_sec(raw: BinaryIO) -> float | None:
-    """Return the length that the index frame of an mp3 says (Xing or Info; all frames, padding too); None if it has none."""
+    """Return the length that the index frame of an mp3 says (Xing or Info; all frames, padding too); None if it has
+    none.
+    """
     head = raw.read(10)
     if head[:3] == b"ID3" and len(head) == 10:  # its length in seven bits of each byte
         raw.seek(10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0))))
@@ -161,7 +170,9 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
     kind, planar = SAMPLES[frame.format.name]
     channels = len(frame.planes) if planar else frame.layout.nb_channels
     planes = [np.frombuffer(plane, kind, frame.samples * (1 if planar else channels)) for plane in frame.planes]
-    wav_T = planes[0] if channels == 1 else (np.stack(planes) if planar else planes[0].reshape(-1, channels).T).mean(axis=0)
+    wav_T = (
+        planes[0] if channels == 1 else (np.stack(planes) if planar else planes[0].reshape(-1, channels).T).mean(axis=0)
+    )
     if kind[0] == "f":
         return wav_T.astype(np.float32)
     half = 1 << 8 * int(kind[1]) - 1

@@ -19,8 +19,10 @@ def in_parts(
 ) -> dict[str, Any]:
     """Return {key: result of work} over all batches of keys, done by a pool if one is given; results are JSON-able.
 
-    Each finished batch is a file in `folder`, whose name must say what the results depend on; the caller removes it when
-    what is made of the results is written. A file that is of other keys, as batches were cut differently, is made again. Shows progress
+    Each finished batch is a file in `folder`, whose name must say what the results depend on; the caller removes it
+    when
+    what is made of the results is written. A file that is of other keys, as batches were cut differently, is made
+    again. Shows progress
     and an estimate.
     """
     kept = [_read(folder / f"{number}.json", keys) for number, keys in enumerate(batches)]
@@ -46,7 +48,9 @@ def _each(
     yield from ((futures[future], future.result()) for future in as_completed(futures))
 
 
-def as_they_end(keys: Sequence[str], work: Callable[[list[str]], Iterable], folder: Path, label: str, every: int) -> dict[str, Any]:
+def as_they_end(
+    keys: Sequence[str], work: Callable[[list[str]], Iterable], folder: Path, label: str, every: int
+) -> dict[str, Any]:
     """Return {key: result of work}, where `work` yields (key, JSON-able result) of the keys it is given, in any order.
 
     Each `every` results are a file in `folder`, as in `in_parts`; what lies there already is not asked for.

@@ -1,8 +1,10 @@
-"""Speech from text with SVOX Pico (wheel `py-nanotts`, Linux on x86-64): natural voices in English, Spanish, German, French and Italian.
+"""Speech from text with SVOX Pico (wheel `py-nanotts`, Linux on x86-64): natural voices in English, Spanish, German,
+French and Italian.
 
-A speaker is Pico's voice of a language, moved to the speaker's pitch, size of vocal tract and speed. Pico itself changes pitch and speed;
-the formants move when its output is resampled, which is compensated in what Pico is asked for: no vocoder is in the way.
-In a process of its own the same text has the same samples whatever was spoken before; in one that does much else, not to the last bit.
+A speaker is Pico's voice of a language, moved to the speaker's pitch, size of vocal tract and speed. Pico itself
+changes pitch and speed; the formants move when its output is resampled, which is compensated in what Pico is asked for:
+no vocoder is in the way. In a process of its own the same text has the same samples whatever was spoken before; in one
+that does much else, not to the last bit.
 """
 
 import ctypes
@@ -34,7 +36,9 @@ _M_MMAP_THRESHOLD = -3  # malloc.h
 
 @dataclass(frozen=True)
 class Speaker:
-    """A synthetic speaker of several languages: median pitch, formants in percent of Pico's own, speed (1: Pico's own), an English accent."""
+    """A synthetic speaker of several languages: median pitch, formants in percent of Pico's own, speed (1: Pico's own),
+    an English accent.
+    """
 
     name: str
     pitch_hz: Annotated[float, Range(50, 400)] = 190.0
@@ -52,7 +56,11 @@ class Speaker:
 
     def accent(self, lang: str) -> str | None:
         """Return Pico's voice of a language; None if it has none."""
-        return self.english if lang == "en" else next((accent for accent in ACCENTS_HZ if accent.startswith(f"{lang}-")), None)
+        return (
+            self.english
+            if lang == "en"
+            else next((accent for accent in ACCENTS_HZ if accent.startswith(f"{lang}-")), None)
+        )
 
     def speak(self, text: str, lang: str, sample_rate_hz: int) -> np.ndarray:
         """Return float32 samples in [-1, 1], silence trimmed to 40 ms at both ends; by espeak-ng where Pico cannot."""
@@ -93,7 +101,8 @@ def is_installed() -> bool:
 def _engine():
     """Return Pico, with clean memory for every text: without it, its samples depend on what the process did before.
 
-    Pico works in a block of 2.5 MB that it does not clear. Blocks above the threshold come from the system, filled with zeros.
+    Pico works in a block of 2.5 MB that it does not clear. Blocks above the threshold come from the system, filled with
+    zeros.
     """
     from py_nanotts import NanoTTS
 
@@ -102,13 +111,15 @@ def _engine():
 
 
 def speak(text: str, accent: str, pitch: float, speed: float) -> np.ndarray:
-    """Speak `text` by one of Pico's voices; return float32 samples at `RATE_HZ`. `pitch` and `speed` are relative to Pico's own.
+    """Speak `text` by one of Pico's voices; return float32 samples at `RATE_HZ`. `pitch` and `speed` are relative to
+    Pico's own.
 
     ValueError for values out of range (Pico would clip them), and for a text without sound.
     """
     if not (0.5 <= pitch <= 2 and 0.2 <= speed <= 5):
         raise ValueError(
-            f"Pico's pitch {pitch:.2f}, speed {speed:.2f}: expected 0.5 to 2, 0.2 to 5. Change the speaker's pitch or formants"
+            f"Pico's pitch {pitch:.2f}, speed {speed:.2f}: expected 0.5 to 2, 0.2 to 5. Change the speaker's pitch or"
+            " formants"
         )
     plain = " ".join(text.translate(_TAGS).split())
     pcm = _engine().speak(plain, voice=accent, pitch=pitch, speed=speed, volume=VOLUME)

@@ -1,4 +1,6 @@
-"""Text files as others wrote them: UTF-8, or a ValueError that names the file, the line and the command that converts it."""
+"""Text files as others wrote them: UTF-8, or a ValueError that names the file, the line and the command that converts
+it.
+"""
 
 import re
 import shlex
@@ -9,11 +11,18 @@ from speechlm.data.recording import LFS_POINTER
 
 HEAD_BYTES = 4096
 BOM = b"\xef\xbb\xbf"  # which some programs put before UTF-8
-WIDE = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}  # how such text starts
+WIDE = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}  # how such text starts
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
-    """Give the lines of a file with their ends; what some programs put before the first (a byte order mark) is no part of it."""
+    """Give the lines of a file with their ends; what some programs put before the first (a byte order mark) is no part
+    of it.
+    """
     with open(path, "rb") as stream:
         if fault := head_fault(path, head := stream.read(HEAD_BYTES)):
             found, fix = fault
@@ -35,10 +44,15 @@ def read_plain(path: str | Path) -> str:
 def head_fault(path: str | Path, head: bytes) -> tuple[str, str] | None:
     """Return what is wrong with a whole file by its beginning, and the command that fixes it; None if nothing is."""
     if head.startswith(LFS_POINTER):
-        return "a pointer of git-lfs", f"Fetch the file itself: cd {shlex.quote(str(Path(path).parent))} && git lfs pull"
+        return (
+            "a pointer of git-lfs",
+            f"Fetch the file itself: cd {shlex.quote(str(Path(path).parent))} && git lfs pull",
+        )
     wide = next((name for start, name in WIDE.items() if head.startswith(start)), None)
     even, odd = head[::2].count(0), head[1::2].count(0)
-    if wide is None and max(even, odd) > len(head) / 8 and min(even, odd) < max(even, odd) / 8:  # every other byte of Latin letters
+    if (
+        wide is None and max(even, odd) > len(head) / 8 and min(even, odd) < max(even, odd) / 8
+    ):  # every other byte of Latin letters
         wide = "UTF-16LE" if odd > even else "UTF-16BE"
     return (f"{wide} text", conversion(path, wide)) if wide else None
 
@@ -51,7 +65,9 @@ def conversion(path: str | Path, encoding: str = "") -> str:
 
 
 def guess_encoding(path: str | Path) -> str:
-    """Return GB18030 if bytes beyond ASCII stand in pairs, as Chinese characters do; else WINDOWS-1252, which Latin-1 is a part of."""
+    """Return GB18030 if bytes beyond ASCII stand in pairs, as Chinese characters do; else WINDOWS-1252, which Latin-1
+    is a part of.
+    """
     with open(path, "rb") as stream:
         runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", stream.read(1 << 20))]
     return "GB18030" if sum(length % 2 == 0 for length in runs) > 0.8 * len(runs) else "WINDOWS-1252"

@@ -9,7 +9,8 @@ from speechlm.data.machine import take_device
 
 
 def pool_on(devices: list[str], start: Callable[..., None], *arguments) -> ProcessPoolExecutor:
-    """Return a pool of a process for each of `devices_for`, in which `start(device in torch, *arguments)` is called first.
+    """Return a pool of a process for each of `devices_for`, in which `start(device in torch, *arguments)` is called
+    first.
 
     A process on a GPU sees no other. `start` and what is submitted must be functions of a module.
     """

@@ -66,13 +66,20 @@ def _entry(stream: BinaryIO, offset: int, path: str) -> bytes:
     head = stream.read(16)
     if head[:4] == b"RIFF":
         start, length = offset, int.from_bytes(head[4:8], "little") + 8
-    elif head[:5] == b"AUDIO" and len(head) > 5 and head[5] <= 8:  # of kaldiio: how many bytes the length has, and the length
+    elif (
+        head[:5] == b"AUDIO" and len(head) > 5 and head[5] <= 8
+    ):  # of kaldiio: how many bytes the length has, and the length
         width = head[5]
         start, length = offset + 6 + width, int.from_bytes(head[6 : 6 + width], "little")
     else:
-        raise AudioError("not audio", f"{path}: no recording of an archive ({head[:5]!r}); expected RIFF (wav) or kaldiio's AUDIO")
+        raise AudioError(
+            "not audio", f"{path}: no recording of an archive ({head[:5]!r}); expected RIFF (wav) or kaldiio's AUDIO"
+        )
     if length - 8 >= STREAMED_BYTES:
-        raise AudioError("not audio", f"{path}: its header does not say how long it is; write the archive with Kaldi's wav-copy or kaldiio")
+        raise AudioError(
+            "not audio",
+            f"{path}: its header does not say how long it is; write the archive with Kaldi's wav-copy or kaldiio",
+        )
     stream.seek(start)
     return stream.read(length)
 

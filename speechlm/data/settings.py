@@ -1,6 +1,8 @@
-"""Settings from JSON and YAML files: a damaged or wrong file is one ValueError that names it, whatever the parser raises.
+"""Settings from JSON and YAML files: a damaged or wrong file is one ValueError that names it, whatever the parser
+raises.
 
-What a value must be stands beside its field, as its type: `Annotated[int, Range(1)]`, `Choice("a", "b")`, `dict[str, float]`. `fill` and
+What a value must be stands beside its field, as its type: `Annotated[int, Range(1)]`, `Choice("a", "b")`, `dict[str,
+float]`. `fill` and
 `read_value` check it, and `Option` does so for a command line.
 """
 
@@ -49,7 +51,9 @@ Percentage = Annotated[int, Range(0, 100)]
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values as YAML 1.2 reads them (1e-1 is a number, `no` a word), no key twice, no deeper than a person would write."""
+    """Plain values as YAML 1.2 reads them (1e-1 is a number, `no` a word), no key twice, no deeper than a person would
+    write.
+    """
 
     def fetch_flow_collection_start(self, TokenClass) -> None:
         if self.flow_level >= DEEPEST:
@@ -94,7 +98,9 @@ def _read(path: Path, parse: Callable[[str], Any], what: str) -> Any:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; expected a {what} file") from None
-    except Exception as error:  # yaml lets many types through: TypeError, AttributeError, IndexError, RecursionError, ...
+    except (
+        Exception
+    ) as error:  # yaml lets many types through: TypeError, AttributeError, IndexError, RecursionError, ...
         raise ValueError(f"{path}: cannot be read as {what}: {error}") from None
 
 
@@ -113,13 +119,17 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 
 
 def fill(config_class: type, values: Any, source: str) -> Any:
-    """Return a dataclass filled from a dict; raise ValueError naming `source` for unknown keys, wrong types and values out of range."""
+    """Return a dataclass filled from a dict; raise ValueError naming `source` for unknown keys, wrong types and values
+    out of range.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"{source}: found a {type(values).__name__}; expected names and values")
     known = {field.name: field for field in fields(config_class)}
     if unknown := sorted(str(key) for key in values if key not in known):
         raise ValueError(f"{source}: unknown keys {unknown}; expected some of {sorted(known)}")
-    if missing := sorted(name for name, f in known.items() if name not in values and f.default is f.default_factory is MISSING):
+    if missing := sorted(
+        name for name, f in known.items() if name not in values and f.default is f.default_factory is MISSING
+    ):
         raise ValueError(f"{source}: no {', '.join(missing)}; expected all of {sorted(known)}")
     read = {name: read_value(value, known[name].type, f"{source}: {name}") for name, value in values.items()}
     try:
@@ -129,14 +139,19 @@ def fill(config_class: type, values: Any, source: str) -> Any:
 
 
 def read_value(value: Any, wanted: Any, where: str) -> Any:
-    """Return a value as the type `wanted` (16.0 is a whole number, 3 a number); ValueError names `where`, what it is and what is expected."""
+    """Return a value as the type `wanted` (16.0 is a whole number, 3 a number); ValueError names `where`, what it is
+    and what is expected.
+    """
     if is_dataclass(wanted):
         return value if isinstance(value, wanted) else fill(wanted, value, where)
     items = get_args(wanted)
     if get_origin(wanted) in (tuple, list) and isinstance(value, (list, tuple)):
         return get_origin(wanted)(read_value(item, items[0], where) for item in value)
     if get_origin(wanted) is dict and isinstance(value, dict):
-        return {read_value(key, items[0], where): read_value(item, items[1], f"{where}: {key}") for key, item in value.items()}
+        return {
+            read_value(key, items[0], where): read_value(item, items[1], f"{where}: {key}")
+            for key, item in value.items()
+        }
     if get_origin(wanted) in (Union, UnionType) and any(_fits(value, option) for option in items):
         return read_value(value, next(option for option in items if _fits(value, option)), where)
     if not _fits(value, wanted):
@@ -167,7 +182,14 @@ def told(wanted: Any) -> str:
     """Return a type in words."""
     if is_dataclass(wanted):
         return "names and values"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", None: "nothing", NoneType: "nothing"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+        None: "nothing",
+        NoneType: "nothing",
+    }
     items = get_args(wanted)
     if get_origin(wanted) is Annotated:
         return f"{told(items[0])}, {' and '.join(map(str, items[1:]))}"

@@ -1,15 +1,21 @@
-"""The token ids of a manifest's texts, and what a training plans with, made once for a tokenizer: arrays that are mapped, not read.
+"""The token ids of a manifest's texts, and what a training plans with, made once for a tokenizer: arrays that are
+mapped, not read.
 
-    manifest.jsonl.tokens.<key>    one line of JSON: of which manifest and tokenizer, where each array is; then the arrays
+    manifest.jsonl.tokens.<key>    one line of JSON: of which manifest and tokenizer, where each array is; then the
+    arrays
 
-N utterances, S speakers. Names are compared by digests of 8 bytes, so that sets with millions of speakers can be searched together:
+N utterances, S speakers. Names are compared by digests of 8 bytes, so that sets with millions of speakers can be
+searched together:
 
-    ids.<lang>, start.<lang>    int32, int64 [N + 1]    the ids of all texts, one after the other; an utterance without a text has none
+    ids.<lang>, start.<lang>    int32, int64 [N + 1]    the ids of all texts, one after the other; an utterance without
+    a text has none
     id, speaker                 int64 [N]               digests of each utterance's id and speaker
-    voice, voice_rank           int64, int32 [S]        digests of the speakers in rising order, and their places in the manifest's index
+    voice, voice_rank           int64, int32 [S]        digests of the speakers in rising order, and their places in the
+    manifest's index
 
-`key` is a digest of all that decides the ids, and the first line names the manifest's content: another tokenizer has another file, and one of
-another manifest is made again. `python -m speechlm.bin.tokens` makes them before a training, and shows what is stored.
+`key` is a digest of all that decides the ids, and the first line names the manifest's content: another tokenizer has
+another file, and one of another manifest is made again. `python -m speechlm.bin.tokens` makes them before a training,
+and shows what is stored.
 """
 
 import hashlib
@@ -43,11 +49,15 @@ def tokens_path(manifest: Path, key: str) -> Path:
 
 
 def load_tokens(manifest: Path, records: Iterable, index: Arrays, encoder: Encoder) -> Arrays:
-    """Return the arrays of a manifest, mapped; those that are missing, or of another manifest, are made from its `records` first.
+    """Return the arrays of a manifest, mapped; those that are missing, or of another manifest, are made from its
+    `records` first.
 
     Where the folder cannot be written to, the arrays stay in memory.
     """
-    place, about = tokens_path(manifest, encoder.key), {"format": FORMAT, "manifest": file_digest(manifest), "tokenizer": encoder.key}
+    place, about = (
+        tokens_path(manifest, encoder.key),
+        {"format": FORMAT, "manifest": file_digest(manifest), "tokenizer": encoder.key},
+    )
     head = read_head(place)
     if head is not None and about.items() <= head.items() and (found := map_arrays(place, checked=False)) is not None:
         return found
@@ -57,7 +67,10 @@ def load_tokens(manifest: Path, records: Iterable, index: Arrays, encoder: Encod
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
-        print(f"{place}: {error.strerror}; texts are tokenised at each start. Run once: python -m speechlm.bin.tokens", flush=True)
+        print(
+            f"{place}: {error.strerror}; texts are tokenised at each start. Run once: python -m speechlm.bin.tokens",
+            flush=True,
+        )
     return arrays
 
 
@@ -79,7 +92,12 @@ def make_tokens(manifest: Path, records: Iterable, index: Arrays, encoder: Encod
             print(f"{manifest}: texts tokenised {len(names) / total:.0%}", flush=True)
     voices = np.array([digest(name) for name in _speaker_names(index)], np.int64)
     order = np.argsort(voices)
-    arrays = {"id": _int64(names), "speaker": _int64(speakers), "voice": voices[order], "voice_rank": order.astype(np.int32)}
+    arrays = {
+        "id": _int64(names),
+        "speaker": _int64(speakers),
+        "voice": voices[order],
+        "voice_rank": order.astype(np.int32),
+    }
     for lang in langs:
         arrays |= {f"ids.{lang}": np.frombuffer(ids[lang], np.int32), f"start.{lang}": _int64(starts[lang])}
     return arrays

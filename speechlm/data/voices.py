@@ -16,11 +16,16 @@ AnyVoice = espeak.Voice | pico.Speaker
 
 
 def read_cast(path: str | Path) -> Cast:
-    """Return the voices of a file; raise ValueError naming what is wrong. The synthesizer is espeak-ng if the file names none."""
+    """Return the voices of a file; raise ValueError naming what is wrong. The synthesizer is espeak-ng if the file
+    names none.
+    """
     groups = read_yaml(path)
     name = groups.pop("synthesizer", "espeak-ng") if isinstance(groups, dict) else "espeak-ng"
     if name not in CASTS:
         raise ValueError(f"{path}: synthesizer is {name!r}; expected one of {', '.join(CASTS)}")
     if name == "pico" and not pico.is_installed():
-        print(f"{path}: the package py-nanotts is not installed (it has no wheel for every system): espeak-ng speaks instead, less clearly")
+        print(
+            f"{path}: the package py-nanotts is not installed (it has no wheel for every system): espeak-ng speaks"
+            " instead, less clearly"
+        )
     return fill(CASTS[name], groups, str(path))

@@ -1,4 +1,6 @@
-"""Weights of codecs, recognisers and measuring networks: a folder, or a name on the Hugging Face hub with a revision."""
+"""Weights of codecs, recognisers and measuring networks: a folder, or a name on the Hugging Face hub with a
+revision.
+"""
 
 import hashlib
 import os
@@ -7,13 +9,23 @@ from pathlib import Path
 from speechlm.data.files import file_digest, walk
 from speechlm.data.settings import read_yaml
 
-SKIPPED = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite", "*fp32*", "*.md", "*.png"]  # formats that nothing here reads
+SKIPPED = [
+    "*.h5",
+    "*.msgpack",
+    "*.onnx",
+    "*.ot",
+    "*.tflite",
+    "*fp32*",
+    "*.md",
+    "*.png",
+]  # formats that nothing here reads
 
 
 def find_weights(spec: str, option: str) -> tuple[Path, str]:
     """Return (folder, name for the signature) of MODEL[@REVISION], fetched if it isn't there and there is a network.
 
-    `option` is what stands before it on the command line ("whisper:", "--codec "). The name holds the hub's commit, or a digest of the
+    `option` is what stands before it on the command line ("whisper:", "--codec "). The name holds the hub's commit, or
+    a digest of the
     folder's files. Raises ValueError that says how to fetch it elsewhere.
     """
     if Path(spec).is_dir():
@@ -29,14 +41,16 @@ def find_weights(spec: str, option: str) -> tuple[Path, str]:
             found = snapshot_download(model, revision=revision, ignore_patterns=SKIPPED)
     except Exception as error:  # no network, no such name, no access, not a name at all: each its own exception
         raise ValueError(
-            f"{option}{spec}: no such folder, and it cannot be fetched from the hub ({_first_line(error)}). On a machine with a network: "
-            f"hf download {model} --revision {revision} --local-dir FOLDER; copy FOLDER here and write {option}FOLDER"
+            f"{option}{spec}: no such folder, and it cannot be fetched from the hub ({_first_line(error)}). On a"
+            f" machine with a network: hf download {model} --revision {revision} --local-dir FOLDER; copy FOLDER here"
+            f" and write {option}FOLDER"
         ) from None
     return Path(found), f"{model}@{Path(found).name[:12]}"
 
 
 def find_espnet_files(folder: Path, config_key: str, weights_key: str) -> tuple[Path, Path]:
-    """Return (configuration, weights) of an ESPnet model, relative to its folder; raise ValueError if it isn't clear which they are.
+    """Return (configuration, weights) of an ESPnet model, relative to its folder; raise ValueError if it isn't clear
+    which they are.
 
     A hub model's meta.yaml names them by these keys; the folder of a training has config.yaml and one .pth.
     """

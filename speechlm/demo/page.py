@@ -1,4 +1,6 @@
-"""The page: record or upload, see transcript, translation and spectrograms, hear the result. A mistake is one line on it."""
+"""The page: record or upload, see transcript, translation and spectrograms, hear the result. A mistake is one line on
+it.
+"""
 
 import io
 import os
@@ -50,23 +52,39 @@ def _add_hearing(lm: SpeechLM, tasks: list[str], examples: list[Line]) -> None:
     targets = list(dict.fromkeys(tgt for task in tasks for src, tgt in lm.tasks[task] if src != tgt))
     with gr.Row():
         with gr.Column():
-            audio = gr.Audio(sources=["upload", "microphone"], type="filepath", buttons=[], label="Recording", elem_id="recording")
-            wanted = gr.CheckboxGroup([(OUTPUTS[task], task) for task in tasks], value=tasks, label="Make", elem_id="wanted")
+            audio = gr.Audio(
+                sources=["upload", "microphone"], type="filepath", buttons=[], label="Recording", elem_id="recording"
+            )
+            wanted = gr.CheckboxGroup(
+                [(OUTPUTS[task], task) for task in tasks], value=tasks, label="Make", elem_id="wanted"
+            )
             src = gr.Dropdown(sources, value=sources[0], label="Spoken language", elem_id="src")
-            tgt = gr.Dropdown(targets, value=next(iter(targets), None), label="Translate into", elem_id="tgt", visible=bool(targets))
+            tgt = gr.Dropdown(
+                targets, value=next(iter(targets), None), label="Translate into", elem_id="tgt", visible=bool(targets)
+            )
             button = gr.Button("Run", variant="primary", elem_id="run")
             names = [(f"{Path(path).name} ({lang})", number) for number, (path, lang) in enumerate(examples)]
-            chosen = gr.Dropdown(names, value=None, label="From the test set", elem_id="examples", visible=bool(examples))
+            chosen = gr.Dropdown(
+                names, value=None, label="From the test set", elem_id="examples", visible=bool(examples)
+            )
             chosen.input(lambda number: examples[number], chosen, [audio, src], api_name=False)
         with gr.Column():
             told = gr.Textbox(label="Message", interactive=False, elem_id="message")
             transcript = gr.Textbox(label="Transcript", interactive=False, elem_id="transcript", visible="asr" in tasks)
-            translation = gr.Textbox(label="Translation", interactive=False, elem_id="translation", visible="s2tt" in tasks)
+            translation = gr.Textbox(
+                label="Translation", interactive=False, elem_id="translation", visible="s2tt" in tasks
+            )
             given = gr.Image(label="Spectrogram of the recording", interactive=False, buttons=[], elem_id="given")
             spoken = gr.Audio(
-                label="Spoken translation", interactive=False, buttons=["download"], elem_id="spoken", visible="s2st" in tasks
+                label="Spoken translation",
+                interactive=False,
+                buttons=["download"],
+                elem_id="spoken",
+                visible="s2st" in tasks,
             )
-            picture = gr.Image(label="Its spectrogram", interactive=False, buttons=[], elem_id="picture", visible="s2st" in tasks)
+            picture = gr.Image(
+                label="Its spectrogram", interactive=False, buttons=[], elem_id="picture", visible="s2st" in tasks
+            )
     outputs = [told, transcript, translation, given, spoken, picture]
     button.click(lambda *values: hear(lm, *values), [audio, wanted, src, tgt], outputs, api_name=False)
 
@@ -78,9 +96,19 @@ def _add_speaking(lm: SpeechLM) -> None:
         with gr.Column():
             text = gr.Textbox(label="Text", lines=3, elem_id="text")
             lang = gr.Dropdown(langs, value=langs[0], label="Language", elem_id="lang")
-            voice = gr.Dropdown(list(lm.voices), value=next(iter(lm.voices), None), label="Voice", elem_id="voice", visible=bool(lm.voices))
+            voice = gr.Dropdown(
+                list(lm.voices),
+                value=next(iter(lm.voices), None),
+                label="Voice",
+                elem_id="voice",
+                visible=bool(lm.voices),
+            )
             own = gr.Audio(
-                sources=["upload", "microphone"], type="filepath", buttons=[], label="Or a recording of the voice", elem_id="own"
+                sources=["upload", "microphone"],
+                type="filepath",
+                buttons=[],
+                label="Or a recording of the voice",
+                elem_id="own",
             )
             button = gr.Button("Speak", variant="primary", elem_id="speak")
         with gr.Column():
@@ -102,13 +130,21 @@ def hear(lm: SpeechLM, path: str | None, wanted: list[str], src: str, tgt: str |
         results = dict(zip(jobs, lm.run(list(jobs.values()))))
         spoken = results.get("s2st")
         texts = [str(results[task]) if task in results else None for task in ("asr", "s2tt")]
-        return [told, *texts, spectrogram(*given), spoken and as_audio(spoken), spoken and spectrogram(spoken.wav, spoken.rate_hz)]
+        return [
+            told,
+            *texts,
+            spectrogram(*given),
+            spoken and as_audio(spoken),
+            spoken and spectrogram(spoken.wav, spoken.rate_hz),
+        ]
 
     return _tried(work, 5, path)
 
 
 def _fitting(lm: SpeechLM, asked: dict[str, tuple[str, str | None]]) -> tuple[str, dict[str, tuple[str, str | None]]]:
-    """Return (message, tasks with their languages): those that the model does in these languages, and a word on the others."""
+    """Return (message, tasks with their languages): those that the model does in these languages, and a word on the
+    others.
+    """
     told, fitting = [], {}
     for task, pair in asked.items():
         try:
@@ -153,7 +189,8 @@ def spectrogram(wav_N: np.ndarray, rate_hz: int) -> Image.Image:
 
 
 def read_examples(folder: Path | None, langs: list[str]) -> list[Line]:
-    """Return the first recordings of a set (a Kaldi directory) in these languages; none without a folder. ValueError if it is no such set.
+    """Return the first recordings of a set (a Kaldi directory) in these languages; none without a folder. ValueError if
+    it is no such set.
 
     A set of one language (files without a suffix) is taken for the first of `langs`.
     """
@@ -166,9 +203,13 @@ def read_examples(folder: Path | None, langs: list[str]) -> list[Line]:
 def _of_language(folder: Path, lang: str) -> Iterator[Line]:
     whole = (item for item in read_audio(folder, lang).items() if item[1].end_sec is None)
     for key, span in islice(whole, MOST_EXAMPLES):
-        found = next((base / span.path for base in (Path("."), *folder.resolve().parents) if (base / span.path).is_file()), None)
+        found = next(
+            (base / span.path for base in (Path("."), *folder.resolve().parents) if (base / span.path).is_file()), None
+        )
         if found is None:
-            raise ValueError(f"{folder}: {span.path} of {key} isn't there. Run from the recipe's folder, or make its data again.")
+            raise ValueError(
+                f"{folder}: {span.path} of {key} isn't there. Run from the recipe's folder, or make its data again."
+            )
         yield str(found.resolve()), lang
 
 

@@ -54,32 +54,47 @@ class SpeechLMTrainerOptions(TrainerOptions):
 
 # Options of ESPnet's that do here what its help says. All others are refused, unless they say what is the case anyway.
 WORKING = frozenset(
-    """help version config print_config required log_level dry_run output_dir ngpu seed num_workers accum_grad grad_clip resume log_interval
-    use_tensorboard use_wandb wandb_project wandb_id wandb_entity wandb_name detect_anomaly unused_parameters
+    """help version config print_config required log_level dry_run output_dir ngpu seed num_workers accum_grad
+    grad_clip resume log_interval use_tensorboard use_wandb
+    wandb_project wandb_id wandb_entity wandb_name detect_anomaly unused_parameters
     init_param ignore_init_mismatch freeze_param use_adapter adapter adapter_conf
     cudnn_enabled cudnn_benchmark cudnn_deterministic use_tf32 local_rank
-    dist_backend dist_init_method dist_world_size dist_rank dist_master_addr dist_master_port dist_launcher multiprocessing_distributed
-    """.split()  # bin/train refuses the last line's, saying how several processes are started
+    dist_backend dist_init_method dist_world_size dist_rank dist_master_addr dist_master_port dist_launcher
+    multiprocessing_distributed
+    """.split()  # bin/train refuses the last two lines', saying how several processes are started
 )
 
 # What serves instead of those that do nothing here: {names: advice}.
 INSTEAD = {
-    "optim optim_conf optim2 optim2_conf exclude_weight_decay exclude_weight_decay_conf": "--lr and --weight_decay of AdamW, and --muon_lr",
+    "optim optim_conf optim2 optim2_conf exclude_weight_decay exclude_weight_decay_conf": (
+        "--lr and --weight_decay of AdamW, and --muon_lr"
+    ),
     "scheduler scheduler_conf scheduler2 scheduler2_conf": "--warmup_steps, --max_steps and --final_lr_ratio",
     "max_epoch num_iters_per_epoch": "--max_steps",
-    "patience early_stopping_criterion val_scheduler_criterion": "--max_steps: a training ends there; see the losses of --eval_interval",
-    "best_model_criterion keep_nbest_models nbest_averaging_interval save_strategy": "--keep_steps: the weights of the steps named",
+    "patience early_stopping_criterion val_scheduler_criterion": (
+        "--max_steps: a training ends there; see the losses of --eval_interval"
+    ),
+    "best_model_criterion keep_nbest_models nbest_averaging_interval save_strategy": (
+        "--keep_steps: the weights of the steps named"
+    ),
     "use_amp train_dtype": "--dtype bfloat16 or float32",
     "grad_clip_type grad_noise": "--grad_clip, of the 2-norm",
-    "batch_size valid_batch_size batch_bins valid_batch_bins batch_type valid_batch_type max_batch_size min_batch_size fold_length "
-    "sort_in_batch sort_batch shuffle_within_batch chunk_length num_cache_chunks": "--rows, --row_length and --accum_grad",
-    "train_shape_file valid_shape_file train_data_path_and_name_and_type valid_data_path_and_name_and_type multi_task_dataset "
-    "iterator_type valid_iterator_type multiple_iterator drop_last_iter allow_variable_data_keys allow_multi_rates max_cache_size max_cache_fd "
-    "valid_max_cache_size": "--dump, --train_sets and --dev_set",
-    "category_sample_size upsampling_factor category_upsampling_factor dataset_upsampling_factor dataset_scaling_factor": "--mixture",
+    "batch_size valid_batch_size batch_bins valid_batch_bins batch_type valid_batch_type max_batch_size "
+    "min_batch_size fold_length sort_in_batch sort_batch shuffle_within_batch chunk_length num_cache_chunks": (
+        "--rows, --row_length and --accum_grad"
+    ),
+    "train_shape_file valid_shape_file train_data_path_and_name_and_type valid_data_path_and_name_and_type "
+    "multi_task_dataset iterator_type valid_iterator_type multiple_iterator drop_last_iter allow_variable_data_keys "
+    "allow_multi_rates max_cache_size max_cache_fd valid_max_cache_size": ("--dump, --train_sets and --dev_set"),
+    "category_sample_size upsampling_factor category_upsampling_factor dataset_upsampling_factor "
+    "dataset_scaling_factor": ("--mixture"),
     "pretrain_path": "--init_from: the folder of a trained model, or --init_param",
-    "use_deepspeed deepspeed_config sharded_ddp ddp_comm_hook gradient_as_bucket_view": "--ngpu, --nodes, --sharding and --gradient_checkpointing",
-    "use_matplotlib num_att_plot create_graph_in_tensorboard": "--use_tensorboard, whose curves bin/report and bin/arms draw too",
+    "use_deepspeed deepspeed_config sharded_ddp ddp_comm_hook gradient_as_bucket_view": (
+        "--ngpu, --nodes, --sharding and --gradient_checkpointing"
+    ),
+    "use_matplotlib num_att_plot create_graph_in_tensorboard": (
+        "--use_tensorboard, whose curves bin/report and bin/arms draw too"
+    ),
     "wandb_model_log_interval": "--keep_steps",
     "collect_stats write_collected_feats": "no option: there are no features whose statistics are needed",
 }
@@ -87,7 +102,8 @@ INSTEAD = {
 
 def _advice(name: str) -> str:
     return next(
-        (advice for names, advice in INSTEAD.items() if name in names.split()), "the options of --help's groups Data, Model and Steps"
+        (advice for names, advice in INSTEAD.items() if name in names.split()),
+        "the options of --help's groups Data, Model and Steps",
     )
 
 
@@ -99,11 +115,18 @@ def own_options() -> list[argparse.Action]:
 
 
 def require_working(args: argparse.Namespace, defaults: dict) -> None:
-    """Raise ValueError if an option of ESPnet's was given that would do nothing here; `defaults` are what the parser had before."""
+    """Raise ValueError if an option of ESPnet's was given that would do nothing here; `defaults` are what the parser
+    had before.
+    """
     known = WORKING | {action.dest for action in own_options()}
-    given = [name for name, default in defaults.items() if name not in known and getattr(args, name, default) != default]
+    given = [
+        name for name, default in defaults.items() if name not in known and getattr(args, name, default) != default
+    ]
     if given:
-        lines = [f"--{name} {getattr(args, name)}: has no effect in this training. What there is: {_advice(name)}" for name in given]
+        lines = [
+            f"--{name} {getattr(args, name)}: has no effect in this training. What there is: {_advice(name)}"
+            for name in given
+        ]
         raise ValueError("\n".join(lines))
 
 
@@ -119,8 +142,12 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
         settings = read_mapping(path)
         if unknown := sorted(set(settings) - set(known)):
             found = f"unknown settings {unknown}"
-            raise ValueError(f"{path}: found {found}; expected options of the program (--help lists them) and their values")
-        parser.set_defaults(**{name: read_value(value, wanted_of(known[name]), f"{path}: {name}") for name, value in settings.items()})
+            raise ValueError(
+                f"{path}: found {found}; expected options of the program (--help lists them) and their values"
+            )
+        parser.set_defaults(
+            **{name: read_value(value, wanted_of(known[name]), f"{path}: {name}") for name, value in settings.items()}
+        )
     args = parser.parse_args(rest)
     for name in WANTED.keys() & known.keys():
         setattr(args, name, read_value(getattr(args, name), WANTED[name], f"--{name}"))
@@ -151,7 +178,10 @@ def wanted_of(action: argparse.Action) -> Any:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add our options to ESPnet's parser."""
     parser.add_argument(
-        "--overlay", nargs="*", default=[], help="YAML files whose settings go before those of --config, the last one first"
+        "--overlay",
+        nargs="*",
+        default=[],
+        help="YAML files whose settings go before those of --config, the last one first",
     )
     data = parser.add_argument_group("Data")
     data.add_argument("--dump", default=None, help="folder with <set>/manifest.jsonl")
@@ -162,34 +192,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--langs", nargs="+", default=[], help="languages that get a token (default: source and target)")
     data.add_argument("--mixture", action=NestedDictAction, default={}, help="task -> share of the examples")
     data.add_argument("--task_langs", action=NestedDictAction, default={}, help="task -> its languages (default: all)")
-    data.add_argument("--task_sets", action=NestedDictAction, default={}, help="task -> names of the sets that it uses (default: all)")
-    data.add_argument("--directions", nargs="+", default=[], help="translations trained: en-zh zh-en (default: source to target)")
-    data.add_argument("--condition_weight", type=Option(Weight), default=1.0, help="loss weight of the rows before the target (0: SFT)")
-    data.add_argument("--prompt_frames", type=Option(Positive), default=16, help="length of a voice prompt, in codec frames")
+    data.add_argument(
+        "--task_sets", action=NestedDictAction, default={}, help="task -> names of the sets that it uses (default: all)"
+    )
+    data.add_argument(
+        "--directions", nargs="+", default=[], help="translations trained: en-zh zh-en (default: source to target)"
+    )
+    data.add_argument(
+        "--condition_weight",
+        type=Option(Weight),
+        default=1.0,
+        help="loss weight of the rows before the target (0: SFT)",
+    )
+    data.add_argument(
+        "--prompt_frames", type=Option(Positive), default=16, help="length of a voice prompt, in codec frames"
+    )
     data.add_argument("--rows", type=Option(Positive), default=8, help="rows of a packed batch")
     data.add_argument("--row_length", type=Option(Positive), default=256, help="positions of a row")
     data.add_argument(
-        "--max_left_out", type=Option(Share), default=0.05, help="largest share of a task that may be longer than a row, and so is left out"
+        "--max_left_out",
+        type=Option(Share),
+        default=0.05,
+        help="largest share of a task that may be longer than a row, and so is left out",
     )
     data.add_argument("--eval_examples", type=Option(Positive), default=50, help="validation examples per task")
 
     model = parser.add_argument_group("Model")
     model.add_argument(
-        "--codec", default=None, help="codec of the codes: codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
+        "--codec",
+        default=None,
+        help="codec of the codes: codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs",
     )
     model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
-    model.add_argument("--llm_random", type=str2bool, default=False, help="only take the LLM's architecture (with --init_from: no effect)")
+    model.add_argument(
+        "--llm_random",
+        type=str2bool,
+        default=False,
+        help="only take the LLM's architecture (with --init_from: no effect)",
+    )
     model.add_argument("--init_from", type=str_or_none, default=None, help="trained model folder to start from")
     model.add_argument(
         "--codebook_init",
         type=str2bool,
         default=True,
-        help="start code embeddings from the codec's codebooks (false: random, as in the paper; with --init_from the model's are kept)",
+        help=(
+            "start code embeddings from the codec's codebooks (false: random, as in the paper; with --init_from the"
+            " model's are kept)"
+        ),
     )
     model.add_argument(
-        "--pattern", default=None, choices=list(PATTERNS), help=f"codebook pattern: parallel, delay, flatten or depth (default: {PATTERN})"
+        "--pattern",
+        default=None,
+        choices=list(PATTERNS),
+        help=f"codebook pattern: parallel, delay, flatten or depth (default: {PATTERN})",
     )
-    model.add_argument("--tasks", nargs="+", default=None, help=f"tasks that get a token (default: {' '.join(TOKEN_TASKS)})")
+    model.add_argument(
+        "--tasks", nargs="+", default=None, help=f"tasks that get a token (default: {' '.join(TOKEN_TASKS)})"
+    )
     model.add_argument(
         "--stream_weights",
         type=Option(Weight),
@@ -204,33 +263,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps.add_argument("--warmup_steps", type=Option(Count), default=50)
     steps.add_argument("--lr", type=Option(Weight), default=1e-3, help="peak learning rate of AdamW")
     steps.add_argument(
-        "--muon_lr", type=Option(Weight), default=0.0, help="peak learning rate of Muon for the backbone's matrices; 0: AdamW for all"
+        "--muon_lr",
+        type=Option(Weight),
+        default=0.0,
+        help="peak learning rate of Muon for the backbone's matrices; 0: AdamW for all",
     )
-    steps.add_argument("--muon_ns", type=Option(Positive), default=5, help="Newton-Schulz iterations of Muon (3 learn as well as 5)")
+    steps.add_argument(
+        "--muon_ns", type=Option(Positive), default=5, help="Newton-Schulz iterations of Muon (3 learn as well as 5)"
+    )
     steps.add_argument("--weight_decay", type=Option(Weight), default=0.01)
     steps.add_argument("--final_lr_ratio", type=Option(Share), default=0.1, help="last learning rate / peak")
     steps.add_argument("--save_interval", type=Option(Positive), default=200, help="steps between checkpoints")
-    steps.add_argument("--keep_steps", type=Option(Positive), nargs="*", default=[], help="steps whose weights are kept, in steps/<step>/")
+    steps.add_argument(
+        "--keep_steps",
+        type=Option(Positive),
+        nargs="*",
+        default=[],
+        help="steps whose weights are kept, in steps/<step>/",
+    )
     steps.add_argument("--eval_interval", type=Option(Positive), default=500, help="steps between validations")
     steps.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="autocast type")
     steps.add_argument(
         "--compile",
         default="auto",
         choices=["auto", "true", "false"],
-        help="compile the LLM's layers and the loss; auto: on GPUs (the first steps take minutes, the others half of the time)",
+        help=(
+            "compile the LLM's layers and the loss; auto: on GPUs (the first steps take minutes, the others half of the"
+            " time)"
+        ),
     )
     steps.add_argument(
         "--gradient_checkpointing",
         type=str2bool,
         default=False,
-        help="keep each layer's input only, and compute the rest again in the backward pass: less memory, one more forward pass",
+        help=(
+            "keep each layer's input only, and compute the rest again in the backward pass: less memory, one more"
+            " forward pass"
+        ),
     )
 
     steps.add_argument(
         "--sharding",
         default="none",
         choices=["none", "full"],
-        help="of several processes: each holds the model (none: DDP), or its part of weights, gradients and optimizer state (full: FSDP2)",
+        help=(
+            "of several processes: each holds the model (none: DDP), or its part of weights, gradients and optimizer"
+            " state (full: FSDP2)"
+        ),
     )
 
     safety = parser.add_argument_group("Safety")
@@ -238,19 +317,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max_loss_ratio",
         type=Option(Weight),
         default=10.0,
-        help="stop before learning from a batch whose loss is above this many times the usual one, after warm-up (0: never; NaN always stops)",
+        help=(
+            "stop before learning from a batch whose loss is above this many times the usual one, after warm-up (0:"
+            " never; NaN always stops)"
+        ),
     )
-    safety.add_argument("--skip_steps", type=Option(Count), nargs="+", default=[], help="steps whose batch is drawn but not learned")
-    safety.add_argument("--nproc", type=Option(Positive), default=1, help="processes on CPU, each with its own batches (on GPUs: --ngpu)")
+    safety.add_argument(
+        "--skip_steps", type=Option(Count), nargs="+", default=[], help="steps whose batch is drawn but not learned"
+    )
+    safety.add_argument(
+        "--nproc",
+        type=Option(Positive),
+        default=1,
+        help="processes on CPU, each with its own batches (on GPUs: --ngpu)",
+    )
     safety.add_argument(
         "--nodes",
         "--num_nodes",
         type=Option(Positive),
         default=1,
-        help="machines, with --ngpu or --nproc processes each: under srun with one task on each; without Slurm, use torchrun instead",
+        help=(
+            "machines, with --ngpu or --nproc processes each: under srun with one task on each; without Slurm, use"
+            " torchrun instead"
+        ),
     )
     safety.add_argument(
-        "--max_restarts", type=Option(Count), default=3, help="how often several processes start again by themselves when one has died"
+        "--max_restarts",
+        type=Option(Count),
+        default=3,
+        help="how often several processes start again by themselves when one has died",
     )
     safety.add_argument(
         "--dist_timeout_min",
@@ -259,7 +354,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of several processes: all end if one does not come for so many minutes (and say where they are)",
     )
 
-    estimate = parser.add_argument_group("Dry run (--dry_run true: what the training would take, nothing is trained or written)")
-    estimate.add_argument("--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s")
-    estimate.add_argument("--mfu", type=Option(Share), default=None, help="share of these FLOP/s that is reached (default: as measured)")
-    estimate.add_argument("--codec_shape", type=str_or_none, default=None, help="CODEBOOKSxCODES@RATE of a codec that is not here")
+    estimate = parser.add_argument_group(
+        "Dry run (--dry_run true: what the training would take, nothing is trained or written)"
+    )
+    estimate.add_argument(
+        "--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s"
+    )
+    estimate.add_argument(
+        "--mfu", type=Option(Share), default=None, help="share of these FLOP/s that is reached (default: as measured)"
+    )
+    estimate.add_argument(
+        "--codec_shape", type=str_or_none, default=None, help="CODEBOOKSxCODES@RATE of a codec that is not here"
+    )

@@ -25,7 +25,9 @@ class SpeechLMTask(AbsTask):
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         add_arguments(parser)
-        parser.set_defaults(required=["output_dir", "dump", "codec", "dev_set"], iterator_type="task", num_att_plot=0, num_workers=0)
+        parser.set_defaults(
+            required=["output_dir", "dump", "codec", "dev_set"], iterator_type="task", num_att_plot=0, num_workers=0
+        )
         parser.set_defaults(resume=True, use_matplotlib=False)
 
     @classmethod

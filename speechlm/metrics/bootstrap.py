@@ -42,7 +42,8 @@ def bounds(values_R: np.ndarray) -> tuple[float, float]:
 def paired_bootstrap(a_NC: np.ndarray, b_NC: np.ndarray, value: ValueOf) -> tuple[float, float, float]:
     """Return low and high of value(b) - value(a), and the two-sided p-value of "there is no difference".
 
-    Both systems are resampled with the same utterances. As in sacreBLEU, p is the share of resampled differences that are as
+    Both systems are resampled with the same utterances. As in sacreBLEU, p is the share of resampled differences that
+    are as
     far from their own mean as the real difference is from zero.
     """
     c = a_NC.shape[1]
@@ -53,8 +54,12 @@ def paired_bootstrap(a_NC: np.ndarray, b_NC: np.ndarray, value: ValueOf) -> tupl
     return *bounds(difference_R), _p_value(away, abs(real))
 
 
-def approximate_randomisation(a_NC: np.ndarray, b_NC: np.ndarray, value: ValueOf, trials: int = 10 * RESAMPLES) -> float:
-    """Return the two-sided p-value: how often systems that swapped utterances at random differ as much as the real ones."""
+def approximate_randomisation(
+    a_NC: np.ndarray, b_NC: np.ndarray, value: ValueOf, trials: int = 10 * RESAMPLES
+) -> float:
+    """Return the two-sided p-value: how often systems that swapped utterances at random differ as much as the real
+    ones.
+    """
     rng, sums = np.random.default_rng(SEED), []
     total_C = (a_NC + b_NC).sum(axis=0)
     rows = max(1, AT_A_TIME // len(a_NC))

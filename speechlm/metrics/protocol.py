@@ -1,7 +1,7 @@
 """Protocols: how each task is scored, as a declarative file that a paper can name.
 
-A file of speechlm/metrics/protocols (or your own) has a description and, for each task that it covers, the fields of `Rules`. A task that
-it does not name is scored as one of the same metric and the same kind of output (t2st as s2st).
+A file of speechlm/metrics/protocols (or your own) has a description and, for each task that it covers, the fields of
+`Rules`. A task that it does not name is scored as one of the same metric and the same kind of output (t2st as s2st).
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,8 @@ class Rules:
 
     metrics: of texts; `normaliser` is of the hypotheses, `reference_normaliser` of the references (default: the same).
     recogniser: KIND:MODEL[@REVISION] that writes down spoken output; `beam` 1 is greedy.
-    quality: measures of the audio itself; `codec_quality`: measures against the original, made of the codec ceiling only.
+    quality: measures of the audio itself; `codec_quality`: measures against the original, made of the codec ceiling
+    only.
     """
 
     metrics: list[str]
@@ -46,7 +47,9 @@ class Rules:
 
     def normalise(self, hyp: str, ref: str, lang: str) -> tuple[str, str]:
         """Return the hypothesis and the reference as they are compared."""
-        return NORMALISERS[self.normaliser](hyp, lang), NORMALISERS[self.reference_normaliser or self.normaliser](ref, lang)
+        return NORMALISERS[self.normaliser](hyp, lang), NORMALISERS[self.reference_normaliser or self.normaliser](
+            ref, lang
+        )
 
     @property
     def signature(self) -> str:
@@ -62,13 +65,19 @@ def rules_for(specs: list[str], task: str, judge: str | None = None) -> Rules:
     for spec in specs:
         if rules := covering_rules(load_protocol(spec), task):
             return replace(rules, recogniser=judge) if judge and TASKS[task].speaks else rules
-    covering = ", ".join(path.stem for path in sorted(FOLDER.glob("*.yaml")) if covering_rules(load_protocol(path.stem), task))
+    covering = ", ".join(
+        path.stem for path in sorted(FOLDER.glob("*.yaml")) if covering_rules(load_protocol(path.stem), task)
+    )
     raise ValueError(f"--protocol {' '.join(specs)}: says nothing of task {task}. Add one that does: {covering}")
 
 
 def covering_rules(protocol: dict[str, Rules], task: str) -> Rules | None:
     """Return the rules of a task, or of one that is scored alike: the same metric of the same kind of output."""
-    alike = [name for name in protocol if (TASKS[name].metric, TASKS[name].speaks) == (TASKS[task].metric, TASKS[task].speaks)]
+    alike = [
+        name
+        for name in protocol
+        if (TASKS[name].metric, TASKS[name].speaks) == (TASKS[task].metric, TASKS[task].speaks)
+    ]
     return next((protocol[name] for name in [task, *alike] if name in protocol), None)
 
 
@@ -77,7 +86,9 @@ def load_protocol(spec: str) -> dict[str, Rules]:
     path = next((p for p in (FOLDER / f"{spec}.yaml", Path(spec)) if p.is_file()), None)
     if path is None:
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
-        raise ValueError(f"--protocol {spec}: found no such protocol and no such file. Expected one of {known}, or your own .yaml")
+        raise ValueError(
+            f"--protocol {spec}: found no such protocol and no such file. Expected one of {known}, or your own .yaml"
+        )
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("description"), str) or len(content) < 2:
         raise ValueError(f"{path}: no protocol; expected a description and the rules of some of {', '.join(SCORED)}")

@@ -1,7 +1,8 @@
 """Rows of results: what every scoring command writes to its `score.json`, and how they are read back.
 
-Beside each score.json of texts or speech lies `utterances.jsonl`, one utterance a line, sorted by id: what was said, what
-was wanted, and the value of each metric for it alone. Lines of a recogniser in several languages are one per id and language.
+Beside each score.json of texts or speech lies `utterances.jsonl`, one utterance a line, sorted by id: what was said,
+what was wanted, and the value of each metric for it alone. Lines of a recogniser in several languages are one per id
+and language.
 """
 
 import json
@@ -22,7 +23,8 @@ RESCORE = "Delete it and score again: python -m speechlm.bin.score"
 class Row:
     """One figure: which model, on what, how much, over how many utterances, computed how.
 
-    Figures can be compared if their `protocol` is the same: metric, normaliser, recogniser. `signature` is all that is known:
+    Figures can be compared if their `protocol` is the same: metric, normaliser, recogniser. `signature` is all that is
+    known:
     the protocol's name, the protocol, the codec, the decoding. `low` and `high` bound the 95 % confidence interval.
     """
 

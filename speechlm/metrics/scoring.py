@@ -1,4 +1,6 @@
-"""From hypotheses and references to figures: one value per metric with its confidence interval, and one line per utterance."""
+"""From hypotheses and references to figures: one value per metric with its confidence interval, and one line per
+utterance.
+"""
 
 from dataclasses import dataclass, field
 
@@ -78,11 +80,15 @@ class Score:
         """Return the row of the table; `made_by` says how the output was made (codec, decoding)."""
         low, high = interval(self.counts_NC, self.metric.value)
         signature = "|".join(part for part in (f"protocol:{rules.protocol}", self.protocol, made_by) if part)
-        return Row(model, task, test_set, self.name, self.value, len(self.counts_NC), signature, low, high, self.protocol)
+        return Row(
+            model, task, test_set, self.name, self.value, len(self.counts_NC), signature, low, high, self.protocol
+        )
 
 
 def score_texts(rules: Rules, output: Output, recogniser: str = "") -> tuple[list[Score], list[dict]]:
-    """Return the scores of what was written, or of what a recogniser (its signature) heard; and the lines, in the order of the references."""
+    """Return the scores of what was written, or of what a recogniser (its signature) heard; and the lines, in the order
+    of the references.
+    """
     pairs = [rules.normalise(hyp, ref, output.lang) for hyp, ref in pair_up(output.hyps, output.refs)]
     hyps, refs = [hyp for hyp, _ in pairs], [ref for _, ref in pairs]
     if not any(refs):
@@ -91,7 +97,9 @@ def score_texts(rules: Rules, output: Output, recogniser: str = "") -> tuple[lis
     for metric in (make_metric(name, output.lang, rules.tokenise) for name in rules.metrics):
         counts_NC = metric.counts(hyps, refs)
         name = f"ASR-{metric.name}" if TASKS[output.task].speaks and metric.name in ("BLEU", "chrF") else metric.name
-        scores.append(Score(name, metric, counts_NC, "|".join(filter(None, (metric.signature, rules.signature, recogniser)))))
+        scores.append(
+            Score(name, metric, counts_NC, "|".join(filter(None, (metric.signature, rules.signature, recogniser))))
+        )
         for line, counts_C in zip(lines, counts_NC):
             line |= {name: round(metric.one(counts_C), 3)}
             if metric.name in ("WER", "CER"):

@@ -1,4 +1,6 @@
-"""Scores of spoken output: what a recogniser hears, and measures of the sound. Both are kept as files and made once for given recordings."""
+"""Scores of spoken output: what a recogniser hears, and measures of the sound. Both are kept as files and made once for
+given recordings.
+"""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -32,14 +34,17 @@ BATCH = 128  # recordings of similar length, kept together when interrupted
 def score_speech(
     rules: Rules, output: Output, folder: Path, devices: Sequence[str] = ("cpu",)
 ) -> tuple[list[Score], list[dict]]:
-    """Return the scores and lines of spoken outputs. `<folder>/heard` and `<folder>/quality_*.jsonl` keep what took long.
+    """Return the scores and lines of spoken outputs. `<folder>/heard` and `<folder>/quality_*.jsonl` keep what took
+    long.
 
     `devices` are those of `devices_for`: on several, a recogniser runs on each. An utterance without a recording is a
     ValueError that names it.
     """
     device = "cpu" if devices[0] == "cpu" else "cuda"
     if not rules.recogniser:
-        raise ValueError(f"--task {output.task}: spoken outputs need a recogniser. Give --judge judge_en, or one you trained")
+        raise ValueError(
+            f"--task {output.task}: spoken outputs need a recogniser. Give --judge judge_en, or one you trained"
+        )
     pair_up(output.wavs, output.refs)
     recogniser = load_recogniser(rules.recogniser, rules.beam, device)
     many = (lambda: pool_on(devices, _start, rules.recogniser, rules.beam)) if len(devices) > 1 else nullcontext
@@ -50,7 +55,14 @@ def score_speech(
         values = measure_all(measure, output, folder / f"quality_{spec.split(':')[0]}.jsonl")
         for name in measure.names:
             mean = Mean(name, measure.signature)
-            scores.append(Score(name, mean, mean.counts([values[key][name] for key in output.refs if key in values]), measure.signature))
+            scores.append(
+                Score(
+                    name,
+                    mean,
+                    mean.counts([values[key][name] for key in output.refs if key in values]),
+                    measure.signature,
+                )
+            )
         for line in (line for line in lines if line["id"] in values):
             line |= {name: values[line["id"]][name] for name in measure.names}
     return scores, lines
@@ -82,10 +94,14 @@ def transcribe(
     Done once for the same recordings (by content) and recogniser. `many` makes a pool of processes that have this
     recogniser, if there is one. Raises ValueError if it does not understand the language.
     """
-    spoken = lang if lang in recogniser.languages else lang.partition("-")[0]  # recognisers know languages, not their regions
+    spoken = (
+        lang if lang in recogniser.languages else lang.partition("-")[0]
+    )  # recognisers know languages, not their regions
     if recogniser.languages and spoken not in recogniser.languages:
         understood = ", ".join(map(repr, recogniser.languages))
-        raise ValueError(f"the speech is in {lang!r}, the judge understands {understood}. Give --judge for {lang}, or train one.")
+        raise ValueError(
+            f"the speech is in {lang!r}, the judge understands {understood}. Give --judge for {lang}, or train one."
+        )
     keep = Path(keep)
     settings = {"recogniser": recogniser.signature, "lang": lang, "wavs": digest_of(wavs)}
     with stage(keep.parent, keep.name, settings, outputs=[keep.name]) as todo:
@@ -109,11 +125,15 @@ def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[
     if lacking and (measure.against == "original" or len(lacking) == len(output.refs)):
         found = f"{len(lacking)} utterances have none in {output.lang}: {', '.join(lacking[:5])}"
         raise ValueError(
-            f"{', '.join(measure.names)} compares with the {measure.against}'s recordings, and {found}. Leave it out of the protocol."
+            f"{', '.join(measure.names)} compares with the {measure.against}'s recordings, and {found}. Leave it out of"
+            " the protocol."
         )
     if lacking:
         over = f"over {len(output.refs) - len(lacking)} of {len(output.refs)} utterances"
-        print(f"{', '.join(measure.names)}: {over}; {len(lacking)} speakers have no other recording ({shorten(lacking)})", flush=True)
+        print(
+            f"{', '.join(measure.names)}: {over}; {len(lacking)} speakers have no other recording ({shorten(lacking)})",
+            flush=True,
+        )
     wavs = {key: path for key, path in output.wavs.items() if key not in set(lacking)}
     settings = {"measure": measure.signature, "wavs": digest_of(wavs), "against": digest_of(others)}
     with stage(keep.parent, keep.stem, settings, outputs=[keep.name]) as todo:
@@ -128,7 +148,9 @@ def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[
 
 def _measure_file(measure: Measure, path: str, other: Span | None) -> dict[str, float]:
     rate_hz = measure.rate_hz or load_wav(path)[1]
-    other_T = load_wav(other.path, rate_hz, other.start_sec, other.end_sec, KEEPABLE)[0] if other else np.zeros(0, np.float32)
+    other_T = (
+        load_wav(other.path, rate_hz, other.start_sec, other.end_sec, KEEPABLE)[0] if other else np.zeros(0, np.float32)
+    )
     return measure_one(measure, hear(path, rate_hz), other_T, rate_hz)
 
 
@@ -146,7 +168,9 @@ def digest_of(recordings: Mapping[str, str | Path | Span]) -> str:
     """Return a short digest of the ids and contents of recordings."""
     spans = {key: value if isinstance(value, Span) else Span(str(value)) for key, value in recordings.items()}
     places = {path: split_place(path) for path in {span.path for span in spans.values()}}
-    files = {path: file_digest(file) + ("" if offset is None else f":{offset}") for path, (file, offset) in places.items()}
+    files = {
+        path: file_digest(file) + ("" if offset is None else f":{offset}") for path, (file, offset) in places.items()
+    }
     return settings_digest({key: [files[span.path], span.start_sec, span.end_sec] for key, span in spans.items()})
 
 
@@ -155,4 +179,9 @@ def other_recordings(recordings: Mapping[str, Span], speakers: Mapping[str, str]
     by_speaker: dict[str, list[str]] = {}
     for key in sorted(recordings):
         by_speaker.setdefault(speakers.get(key, key), []).append(key)
-    return {key: recordings[keys[(i + 1) % len(keys)]] for keys in by_speaker.values() if len(keys) > 1 for i, key in enumerate(keys)}
+    return {
+        key: recordings[keys[(i + 1) % len(keys)]]
+        for keys in by_speaker.values()
+        if len(keys) > 1
+        for i, key in enumerate(keys)
+    }

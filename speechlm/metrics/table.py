@@ -25,17 +25,22 @@ Key = tuple[str, str]  # id and language of an utterance
 def collect(paths: list[Path], protocol: str | None = None) -> list[Row]:
     """Return all rows, sorted.
 
-    Raises ValueError if there are none, if one figure has two values, or if a group (task, test set, metric) mixes protocols.
+    Raises ValueError if there are none, if one figure has two values, or if a group (task, test set, metric) mixes
+    protocols.
     """
     found = [(row, file) for file in score_files(paths) for row in select(read_rows(file), protocol)]
     if not found:
         of = f" of protocol {protocol}" if protocol else ""
-        raise ValueError(f"no score.json{of} in {', '.join(map(str, paths))}. Score first: python -m speechlm.bin.score")
+        raise ValueError(
+            f"no score.json{of} in {', '.join(map(str, paths))}. Score first: python -m speechlm.bin.score"
+        )
     return in_order(found)
 
 
 def score_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the score.json files among paths and in folders; those of an experiment within an experiment (exp/tiny) are not its own."""
+    """Return the score.json files among paths and in folders; those of an experiment within an experiment (exp/tiny)
+    are not its own.
+    """
     return sorted({file for path in paths for file in (_files_in(path) if path.is_dir() else [path])})
 
 
@@ -47,11 +52,15 @@ def _files_in(folder: Path) -> list[Path]:
 
 def select(rows: list[Row], protocol: str | None) -> list[Row]:
     """Return the rows of a protocol, and those that have none, such as perplexity."""
-    return [row for row in rows if not protocol or not row.protocol or row.signature.startswith(f"protocol:{protocol}|")]
+    return [
+        row for row in rows if not protocol or not row.protocol or row.signature.startswith(f"protocol:{protocol}|")
+    ]
 
 
 def in_order(found: list[tuple[Row, Path]]) -> list[Row]:
-    """Return each row once, sorted, the ceilings first in their group; raise ValueError for rows that can't stand in one table."""
+    """Return each row once, sorted, the ceilings first in their group; raise ValueError for rows that can't stand in
+    one table.
+    """
     _refuse_mixtures(found)
     return sorted(_without_doubles(found), key=_order)
 
@@ -63,8 +72,9 @@ def _refuse_mixtures(found: list[tuple[Row, Path]]) -> None:
         other, where = first.setdefault(row.key[:3], (row, file))
         if other.protocol != row.protocol:
             raise ValueError(
-                f"{' / '.join(row.key[:3])} was scored in two ways, which do not compare:\n  {where}: {_told(other)}\n  {file}: {_told(row)}\n"
-                "Score both alike (stage 9 with the same --protocol and --judge), or take one: python -m speechlm.bin.results --protocol NAME"
+                f"{' / '.join(row.key[:3])} was scored in two ways, which do not compare:\n  {where}: {_told(other)}\n "
+                f" {file}: {_told(row)}\nScore both alike (stage 9 with the same --protocol and --judge), or take one:"
+                " python -m speechlm.bin.results --protocol NAME"
             )
 
 
@@ -88,9 +98,11 @@ def _order(row: Row) -> tuple:
 
 
 def keys_of(row: Row, lines: dict[Key, dict]) -> list[Key]:
-    """Return the utterances of a row: all, or those of the languages at the end of its test set's name (test.es, test.es+en).
+    """Return the utterances of a row: all, or those of the languages at the end of its test set's name (test.es,
+    test.es+en).
 
-    A measure that is not of all utterances (similarity, of speakers with another recording) has those that have its value.
+    A measure that is not of all utterances (similarity, of speakers with another recording) has those that have its
+    value.
     """
     langs = set(row.test_set.rpartition(".")[2].split("+"))
     keys = [key for key in lines if key[1] in langs] if langs <= {lang for _, lang in lines} else list(lines)
@@ -117,7 +129,16 @@ def table_cells(rows: list[Row]) -> tuple[list[tuple[str, ...]], list[str]]:
     """Return the table's cells, with numbers in place of signatures, and the numbered signatures."""
     signatures = list(dict.fromkeys(row.signature for row in rows))
     cells = [
-        (r.task, r.test_set, r.metric, r.model, f"{r.value:.2f}", _interval(r), str(r.n), f"[{signatures.index(r.signature) + 1}]")
+        (
+            r.task,
+            r.test_set,
+            r.metric,
+            r.model,
+            f"{r.value:.2f}",
+            _interval(r),
+            str(r.n),
+            f"[{signatures.index(r.signature) + 1}]",
+        )
         for r in rows
     ]
     return cells, signatures
@@ -130,6 +151,9 @@ def _interval(row: Row) -> str:
 def markdown_table(rows: list[Row]) -> str:
     """Return a table in Markdown, then the numbered signatures."""
     cells, signatures = table_cells(rows)
-    lines = [f"| {' | '.join(HEADER)} |", "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|"]
+    lines = [
+        f"| {' | '.join(HEADER)} |",
+        "|" + "|".join("---:" if i in FIGURES else "---" for i in range(len(HEADER))) + "|",
+    ]
     lines += [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in cells]
     return "\n".join([*lines, "", "Signatures:", "", *(f"{i}. `{s}`" for i, s in enumerate(signatures, start=1))])

@@ -50,7 +50,9 @@ class ErrorRate:
         for words, alignment in zip(output.references, output.alignments, strict=True):
             counted = dict.fromkeys(("substitute", "delete", "insert", "equal"), 0)
             for chunk in alignment:
-                counted[chunk.type] += max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+                counted[chunk.type] += max(
+                    chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
+                )
             rows.append([counted["substitute"], counted["delete"], counted["insert"], len(words)])
         return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
@@ -75,7 +77,9 @@ class SacreBleu:
         return str(self.metric.get_signature())
 
     def counts(self, hyps: list[str], refs: list[str]) -> np.ndarray:
-        """sacreBLEU wants one list per set of references, each as long as the hypotheses: [[ref of 1, ref of 2, ...]]."""
+        """sacreBLEU wants one list per set of references, each as long as the hypotheses: [[ref of 1, ref of 2,
+        ...]].
+        """
         return np.array(self.metric._extract_corpus_statistics(hyps, [refs]), dtype=np.float64)
 
     def value(self, sums_RC: np.ndarray) -> np.ndarray:
@@ -97,7 +101,9 @@ def make_metric(name: str, lang: str, tokenise: str = "auto") -> TextMetric:
 
 
 def bleu_tokeniser(lang: str) -> str:
-    """Return sacreBLEU's tokeniser for a language: 13a, or one for those written without blanks. Japanese is cut into words with MeCab alone."""
+    """Return sacreBLEU's tokeniser for a language: 13a, or one for those written without blanks. Japanese is cut into
+    words with MeCab alone.
+    """
     if not by_character(lang):
         return "13a"
     if language(lang) in CHINESE:
@@ -112,7 +118,10 @@ def pair_up(hyps: Mapping[str, str], refs: Mapping[str, str]) -> list[tuple[str,
     """
     if not refs:
         raise ValueError("no references to score against. Check the text file of the reference directory.")
-    for found, wanted, message in ((hyps, refs, "without a hypothesis"), (refs, hyps, "with a hypothesis but no reference")):
+    for found, wanted, message in (
+        (hyps, refs, "without a hypothesis"),
+        (refs, hyps, "with a hypothesis but no reference"),
+    ):
         missing = [key for key in wanted if key not in found]
         if missing:
             names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")

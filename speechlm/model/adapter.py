@@ -1,7 +1,8 @@
 """LoRA on the LLM of a speech LLM, by peft: ESPnet's option --use_adapter, with ESPnet's names in --adapter_conf.
 
-The LLM's weights are frozen, each chosen linear layer W gets W + (alpha / rank) B A (arXiv 2106.09685). The tables and heads of codes stay trainable.
-What leaves a training are the merged weights, a model folder as any other, and beside them `adapter/` as peft reads it.
+The LLM's weights are frozen, each chosen linear layer W gets W + (alpha / rank) B A (arXiv 2106.09685). The tables and
+heads of codes stay trainable. What leaves a training are the merged weights, a model folder as any other, and beside
+them `adapter/` as peft reads it.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ class AdapterConfig:
 
 
 def add_lora(llm: nn.Module, conf: dict) -> None:
-    """Put adapters into a Hugging Face causal LM, in place, and freeze the rest; ValueError for settings that do not fit it."""
+    """Put adapters into a Hugging Face causal LM, in place, and freeze the rest; ValueError for settings that do not
+    fit it.
+    """
     config = fill(AdapterConfig, conf, "--adapter_conf")
     lora = LoraConfig(
         r=config.rank,
@@ -44,12 +47,16 @@ def add_lora(llm: nn.Module, conf: dict) -> None:
     try:
         inject_adapter_in_model(lora, llm)
     except ValueError as error:  # no layer of that name
-        linear = sorted({name.rpartition(".")[2] for name, module in llm.named_modules() if isinstance(module, nn.Linear)})
-        raise ValueError(f"--adapter_conf: {str(error).splitlines()[0]} The LLM's linear layers are {', '.join(linear)}.") from None
+        linear = sorted(
+            {name.rpartition(".")[2] for name, module in llm.named_modules() if isinstance(module, nn.Linear)}
+        )
+        raise ValueError(
+            f"--adapter_conf: {str(error).splitlines()[0]} The LLM's linear layers are {', '.join(linear)}."
+        ) from None
     if isinstance(llm.get_output_embeddings(), LoraLayer):
         raise ValueError(
-            f"--adapter_conf: target_modules {', '.join(config.target_modules)} names the text head too, which the loss reads as one table with the "
-            "heads of codes. Expected layers of the backbone: leave the head out."
+            f"--adapter_conf: target_modules {', '.join(config.target_modules)} names the text head too, which the loss"
+            " reads as one table with the heads of codes. Expected layers of the backbone: leave the head out."
         )
 
 
@@ -59,12 +66,16 @@ def has_lora(model: nn.Module) -> bool:
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a model as if it had never had adapters: names as before, their products added to the weights."""
+    """Return the state of a model as if it had never had adapters: names as before, their products added to the
+    weights.
+    """
     state = model.state_dict(keep_vars=True)  # tied tensors are one object
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
             own = {key: state.pop(f"{name}.{key}").detach() for key in module.state_dict()}
-            base = {key.removeprefix("base_layer."): tensor for key, tensor in own.items() if key.startswith("base_layer.")}
+            base = {
+                key.removeprefix("base_layer."): tensor for key, tensor in own.items() if key.startswith("base_layer.")
+            }
             base["weight"] = base["weight"] + module.get_delta_weight(NAME).to(base["weight"])
             state |= {f"{name}.{key}": tensor for key, tensor in base.items()}
     return state
@@ -75,7 +86,10 @@ def save_adapter(folder: Path | None, llm: nn.Module) -> None:
 
     A sharded model is gathered, in all ranks together; those without a folder only give their part.
     """
-    state = {f"base_model.model.{key}": whole(tensor).contiguous().cpu() for key, tensor in get_peft_model_state_dict(llm).items()}
+    state = {
+        f"base_model.model.{key}": whole(tensor).contiguous().cpu()
+        for key, tensor in get_peft_model_state_dict(llm).items()
+    }
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -70,8 +70,8 @@ def list_test(task: Task, manifest: Path, lang: str, tgt_lang: str) -> TestItems
     lacking = sorted({r.id for r in records} - {item.record.id for item in items})
     if lacking:
         raise ValueError(
-            f"{manifest}: {len(lacking)} of {len(records)} utterances lack a part of {task.name} ({lang}): {', '.join(lacking[:5])}. "
-            "A test set never shrinks silently: complete the data, or name another --lang."
+            f"{manifest}: {len(lacking)} of {len(records)} utterances lack a part of {task.name} ({lang}):"
+            f" {', '.join(lacking[:5])}. A test set never shrinks silently: complete the data, or name another --lang."
         )
     prompts, listed = PromptIndex(records), keep_listed(items)
     kept = keep_prompted(listed, prompts)
@@ -91,15 +91,19 @@ def prepare(
 
 
 def require_prompt_frames(exp: Path, given: int | None, config: Path) -> int:
-    """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another, or nothing says it."""
+    """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another, or
+    nothing says it.
+    """
     trained = trained_with(exp, "prompt_frames")
     if given is None and trained is None:
         raise ValueError(
-            f"{config}: no prompt_frames, and {exp} does not say with what it was trained. Write prompt_frames: N there."
+            f"{config}: no prompt_frames, and {exp} does not say with what it was trained. Write prompt_frames: N"
+            " there."
         )
     if None not in (given, trained) and given != trained:
         raise ValueError(
-            f"{config}: prompt_frames is {given}, {exp} was trained with {trained}. Leave prompt_frames out of the file: then it is the model's."
+            f"{config}: prompt_frames is {given}, {exp} was trained with {trained}. Leave prompt_frames out of the"
+            " file: then it is the model's."
         )
     return trained if given is None else given
 
@@ -200,7 +204,9 @@ def write_text(out: Path, trained: TrainedModel, found: dict[str, list[int]]) ->
 
 
 def write_speech(out: Path, codec: Codec, found: dict[str, list]) -> None:
-    """Write codes and waveforms; an empty output is a tenth of a second of silence, so that it stays in the test set."""
+    """Write codes and waveforms; an empty output is a tenth of a second of silence, so that it stays in the
+    test set.
+    """
     codes = {key: np.asarray(rows, dtype=np.int32).reshape(-1, codec.num_codebooks) for key, rows in found.items()}
     write_codes(out, codes)
     silence = np.zeros(codec.sample_rate_hz // 10, dtype=np.float32)

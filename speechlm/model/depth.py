@@ -1,15 +1,17 @@
 """A small transformer over the codes of one frame, for the pattern `depth`.
 
-The backbone's hidden state h of the row before predicts the frame's code 0 by its own head; this one predicts the others, each from h and
-the codes to its left. Place j of its K - 1 places holds A h + B e(code j), and predicts code j + 1; e is the model's own table of codes:
+The backbone's hidden state h of the row before predicts the frame's code 0 by its own head; this one predicts the
+others, each from h and the codes to its left. Place j of its K - 1 places holds A h + B e(code j), and predicts code j
++ 1; e is the model's own table of codes:
 
     given      A h + B e(c0)    A h + B e(c1)    A h + B e(c2)
                     |                |                |            causal attention from left to right
     predicts       c1               c2               c3
 
-All frames of a batch are one call: the time axis is the batch axis here. In decoding, K - 1 short steps share a cache of their own.
-Letters in shapes: N frames, J = K - 1 places, D the backbone's width, W ours, C codes of a codebook.
-Sources: Lee et al., RQ-Transformer, arXiv 2203.01941; Défossez et al., Moshi, arXiv 2410.00037 (h added at every place).
+All frames of a batch are one call: the time axis is the batch axis here. In decoding, K - 1 short steps share a cache
+of their own. Letters in shapes: N frames, J = K - 1 places, D the backbone's width, W ours, C codes of a codebook.
+Sources: Lee et al., RQ-Transformer, arXiv 2203.01941; Défossez et al., Moshi, arXiv 2410.00037 (h added at every
+place).
 """
 
 from collections.abc import Callable
@@ -44,7 +46,9 @@ class DepthTransformer(nn.Module):
         nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, hidden_ND: Tensor, embedding_NJD: Tensor) -> Tensor:
-        """Return own_NJW, which with `tables` give the logits of codebooks 1..K-1, of frames whose codes 0..K-2 have these embeddings."""
+        """Return own_NJW, which with `tables` give the logits of codebooks 1..K-1, of frames whose codes 0..K-2 have
+        these embeddings.
+        """
         return self._run(self.hidden_in(hidden_ND).unsqueeze(1) + self.code_in(embedding_NJD))
 
     @property

@@ -62,11 +62,14 @@ def write_llm(config_path: Path, checkpoint: Path, out: Path, base: str | None =
 
 
 def read_layout(config_path: Path) -> Layout:
-    """Return the LLM's name and rows; ValueError if this is no `train.yaml` of espnet2.speechlm, or does not say them."""
+    """Return the LLM's name and rows; ValueError if this is no `train.yaml` of espnet2.speechlm, or does not
+    say them.
+    """
     config = read_yaml(config_path)
     if not isinstance(config, dict) or config.get("job_type") != "speechlm":
         raise ValueError(
-            f"{config_path}: no job_type: speechlm. Expected the train.yaml that espnet2.speechlm wrote beside its checkpoints."
+            f"{config_path}: no job_type: speechlm. Expected the train.yaml that espnet2.speechlm wrote beside its"
+            " checkpoints."
         )
     try:
         llm, parts = config["model"]["model_hf_tag"], list(config["multimodal_io"])
@@ -74,11 +77,13 @@ def read_layout(config_path: Path) -> Layout:
         if recorded:
             return Layout(llm, slice(int(recorded[0][0]), int(recorded[-1][1])))
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{config_path}: model_hf_tag, multimodal_io or vocab_intervals cannot be read ({error!r}).") from None
+        raise ValueError(
+            f"{config_path}: model_hf_tag, multimodal_io or vocab_intervals cannot be read ({error!r})."
+        ) from None
     if parts[0] != "text":
         raise ValueError(
-            f"{config_path}: no vocab_intervals, and text is not the first of multimodal_io ({', '.join(parts)}), so the "
-            "rows of the text are not known. Expected the train.yaml written by ESPnet 202611 or later."
+            f"{config_path}: no vocab_intervals, and text is not the first of multimodal_io ({', '.join(parts)}), so"
+            " the rows of the text are not known. Expected the train.yaml written by ESPnet 202611 or later."
         )
     with llm_errors(llm):
         rows = AutoConfig.from_pretrained(find_llm(llm)).vocab_size
@@ -86,15 +91,18 @@ def read_layout(config_path: Path) -> Layout:
 
 
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """Return the model's tensors by name, from an exported file or a distributed checkpoint; no optimizer, no pickled code."""
+    """Return the model's tensors by name, from an exported file or a distributed checkpoint; no optimizer, no pickled
+    code.
+    """
     try:
         if checkpoint.is_dir():
             return _read_distributed(checkpoint)
         return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["module"]
     except Exception as error:  # torch and its checkpoint readers raise many types
         raise ValueError(
-            f"{checkpoint}: cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else 'no message'}). "
-            f"Expected a folder checkpoints/step_N of espnet2.speechlm, or what it exports: {EXPORT}"
+            f"{checkpoint}: cannot be read ({type(error).__name__}:"
+            f" {str(error).splitlines()[0][:150] if str(error) else 'no message'}). Expected a folder"
+            f" checkpoints/step_N of espnet2.speechlm, or what it exports: {EXPORT}"
         ) from None
 
 
@@ -111,15 +119,22 @@ def _read_distributed(folder: Path) -> dict[str, Tensor]:
 
 
 def select_llm(state: dict[str, Tensor], layout: Layout, checkpoint: Path) -> dict[str, Tensor]:
-    """Return the LLM's own tensors under their names: of the two tables, the rows of text; ValueError if they are too short."""
-    found = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items() if not name.startswith(OWN_WEIGHTS)}
+    """Return the LLM's own tensors under their names: of the two tables, the rows of text; ValueError if they are too
+    short.
+    """
+    found = {
+        name.replace("_orig_mod.", ""): tensor for name, tensor in state.items() if not name.startswith(OWN_WEIGHTS)
+    }
     if missing := [name for name in (EMBEDDINGS, HEAD) if name not in found]:
-        raise ValueError(f"{checkpoint}: no {', '.join(missing)} among its {len(state)} tensors. Expected a model of espnet2.speechlm.")
+        raise ValueError(
+            f"{checkpoint}: no {', '.join(missing)} among its {len(state)} tensors. Expected a model of"
+            " espnet2.speechlm."
+        )
     for name in (EMBEDDINGS, HEAD):
         if len(found[name]) < layout.text_rows.stop:
             raise ValueError(
-                f"{checkpoint}: {name} has {len(found[name])} rows, the config says that text ends at {layout.text_rows.stop}. "
-                "Give the train.yaml of this checkpoint."
+                f"{checkpoint}: {name} has {len(found[name])} rows, the config says that text ends at"
+                f" {layout.text_rows.stop}. Give the train.yaml of this checkpoint."
             )
         found[name] = found[name][layout.text_rows].clone()
     return found
@@ -130,4 +145,6 @@ def _load(llm: torch.nn.Module, state: dict[str, Tensor], checkpoint: Path) -> N
         llm.load_state_dict(state, strict=True, assign=True)
         llm.tie_weights()
     except RuntimeError as error:
-        raise ValueError(f"{checkpoint}: does not fit {type(llm).__name__}. {str(error)[:300]}. Give its own LLM: --base FOLDER.") from None
+        raise ValueError(
+            f"{checkpoint}: does not fit {type(llm).__name__}. {str(error)[:300]}. Give its own LLM: --base FOLDER."
+        ) from None

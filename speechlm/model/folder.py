@@ -1,4 +1,5 @@
-"""A trained model is a folder: `config.json`, `model.safetensors`, `vocab.json`, `llm/` (the LLM's architecture and tokenizer).
+"""A trained model is a folder: `config.json`, `model.safetensors`, `vocab.json`, `llm/` (the LLM's architecture and
+tokenizer).
 
 Loading checks names, shapes and fingerprints: a checkpoint that does not fit is refused, not half-loaded.
 """
@@ -50,29 +51,35 @@ def load_llm(name: str, random_init: bool) -> torch.nn.Module:
         config = AutoConfig.from_pretrained(folder)
     if config.get_text_config() is not config:
         raise ValueError(
-            f"--llm {name}: a multimodal model ({config.model_type}). Expected a textual LLM, for example google/gemma-3-1b-pt."
+            f"--llm {name}: a multimodal model ({config.model_type}). Expected a textual LLM, for example"
+            " google/gemma-3-1b-pt."
         )
     with llm_errors(name):
         if random_init:
             return make_llm(config)
-        llm, found = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **attention_of(config))
+        llm, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, **attention_of(config)
+        )
     if found["missing_keys"]:  # transformers makes them up
         raise ValueError(
-            f"--llm {name}: its files lack weights ({sorted(found['missing_keys'])[:3]}, ...). Fetch or copy all of its files again."
+            f"--llm {name}: its files lack weights ({sorted(found['missing_keys'])[:3]}, ...). Fetch or copy all of its"
+            " files again."
         )
     return llm
 
 
 def require_own_tokenizer(llm: Path) -> None:
-    """Raise ValueError if the tokenizer of an LLM in a trained model's folder (`<folder>/llm`) is not the one it was trained with."""
+    """Raise ValueError if the tokenizer of an LLM in a trained model's folder (`<folder>/llm`) is not the one it was
+    trained with.
+    """
     path = llm.parent / "vocab.json"
     if llm.name != "llm" or not path.is_file():
         return
     found, trained = load_text_tokenizer(str(llm)).fingerprint, Vocabulary.load(path).text_fingerprint
     if found != trained:
         raise ValueError(
-            f"{llm}: the text tokenizer has the fingerprint {found}, {path} says {trained}. Restore the tokenizer files that the model was "
-            "trained with, or train it again."
+            f"{llm}: the text tokenizer has the fingerprint {found}, {path} says {trained}. Restore the tokenizer files"
+            " that the model was trained with, or train it again."
         )
 
 
@@ -91,26 +98,31 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
     folder = Path(folder)
     if not (folder / "vocab.json").exists():
         raise ValueError(
-            f"{folder}: no vocab.json, so no trained model. Expected the --output_dir of a training stage; run that stage first."
+            f"{folder}: no vocab.json, so no trained model. Expected the --output_dir of a training stage; run that"
+            " stage first."
         )
     vocab = Vocabulary.load(folder / "vocab.json")
     text = load_text_tokenizer(str(folder / "llm"))
     if codec_fingerprint is not None and codec_fingerprint != vocab.codec_fingerprint:
         raise ValueError(
-            f"{folder}/vocab.json: the model speaks codec {vocab.codec_fingerprint[:16]}, the one given is {codec_fingerprint[:16]}. "
-            "Give the --codec that the model was trained with, or train again."
+            f"{folder}/vocab.json: the model speaks codec {vocab.codec_fingerprint[:16]}, the one given is"
+            f" {codec_fingerprint[:16]}. Give the --codec that the model was trained with, or train again."
         )
     require_own_tokenizer(folder / "llm")
     return TrainedModel(SpeechLM.from_pretrained(folder), vocab, text, folder)
 
 
 def trained_with(folder: Path, setting: str):
-    """Return a setting of the training that made a model (or whose step `steps/<n>` it is); None if the folder does not say."""
+    """Return a setting of the training that made a model (or whose step `steps/<n>` it is); None if the folder does not
+    say.
+    """
     return _of_training(folder, "settings.json").get("settings", {}).get(setting)
 
 
 def longest_target(folder: Path, task: str) -> int | None:
-    """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not, of any; None if unknown."""
+    """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not,
+    of any; None if unknown.
+    """
     found = _of_training(folder, EXAMPLES).get("longest_target") or {}
     same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
     return found.get(task, max(same_kind, default=None))
@@ -126,13 +138,16 @@ def longest_heard(folder: Path, task: str) -> int | None:
 
 
 def _of_training(folder: Path, name: str) -> dict:
-    """Return what a file of the training that made a model says; {} if there is none. A kept step has those of its training."""
+    """Return what a file of the training that made a model says; {} if there is none. A kept step has those of its
+    training.
+    """
     training = folder.parent.parent if folder.parent.name == "steps" and not (folder / name).is_file() else folder
     return read_json(training / name) if (training / name).is_file() else {}
 
 
 def usual_limit(folder: Path, task: str, otherwise: int = 200) -> int:
-    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target in training.
+    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target
+    in training.
 
     Where the folder doesn't say either, it is `otherwise`.
     """

@@ -1,9 +1,9 @@
 """The codec-based speech LLM: a textual causal LM with tables and heads for codec streams (arXiv 2502.16897).
 
-Letters in shapes: B rows, L positions, K columns of a row (the codebooks; with the pattern flatten, one), D model width, C codes
-of a codebook, N positions that count. Input: the embeddings of the ids of a row are summed (a text token has one). Output: a head
-for column 0, which also covers text and special tokens, and for the other columns parallel heads, or with the pattern depth a
-small transformer. The LLM keeps its own text embeddings and text head.
+Letters in shapes: B rows, L positions, K columns of a row (the codebooks; with the pattern flatten, one), D model
+width, C codes of a codebook, N positions that count. Input: the embeddings of the ids of a row are summed (a text token
+has one). Output: a head for column 0, which also covers text and special tokens, and for the other columns parallel
+heads, or with the pattern depth a small transformer. The LLM keeps its own text embeddings and text head.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,9 @@ class SpeechLMConfig(PretrainedConfig):
 
     @classmethod
     def of_folder(cls, folder: Path) -> "SpeechLMConfig":
-        """Read `config.json`; a folder of an earlier version has the LLM's config in `llm/` and the vocabulary in `vocab.json` only."""
+        """Read `config.json`; a folder of an earlier version has the LLM's config in `llm/` and the vocabulary in
+        `vocab.json` only.
+        """
         if (folder / "config.json").is_file():
             return cls.from_pretrained(folder)
         llm = AutoConfig.from_pretrained(folder / "llm")
@@ -51,10 +53,14 @@ class SpeechLM(nn.Module):
         super().__init__()
         rows, width = llm.get_input_embeddings().weight.shape
         if rows != vocab.text_size:
-            raise ValueError(f"the LLM has {rows} text embeddings, the vocabulary {vocab.text_size}: they don't belong together")
+            raise ValueError(
+                f"the LLM has {rows} text embeddings, the vocabulary {vocab.text_size}: they don't belong together"
+            )
         self.llm, self.vocab = llm, vocab
         new = vocab.size - vocab.text_size  # special tokens, then the codebooks
-        self.first_size = vocab.size if vocab.num_columns == 1 else vocab.codes_start + vocab.codebook_sizes[0]  # ids of column 0
+        self.first_size = (
+            vocab.size if vocab.num_columns == 1 else vocab.codes_start + vocab.codebook_sizes[0]
+        )  # ids of column 0
         deep = get_pattern(vocab.pattern).DEPTH
         self.new_embedding = nn.Embedding(new, width, padding_idx=vocab.pad_id - vocab.text_size)
         self.new_head = nn.Linear(width, self.first_size - vocab.text_size if deep else new, bias=False)
@@ -86,7 +92,9 @@ class SpeechLM(nn.Module):
     def save_config(self, folder: Path) -> None:
         """Write what a model is, without its weights."""
         folder.mkdir(parents=True, exist_ok=True)
-        SpeechLMConfig(self.llm.config.to_dict(), asdict(self.vocab), architectures=["SpeechLM"]).save_pretrained(folder)
+        SpeechLMConfig(self.llm.config.to_dict(), asdict(self.vocab), architectures=["SpeechLM"]).save_pretrained(
+            folder
+        )
         self.vocab.save(folder / "vocab.json")
 
     @torch.no_grad()
@@ -131,18 +139,23 @@ class SpeechLM(nn.Module):
         text_BLD = self.llm.get_input_embeddings()(first_BL.clamp(max=self.vocab.text_size - 1))
         # The clamp maps text to the padding row (its index is 0), so text adds nothing to the sum.
         new_NK = (ids_BLK - self.vocab.text_size).clamp(min=0).flatten(0, 1)
-        new_ND = F.embedding_bag(new_NK, self.new_embedding.weight, mode="sum", padding_idx=self.new_embedding.padding_idx)
+        new_ND = F.embedding_bag(
+            new_NK, self.new_embedding.weight, mode="sum", padding_idx=self.new_embedding.padding_idx
+        )
         return text_BLD * is_text_BL1 + (new_ND.view_as(text_BLD) * self.embed_scale).to(text_BLD.dtype)
 
     @property
     def embed_scale(self) -> float | Tensor:
-        """What the LLM's embedding module multiplies its table by (Gemma 3); Gemma 1 and 2 multiply later, new embeddings too."""
+        """What the LLM's embedding module multiplies its table by (Gemma 3); Gemma 1 and 2 multiply later, new
+        embeddings too.
+        """
         return getattr(self.llm.get_input_embeddings(), "embed_scale", 1.0)
 
     def hidden(self, ids_BLK: Tensor, mask_BL: Tensor | None, position_BL: Tensor, cache=None) -> Tensor:
         """Run the backbone; return hidden_BLD. `cache` is a transformers Cache, extended in place.
 
-        `mask_BL` says which positions of a padded batch are there. None, of packed rows: wherever the positions don't go on by one another
+        `mask_BL` says which positions of a padded batch are there. None, of packed rows: wherever the positions don't
+        go on by one another
         example begins, and attention stays inside an example (transformers' masks, whichever attention the LLM has).
         """
         out = self.llm.get_decoder()(
@@ -155,7 +168,9 @@ class SpeechLM(nn.Module):
         return out.last_hidden_state
 
     def first_logits(self, hidden_ND: Tensor) -> Tensor:
-        """Return logits over text, special tokens and the codes of column 0 (codebook 0, or with one column all of them)."""
+        """Return logits over text, special tokens and the codes of column 0 (codebook 0, or with one column all of
+        them).
+        """
         return torch.cat([self.text_logits(hidden_ND), self.new_logits(hidden_ND)], dim=-1)
 
     def text_logits(self, hidden_ND: Tensor) -> Tensor:
@@ -178,15 +193,20 @@ class SpeechLM(nn.Module):
         return getattr(self.llm.config, "final_logit_softcapping", None)
 
     def first_table(self, hidden_ND: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (hidden_ND, table_VD) whose product are the logits of `first_logits`, unbounded; a bias is a column of the table."""
+        """Return (hidden_ND, table_VD) whose product are the logits of `first_logits`, unbounded; a bias is a column of
+        the table.
+        """
         head, new_VD = self.llm.get_output_embeddings(), self.new_head.weight[: self.first_size - self.vocab.text_size]
         table_VD = torch.cat([head.weight, new_VD])
         if head.bias is None:
             return hidden_ND, table_VD
-        return F.pad(hidden_ND, (0, 1), value=1.0), torch.cat([table_VD, F.pad(head.bias, (0, len(new_VD)))[:, None]], dim=1)
+        return F.pad(hidden_ND, (0, 1), value=1.0), torch.cat(
+            [table_VD, F.pad(head.bias, (0, len(new_VD)))[:, None]], dim=1
+        )
 
     def code_tables(self, hidden_ND: Tensor, ids_NK: Tensor) -> list[tuple[slice, Tensor, Tensor]]:
-        """Return (later columns, hidden, table of their choices) whose products are the logits of columns 1..K-1 of the rows `ids_NK`.
+        """Return (later columns, hidden, table of their choices) whose products are the logits of columns 1..K-1 of the
+        rows `ids_NK`.
 
         With `depth` the hidden states depend on the ids to the left, and each column has its own.
         """
@@ -225,14 +245,17 @@ def make_llm(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def attention_of(config: PretrainedConfig) -> dict[str, str]:
-    """Return the attention of an LLM: Gemma 2 bounds its scores, which only the eager one of transformers does (and FlexAttention)."""
+    """Return the attention of an LLM: Gemma 2 bounds its scores, which only the eager one of transformers does (and
+    FlexAttention).
+    """
     return {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
 
 
 def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor) -> Tensor | dict[str, Tensor]:
     """Return a boolean mask as the LLM's layers want it, which transformers passes on as it is.
 
-    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`). Eager attention
+    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`). Eager
+    attention
     (Gemma 2) adds a mask instead of selecting by it.
     """
     kinds = getattr(config, "layer_types", None) or ()
@@ -241,7 +264,10 @@ def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor) -> Tensor | dict[st
         masks["sliding_attention"] = mask_B1QL & (age_B1QL < config.sliding_window)
     if config._attn_implementation == "eager":
         dtype = torch.get_default_dtype()
-        masks = {kind: torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min) for kind, mask in masks.items()}
+        masks = {
+            kind: torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+            for kind, mask in masks.items()
+        }
     return masks if len(masks) > 1 else masks["full_attention"]
 
 

@@ -14,7 +14,8 @@ from speechlm.tokens.vocabulary import Vocabulary
 
 
 def save_weights(path: Path | None, model: nn.Module) -> None:
-    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored once, adapters merged.
+    """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored
+    once, adapters merged.
 
     A sharded model is gathered, in all ranks together; those without a path only give their part.
     """
@@ -35,7 +36,8 @@ def save_weights(path: Path | None, model: nn.Module) -> None:
 
 
 def load_weights(model: nn.Module, path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
-    """Load what `save_weights` wrote, to a model that may be empty (on the meta device): its weights are then those of the file, on `device`.
+    """Load what `save_weights` wrote, to a model that may be empty (on the meta device): its weights are then those of
+    the file, on `device`.
 
     ValueError names another vocabulary, or every tensor that does not fit.
     """
@@ -46,9 +48,12 @@ def load_weights(model: nn.Module, path: Path, device: str = "cpu", dtype: torch
     wrong = [f"{n} {tuple(t.shape)}" for n, t in state.items() if n not in own or own[n].shape != t.shape]
     if missing or wrong:
         raise ValueError(
-            f"{path}: does not fit the model. Missing: {missing[:5]}; unexpected: {wrong[:5]}. Train it again with this config."
+            f"{path}: does not fit the model. Missing: {missing[:5]}; unexpected: {wrong[:5]}. Train it again with this"
+            " config."
         )
-    cast = {name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    cast = {
+        name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor for name, tensor in state.items()
+    }
     model.load_state_dict(cast, strict=False, assign=any(tensor.is_meta for tensor in own.values()))
     model.llm.tie_weights()
 
@@ -64,12 +69,12 @@ def _read(path: Path, vocab: Vocabulary, device: str) -> dict[str, torch.Tensor]
                 f"{path}: cannot be read: {reason}. The file may be whole: put that right and give the command again."
             ) from None
         raise ValueError(
-            f"{path}: missing, cut short or damaged ({error}). Expected a trained model's weights. Delete {path.parent}/.done.train.json and "
-            "run the training stage again: it goes on from the last checkpoint."
+            f"{path}: missing, cut short or damaged ({error}). Expected a trained model's weights. Delete"
+            f" {path.parent}/.done.train.json and run the training stage again: it goes on from the last checkpoint."
         ) from None
     if vocabulary not in (None, vocab.fingerprint):
         raise ValueError(
-            f"{path}: was trained with vocabulary {vocabulary}, {path.parent}/vocab.json is {vocab.fingerprint}. One of them belongs to "
-            "another model: restore it, or train again (the training stage writes both)."
+            f"{path}: was trained with vocabulary {vocabulary}, {path.parent}/vocab.json is {vocab.fingerprint}. One of"
+            " them belongs to another model: restore it, or train again (the training stage writes both)."
         )
     return state

@@ -39,11 +39,15 @@ def by_length(group: Group) -> dict:
 
 def by_voice(groups: list[Group], trained: set[str]) -> dict:
     """Return the error of voices heard in training and of others, over all test sets of a task."""
-    return _broken_down(groups, lambda line: (HEARD if line["speaker"] in trained else UNHEARD) if line.get("speaker") else "")
+    return _broken_down(
+        groups, lambda line: (HEARD if line["speaker"] in trained else UNHEARD) if line.get("speaker") else ""
+    )
 
 
 def _broken_down(groups: list[Group], part_of: PartOf, most: int = 0, order: Iterable[str] = ()) -> dict:
-    """Return {"parts": [{name, n}], "of": number of all parts, "values": {metric: {system: [[value, low, high] of each part]}}}."""
+    """Return {"parts": [{name, n}], "of": number of all parts, "values": {metric: {system: [[value, low, high] of each
+    part]}}}.
+    """
     sizes: dict[str, int] = {}
     for line in (line for group in groups for line in group.systems[0].lines.values()):
         if part := part_of(line):
@@ -51,7 +55,9 @@ def _broken_down(groups: list[Group], part_of: PartOf, most: int = 0, order: Ite
     parts = [name for name in order if name in sizes] or sorted(sizes)
     if len(parts) < 2:
         return {"parts": [], "of": len(parts), "values": {}}
-    found = {(system.name, metric): _counts(groups, system.name, metric, part_of) for system, metric in _figures(groups)}
+    found = {
+        (system.name, metric): _counts(groups, system.name, metric, part_of) for system, metric in _figures(groups)
+    }
     if most and len(parts) > most:
         [(_, metric), counted] = next(iter(found.items()))
         parts = _worst(parts, counted, metric in LOWER_IS_BETTER)[:most]
@@ -62,7 +68,12 @@ def _broken_down(groups: list[Group], part_of: PartOf, most: int = 0, order: Ite
 
 
 def _figures(groups: list[Group]) -> list[tuple[System, str]]:
-    return [(system, metric) for group in groups for system in group.systems for metric in dict.fromkeys(row.metric for row in system.rows)]
+    return [
+        (system, metric)
+        for group in groups
+        for system in group.systems
+        for metric in dict.fromkeys(row.metric for row in system.rows)
+    ]
 
 
 def _counts(groups: list[Group], name: str, metric: str, part_of: PartOf) -> tuple[Callable, dict[str, np.ndarray]]:

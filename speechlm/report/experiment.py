@@ -1,4 +1,6 @@
-"""What experiments hold that a report shows: rows of the table, systems with their utterances, curves of the trainings."""
+"""What experiments hold that a report shows: rows of the table, systems with their utterances, curves of the
+trainings.
+"""
 
 import json
 import os
@@ -25,7 +27,9 @@ class System:
 
 @dataclass(frozen=True)
 class Group:
-    """All systems on one test set of a task, the best model first, ceilings last: the same utterances with the same references."""
+    """All systems on one test set of a task, the best model first, ceilings last: the same utterances with the same
+    references.
+    """
 
     task: str
     test_set: str
@@ -61,12 +65,16 @@ class Experiments:
 
 
 def load(experiments: list[Path], protocol: str | None = None) -> Experiments:
-    """Read experiments; raise ValueError if one has no scores, or if figures or utterances of the same name don't compare."""
+    """Read experiments; raise ValueError if one has no scores, or if figures or utterances of the same name don't
+    compare.
+    """
     found, systems, trainings, files = [], [], [], []
     for experiment, label in zip(experiments, labels(experiments)):
         scored = score_files([experiment])
         if not scored:
-            raise ValueError(f"{experiment}: no score.json in it. Score first: ./run.sh --stage 9, or python -m speechlm.bin.score")
+            raise ValueError(
+                f"{experiment}: no score.json in it. Score first: ./run.sh --stage 9, or python -m speechlm.bin.score"
+            )
         for file in scored:
             rows = _named(select(read_rows(file), protocol), label, [row for row, _ in found])
             found += [(row, file) for row in rows]
@@ -78,7 +86,8 @@ def load(experiments: list[Path], protocol: str | None = None) -> Experiments:
         files += [experiment / training.name / TRAINING for training in read]
     if not found:
         raise ValueError(
-            f"no scores of protocol {protocol} in {', '.join(map(str, experiments))}. Name another --protocol, or score with it."
+            f"no scores of protocol {protocol} in {', '.join(map(str, experiments))}. Name another --protocol, or score"
+            " with it."
         )
     return Experiments(in_order(found), _grouped(systems), trainings, files)
 
@@ -102,7 +111,9 @@ def _named(rows: list[Row], label: str, before: list[Row]) -> list[Row]:
         if not label or (row.model in CEILINGS and known.get(row.key, row) == row):
             named.append(row)
         else:
-            named.append(replace(row, model=f"{row.model} ({label})" if row.model in CEILINGS else f"{label}/{row.model}"))
+            named.append(
+                replace(row, model=f"{row.model} ({label})" if row.model in CEILINGS else f"{label}/{row.model}")
+            )
     return named
 
 
@@ -123,7 +134,9 @@ def _set_of(system: System) -> str:
 def _grouped(systems: list[System]) -> list[Group]:
     members: dict[tuple[str, str], dict[str, System]] = {}
     for system in systems:
-        members.setdefault((system.rows[0].task, _set_of(system)), {}).setdefault(system.name, system)  # a ceiling that experiments share
+        members.setdefault((system.rows[0].task, _set_of(system)), {}).setdefault(
+            system.name, system
+        )  # a ceiling that experiments share
     groups = []
     for (task, test_set), by_name in sorted(members.items()):
         group = Group(task, test_set, sorted(by_name.values(), key=_rank))
@@ -144,8 +157,8 @@ def _require_same_utterances(group: Group) -> None:
     for system in group.systems[1:]:
         if {key: line["ref"] for key, line in system.lines.items()} != refs:
             raise ValueError(
-                f"{first.folder} and {system.folder}: {group.task} / {group.test_set} has other utterances or references. "
-                "Score both on the same test set, or report them one by one."
+                f"{first.folder} and {system.folder}: {group.task} / {group.test_set} has other utterances or"
+                " references. Score both on the same test set, or report them one by one."
             )
 
 
@@ -160,13 +173,16 @@ def _trainings(experiment: Path, label: str) -> list[Training]:
                 figures = json.loads(line)
                 lines.setdefault(str(figures["kind"]), []).append(figures)
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not the log of a training ({error}). Delete it: only the report reads it.") from None
+            raise ValueError(
+                f"{path}: not the log of a training ({error}). Delete it: only the report reads it."
+            ) from None
         found.append(Training(path.parent.name, label, lines))
     return found
 
 
 def locate(path: str, experiment: Path) -> Path | None:
-    """Return where a file is that was written down relative to the recipe: an experiment may have been moved, or be reported from elsewhere.
+    """Return where a file is that was written down relative to the recipe: an experiment may have been moved, or be
+    reported from elsewhere.
 
     Looked for in the experiment itself first, then beside it and above, then as it stands.
     """

@@ -29,10 +29,16 @@ class Corpus:
     def folder(self, test_set: str) -> Path | None:
         """Return the directory of a test set, whose name in the table may end in a language."""
         names = (test_set, test_set.rpartition(".")[0])
-        return next((self.path / name for name in names if name and (self.path / name).is_dir()), None) if self.path else None
+        return (
+            next((self.path / name for name in names if name and (self.path / name).is_dir()), None)
+            if self.path
+            else None
+        )
 
     def side(self, group: Group, lang: str) -> str | None:
-        """Return the language of the source: the utterance's, for translation that of the corpus; None for a task that is given no speech."""
+        """Return the language of the source: the utterance's, for translation that of the corpus; None for a task that
+        is given no speech.
+        """
         task = TASKS.get(group.task)
         return (lang if task.languages == "same" else self.src_lang) if task and task.hears else None
 
@@ -54,7 +60,9 @@ class Corpus:
 
     def trained_speakers(self) -> set[str]:
         """Return the speakers of the training sets."""
-        return {speaker for name in self.train_sets if self.path for speaker in read_speakers(self.path / name).values()}
+        return {
+            speaker for name in self.train_sets if self.path for speaker in read_speakers(self.path / name).values()
+        }
 
 
 class Recordings:
@@ -99,7 +107,9 @@ class Recordings:
             self.missing.append(span.path)
             return ""
         try:
-            clip = make_clip(Span(str(path) if offset is None else f"{path}:{offset}", span.start_sec, span.end_sec), self.folder)
+            clip = make_clip(
+                Span(str(path) if offset is None else f"{path}:{offset}", span.start_sec, span.end_sec), self.folder
+            )
         except AudioError as error:
             self.missing.append(str(error))
             return ""
@@ -127,7 +137,9 @@ def picks(group: Group, count: int) -> dict[Key, str]:
 
 
 def listen(groups: list[Group], recordings: Recordings, count: int) -> list[dict[Key, dict]]:
-    """Return, per group, {utterance: {"why": chosen or worst, role: clip}}: each group its first, then its second, ... until it is full."""
+    """Return, per group, {utterance: {"why": chosen or worst, role: clip}}: each group its first, then its second, ...
+    until it is full.
+    """
     orders = [list(picks(group, count).items()) for group in groups]
     sources = [recordings.corpus.recordings(group) for group in groups]
     found: list[dict[Key, dict]] = [{} for _ in groups]

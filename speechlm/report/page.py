@@ -1,7 +1,7 @@
 """The page: everything it shows as one JSON text, put with its style and script into one HTML file.
 
-Nothing that a corpus says becomes HTML: the script writes texts as text only, and the page's own policy (CSP) allows no other
-script and no network.
+Nothing that a corpus says becomes HTML: the script writes texts as text only, and the page's own policy (CSP) allows no
+other script and no network.
 """
 
 import base64
@@ -21,7 +21,17 @@ from speechlm.report.listen import Corpus, Recordings
 from speechlm.tasks import TASKS, TEXT_TASKS
 
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("base.js", "players.js", "charts.js", "results.js", "curves.js", "errors.js", "utterances.js", "blind.js", "start.js")
+SCRIPTS = (
+    "base.js",
+    "players.js",
+    "charts.js",
+    "results.js",
+    "curves.js",
+    "errors.js",
+    "utterances.js",
+    "blind.js",
+    "start.js",
+)
 MOST_UTTERANCES = 3000  # of a test set on the page; figures are always over all
 
 
@@ -40,13 +50,17 @@ def payload(title: str, found: Experiments, corpus: Corpus, heard: Heard) -> dic
     content = {
         "title": title,
         "lower": sorted(LOWER_IS_BETTER),
-        "tasks": {name: {"told": task.told, "recognises": task.recognises} for name, task in TASKS.items()} | TEXT_TASKS,
+        "tasks": (
+            {name: {"told": task.told, "recognises": task.recognises} for name, task in TASKS.items()} | TEXT_TASKS
+        ),
         "unspaced": sorted({lang for group in found.groups for _, lang in group.keys if by_character(lang)}),
         "rows": [_row(row, signatures) for row in found.rows],
         "signatures": signatures,
         "curves": [_curves(training) for training in found.trainings],
         "groups": [_group(group, corpus, clips, trained) for group, clips in zip(found.groups, heard.of_group)],
-        "voices": {task: by_voice(groups, trained) for task, groups in _by_task(found.groups).items()} if trained else {},
+        "voices": (
+            {task: by_voice(groups, trained) for task, groups in _by_task(found.groups).items()} if trained else {}
+        ),
         "clips": {name: clip.sec for name, clip in sorted(heard.recordings.clips.items())},
         "full": heard.recordings.full,
         "missing": len(heard.recordings.missing),
@@ -56,8 +70,10 @@ def payload(title: str, found: Experiments, corpus: Corpus, heard: Heard) -> dic
 
 def _row(row, signatures: list[str]) -> dict:
     return {
-        "task": row.task, "set": row.test_set, "metric": row.metric, "model": row.model, "value": round(row.value, 4), "n": row.n,
-        "low": row.low, "high": row.high, "signature": signatures.index(row.signature) + 1, "ceiling": row.model.startswith(CEILINGS),
+        "task": row.task, "set": row.test_set, "metric": row.metric, "model": row.model, "value": round(row.value, 4),
+        "n": row.n,
+        "low": row.low, "high": row.high, "signature": signatures.index(row.signature) + 1,
+        "ceiling": row.model.startswith(CEILINGS),
     }  # fmt: skip
 
 
@@ -67,13 +83,19 @@ def _curves(training: Training) -> dict:
     for kind, lines in training.lines.items():
         for line in lines:
             for part, value in line.items():
-                if part not in ("kind", "step", "positions") and isinstance(value, (int, float)) and isinstance(line.get("step"), int):
+                if (
+                    part not in ("kind", "step", "positions")
+                    and isinstance(value, (int, float))
+                    and isinstance(line.get("step"), int)
+                ):
                     kinds.setdefault(kind, {}).setdefault(part, []).append([line["step"], value])
     return {"name": training.name, "experiment": training.experiment, "kinds": kinds}
 
 
 def _by_task(groups: list[Group]) -> dict[str, list[Group]]:
-    return {task: [group for group in groups if group.task == task] for task in sorted({group.task for group in groups})}
+    return {
+        task: [group for group in groups if group.task == task] for task in sorted({group.task for group in groups})
+    }
 
 
 def _group(group: Group, corpus: Corpus, clips: dict, trained: set[str]) -> dict:
@@ -115,12 +137,18 @@ def _hypothesis(line: dict, metrics: list[str]) -> dict:
 
 def assets() -> str:
     """Return a digest of the page's own files, so that a report is made again when they change."""
-    return hashlib.sha256(b"".join((PAGE / name).read_bytes() for name in ("index.html", "style.css", *SCRIPTS))).hexdigest()
+    return hashlib.sha256(
+        b"".join((PAGE / name).read_bytes() for name in ("index.html", "style.css", *SCRIPTS))
+    ).hexdigest()
 
 
 def render(content: dict) -> str:
     """Return the page."""
-    script = "(function () {\n'use strict';\n" + "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS) + "})();\n"
+    script = (
+        "(function () {\n'use strict';\n"
+        + "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+        + "})();\n"
+    )
     parts = {
         "title": html.escape(content["title"]),
         "style": (PAGE / "style.css").read_text(encoding="utf-8"),

@@ -15,9 +15,18 @@ from speechlm.data.audio import KEEPABLE, Span, load_wav
 from speechlm.data.files import atomic_write, file_digest, settings_digest
 from speechlm.data.recording import split_place
 
-MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": 0.8}  # about 40 kbit/s of speech
+MP3 = {
+    "format": "MP3",
+    "subtype": "MPEG_LAYER_III",
+    "bitrate_mode": "VARIABLE",
+    "compression_level": 0.8,
+}  # about 40 kbit/s of speech
 RATE_HZ = 16000
-BANDS, HOP, MOST_FRAMES = 64, 160, 640  # of the picture, in mel bands and samples: 100 columns a second, fewer for long recordings
+BANDS, HOP, MOST_FRAMES = (
+    64,
+    160,
+    640,
+)  # of the picture, in mel bands and samples: 100 columns a second, fewer for long recordings
 RANGE_DB = 70.0
 SETTINGS = {**MP3, "rate_hz": RATE_HZ, "picture": [BANDS, HOP, MOST_FRAMES, RANGE_DB]}
 
@@ -53,9 +62,13 @@ def encode(wav_T: np.ndarray) -> bytes:
 
 
 def picture(wav_T: np.ndarray) -> bytes:
-    """Return the log-mel spectrogram of wav_T (16 kHz) as a webp picture, low frequencies at the bottom, 70 dB below the loudest."""
+    """Return the log-mel spectrogram of wav_T (16 kHz) as a webp picture, low frequencies at the bottom, 70 dB below
+    the loudest.
+    """
     hop = max(HOP, -(-len(wav_T) // MOST_FRAMES))
-    mel = torchaudio.transforms.MelSpectrogram(RATE_HZ, n_fft=512, win_length=400, hop_length=hop, n_mels=BANDS, power=2)
+    mel = torchaudio.transforms.MelSpectrogram(
+        RATE_HZ, n_fft=512, win_length=400, hop_length=hop, n_mels=BANDS, power=2
+    )
     energy_BT = mel(torch.from_numpy(np.pad(wav_T, (0, max(0, 512 - len(wav_T)))))).numpy()
     level_BT = 10 * np.log10(energy_BT + 1e-10)
     shade_BT = np.clip(1 + (level_BT - level_BT.max()) / RANGE_DB, 0, 1)[::-1]

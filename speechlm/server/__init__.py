@@ -1,1 +1,3 @@
-"""`speechlm serve`: the audio endpoints of OpenAI's HTTP interface, over the API of `speechlm.api`. Needs the extra `serve`."""
+"""`speechlm serve`: the audio endpoints of OpenAI's HTTP interface, over the API of `speechlm.api`. Needs the extra
+`serve`.
+"""

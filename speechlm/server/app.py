@@ -1,6 +1,8 @@
-"""The endpoints. What a request may hold beyond OpenAI's: `language` in all three (what is spoken), `target` in translations (default: en).
+"""The endpoints. What a request may hold beyond OpenAI's: `language` in all three (what is spoken), `target` in
+translations (default: en).
 
-Speech of response_format pcm is streamed: it comes while it is made. Other formats are sent when they are whole, and are made together with others.
+Speech of response_format pcm is streamed: it comes while it is made. Other formats are sent when they are whole, and
+are made together with others.
 """
 
 import asyncio
@@ -29,7 +31,14 @@ from speechlm.server.worker import Request as Work
 from speechlm.server.worker import Worker
 
 TEXT_FORMATS = ("json", "text", "verbose_json")
-SOUND_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "mp3": "audio/mpeg", "opus": "audio/ogg", "ogg": "audio/ogg", "pcm": "audio/pcm"}
+SOUND_TYPES = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "ogg": "audio/ogg",
+    "pcm": "audio/pcm",
+}
 PCM_HZ = 24000  # of response_format pcm, as OpenAI's: 16 bits, little-endian, one channel
 DEFAULT_VOICE = "default"
 
@@ -83,8 +92,12 @@ async def _receive(chunks: asyncio.Queue, work: Work) -> AsyncIterator[np.ndarra
         work.left.set()
 
 
-def make_app(lm: SpeechLM, name: str, limits: Limits | None = None, key: str | None = None, hosts: list[str] | None = None) -> FastAPI:
-    """Return the application. `name` is the model's public name; `hosts` the names that a request may call this machine by (None: any)."""
+def make_app(
+    lm: SpeechLM, name: str, limits: Limits | None = None, key: str | None = None, hosts: list[str] | None = None
+) -> FastAPI:
+    """Return the application. `name` is the model's public name; `hosts` the names that a request may call this machine
+    by (None: any).
+    """
     limits = limits or Limits()
     service = Service(lm, name, limits)
 
@@ -147,7 +160,10 @@ def add_status(app: FastAPI, service: Service) -> None:
     @app.get("/health")
     async def health() -> JSONResponse:
         alive = service.worker.alive
-        return JSONResponse({"status": "ok" if alive else "the worker has ended", "active": service.metrics.active}, 200 if alive else 503)
+        return JSONResponse(
+            {"status": "ok" if alive else "the worker has ended", "active": service.metrics.active},
+            200 if alive else 503,
+        )
 
     @app.get("/metrics")
     async def metrics() -> PlainTextResponse:
@@ -167,7 +183,9 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
-        told = "; ".join(f"{'.'.join(map(str, fault['loc'][1:])) or 'the request'}: {fault['msg']}" for fault in error.errors()[:5])
+        told = "; ".join(
+            f"{'.'.join(map(str, fault['loc'][1:])) or 'the request'}: {fault['msg']}" for fault in error.errors()[:5]
+        )
         return error_response(400, told)
 
     @app.exception_handler(Exception)
@@ -176,7 +194,12 @@ def add_errors(app: FastAPI) -> None:
 
 
 async def answer_text(
-    service: Service, task: str, file: UploadFile, model: str, languages: tuple[str | None, str | None], response_format: str
+    service: Service,
+    task: str,
+    file: UploadFile,
+    model: str,
+    languages: tuple[str | None, str | None],
+    response_format: str,
 ) -> Response:
     """Answer with the text of a recording."""
     service.require_model(model)
@@ -196,7 +219,9 @@ async def answer_text(
 
 
 def read_upload(file: UploadFile, lm: SpeechLM) -> np.ndarray:
-    """Return wav_N of an uploaded file, at the model's rate. Its name is shown in the ValueError of a bad one, and used for nothing else."""
+    """Return wav_N of an uploaded file, at the model's rate. Its name is shown in the ValueError of a bad one, and used
+    for nothing else.
+    """
     with tempfile.NamedTemporaryFile(prefix="speechlm-") as copy:
         while block := file.file.read(1 << 20):
             copy.write(block)
@@ -212,7 +237,9 @@ async def answer_speech(service: Service, asked: SpeechRequest) -> Response:
     """Answer with a text spoken."""
     service.require_model(asked.model)
     if asked.response_format not in SOUND_TYPES:
-        raise ValueError(f"response_format {printable(asked.response_format)!r}: expected one of {', '.join(SOUND_TYPES)}")
+        raise ValueError(
+            f"response_format {printable(asked.response_format)!r}: expected one of {', '.join(SOUND_TYPES)}"
+        )
     if asked.speed != 1.0:
         raise ValueError(f"speed {asked.speed:g}: expected 1; this model speaks at its own")
     if asked.voice != DEFAULT_VOICE and asked.voice not in service.lm.voices:  # a path is no voice here

@@ -1,4 +1,6 @@
-"""What a request must pass before anything of it is read: the key, a place among those at work, and a bound on its bytes and time."""
+"""What a request must pass before anything of it is read: the key, a place among those at work, and a bound on its
+bytes and time.
+"""
 
 import asyncio
 import hmac
@@ -13,12 +15,21 @@ from speechlm.server.metrics import Metrics
 
 RETRY_SEC = 2  # what a client is told to wait when all places are taken
 BODY_SEC = 60.0  # without a further byte of the body
-COUNTED = ("/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech", "/v1/models", "/health", "/metrics")
+COUNTED = (
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/audio/speech",
+    "/v1/models",
+    "/health",
+    "/metrics",
+)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_active` requests are read, wait or are worked on at a time, of `max_bytes` each; `max_batch` are decoded together."""
+    """`max_active` requests are read, wait or are worked on at a time, of `max_bytes` each; `max_batch` are decoded
+    together.
+    """
 
     max_active: int = 64
     max_batch: int = 16
@@ -26,7 +37,9 @@ class Limits:
 
 
 def error_response(status: int, message: str, code: str | None = None, **headers: str) -> Response:
-    """Return an error as OpenAI's clients read it. Characters beyond ASCII are escaped: some that clients send can't be written."""
+    """Return an error as OpenAI's clients read it. Characters beyond ASCII are escaped: some that clients send can't be
+    written.
+    """
     kind = "invalid_request_error" if status < 500 else "server_error"
     content = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
     return Response(content, status, headers, media_type="application/json")
@@ -71,7 +84,9 @@ class Gate:
         headers = dict(scope["headers"])
         if self._key and scope["path"].startswith("/v1/"):
             if not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._key.encode()):
-                return error_response(401, "the key is missing or wrong; expected the header Authorization: Bearer KEY", "invalid_api_key")
+                return error_response(
+                    401, "the key is missing or wrong; expected the header Authorization: Bearer KEY", "invalid_api_key"
+                )
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and len(length) < 20 and int(length) > self._limits.max_bytes:
             return error_response(413, self._too_large())
@@ -81,7 +96,10 @@ class Gate:
         return None
 
     def _too_large(self) -> str:
-        return f"the request is larger than {self._limits.max_bytes / 1e6:g} MB. Send a shorter recording, or flac, mp3 or opus."
+        return (
+            f"the request is larger than {self._limits.max_bytes / 1e6:g} MB. Send a shorter recording, or flac, mp3 or"
+            " opus."
+        )
 
     def _bounded(self, receive):
         """Return `receive` that ends a body that is too large, or doesn't come."""

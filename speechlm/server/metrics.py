@@ -8,7 +8,9 @@ BUCKETS_SEC = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Metrics:
-    """Requests by path and status, how long they took, batches, and how many are at work now (`active`). Safe to use from threads."""
+    """Requests by path and status, how long they took, batches, and how many are at work now (`active`). Safe to use
+    from threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,7 +38,10 @@ class Metrics:
         """Return all figures as Prometheus reads them."""
         with self._lock:
             lines = ["# TYPE speechlm_requests_total counter"]
-            lines += [f'speechlm_requests_total{{path="{p}",status="{s}"}} {n}' for (p, s), n in sorted(self._requests.items())]
+            lines += [
+                f'speechlm_requests_total{{path="{p}",status="{s}"}} {n}'
+                for (p, s), n in sorted(self._requests.items())
+            ]
             lines += ["# TYPE speechlm_request_seconds histogram", *self._histogram()]
             for name, value in (
                 ("batches", self._batches),

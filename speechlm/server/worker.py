@@ -13,9 +13,11 @@ from speechlm.server.metrics import Metrics
 
 @dataclass(eq=False)
 class Request:
-    """What is to be done: `prepare` makes the job, in the worker's thread; the result, or the user's mistake, comes through `done`.
+    """What is to be done: `prepare` makes the job, in the worker's thread; the result, or the user's mistake, comes
+    through `done`.
 
-    With `emit`, speech is streamed: it is called with each chunk [samples], in the end with None, or with what went wrong; `done` then tells
+    With `emit`, speech is streamed: it is called with each chunk [samples], in the end with None, or with what went
+    wrong; `done` then tells
     that the first one is there. `left` is set by who asked, if nobody listens any more.
     """
 
@@ -26,7 +28,9 @@ class Request:
 
 
 class Worker:
-    """Runs requests in batches of up to `max_batch`, in the order in which they came. How many may wait is bounded by who submits."""
+    """Runs requests in batches of up to `max_batch`, in the order in which they came. How many may wait is bounded by
+    who submits.
+    """
 
     def __init__(self, lm: SpeechLM, metrics: Metrics, max_batch: int):
         self._lm, self._metrics, self._max_batch = lm, metrics, max_batch

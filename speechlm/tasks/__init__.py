@@ -1,15 +1,19 @@
-"""Tasks as data: what a task is given, what it must produce, how its output is scored, and what it is called. The only list of tasks.
+"""Tasks as data: what a task is given, what it must produce, how its output is scored, and what it is called. The only
+list of tasks.
 
 A part is `<kind>:<side>`: kind text, speech or prompt (another utterance of the same voice, cut short);
-side src or tgt. A new task is a new entry in TASKS (at its end: the order of tokens follows it): training, decoding, scoring, ceiling,
-driver and report take it from there. Sequence: <task> <language> condition target.
-Source: arXiv 2502.16897, the six CPT tasks and the SFT tasks; s2st is held out of CPT.
+side src or tgt. A new task is a new entry in TASKS (at its end: the order of tokens follows it): training, decoding,
+scoring, ceiling, driver and report take it from there. Sequence: <task> <language> condition target. Source: arXiv
+2502.16897, the six CPT tasks and the SFT tasks; s2st is held out of CPT.
 """
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-TEXT_TASKS = {"lm": {"told": "Language modelling"}, "lm_eval": {"told": "Text tasks"}}  # of the table of results: text ability
+TEXT_TASKS = {
+    "lm": {"told": "Language modelling"},
+    "lm_eval": {"told": "Text tasks"},
+}  # of the table of results: text ability
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class Task:
     """`languages`: "same" if source and target side are one language, "pair" if they are two.
 
     `plain`: text as the LLM reads it itself, without our special tokens (so that text ability carries over).
-    `metric`: the figure that it is judged by, wer or bleu: what it shares with other tasks is how protocols score it. None for tasks that
+    `metric`: the figure that it is judged by, wer or bleu: what it shares with other tasks is how protocols score it.
+    None for tasks that
     only train. `told`: its name for people.
     """
 
@@ -52,7 +57,9 @@ class Task:
         return self.hears and not self.speaks and self.languages == "same"
 
     def tested_in(self, langs: list[str], src_lang: str, tgt_lang: str) -> list[str]:
-        """Return the source languages that a recipe tests it in: recognition in all, speech in the one that the judge understands."""
+        """Return the source languages that a recipe tests it in: recognition in all, speech in the one that the judge
+        understands.
+        """
         if self.languages == "pair":
             return [src_lang]
         return langs if self.recognises else [tgt_lang]

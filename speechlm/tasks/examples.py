@@ -67,13 +67,19 @@ class Items(Many[Item]):
         return Item(self.task, self._records[int(number)], *self._pairs[which])
 
     def locate(self, index_M: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[str, str]]]:
-        """Yield, for each pair of languages: which of M items are of it, the numbers of their utterances, and the pair."""
+        """Yield, for each pair of languages: which of M items are of it, the numbers of their utterances, and
+        the pair.
+        """
         which_M = np.searchsorted(self._ends, index_M, side="right")
         for which in np.unique(which_M):
             here_P = np.flatnonzero(which_M == which)
             place_P = index_M[here_P] - self._ends[which] + len(self._complete[which])
             complete = self._complete[which]
-            yield here_P, place_P if isinstance(complete, range) else complete[place_P].astype(np.int64), self._pairs[which]
+            yield (
+                here_P,
+                place_P if isinstance(complete, range) else complete[place_P].astype(np.int64),
+                self._pairs[which],
+            )
 
     @property
     def records(self) -> Records:
@@ -84,7 +90,9 @@ class Items(Many[Item]):
         total = 0
         for (src, tgt), complete in zip(self._pairs, self._complete):
             lang = next(
-                src if side == "src" else tgt for kind, side in (part.split(":") for part in self.task.condition) if kind == "prompt"
+                src if side == "src" else tgt
+                for kind, side in (part.split(":") for part in self.task.condition)
+                if kind == "prompt"
             )
             known, counts = np.unique(records.voices(lang)[1], return_counts=True)
             numbers, voice = self._records.voices(lang)
@@ -105,13 +113,16 @@ def list_items(task: Task, records: Records, pairs: list[tuple[str, str]]) -> It
 
 
 def keep_listed(items: Many[Item]) -> Many[Item]:
-    """Return the items that a test set lists to be synthesised; all, if it lists none or the task has no voice prompt."""
+    """Return the items that a test set lists to be synthesised; all, if it lists none or the task has no voice
+    prompt.
+    """
     listed = [item for item in items if item.record.prompt and item.task.prompted]
     return listed or items
 
 
 def keep_prompted(items: Many[Item], prompts: "PromptIndex") -> Many[Item]:
-    """Return the items of a test set whose voice has another recording, to be shown as a prompt; all, if there is none of them.
+    """Return the items of a test set whose voice has another recording, to be shown as a prompt; all, if there is none
+    of them.
 
     So a test set whose speakers have one recording each is synthesised without prompts, and no score mixes the two.
     """
@@ -122,8 +133,10 @@ def keep_prompted(items: Many[Item], prompts: "PromptIndex") -> Many[Item]:
 class PromptIndex:
     """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed.
 
-    It is never the utterance itself, which would be shown what it is to say: a voice of which there is nothing else has no prompt. (A
-    test set that lists an utterance as its own prompt has it continued: `ExampleBuilder.beginning`.) Training takes no notice of lists.
+    It is never the utterance itself, which would be shown what it is to say: a voice of which there is nothing else has
+    no prompt. (A
+    test set that lists an utterance as its own prompt has it continued: `ExampleBuilder.beginning`.) Training takes no
+    notice of lists.
     """
 
     def __init__(self, records: Records, listed: bool = True):
@@ -142,7 +155,9 @@ class PromptIndex:
         return self.find(item.record, lang, number) if lang else None
 
     def find(self, record: Record, lang: str, number: int) -> Record | None:
-        """Return the `number`-th utterance (modulo) of the voice in `lang`, or the next one that is not `record`; None if there is none."""
+        """Return the `number`-th utterance (modulo) of the voice in `lang`, or the next one that is not `record`; None
+        if there is none.
+        """
         others = self._records.of_voice(record.speaker, lang)
         turned = (others[(number + i) % len(others)] for i in range(len(others)))
         return next((other for other in turned if other.id != record.id), None)
@@ -158,7 +173,9 @@ class PromptIndex:
 
 @dataclass
 class ExampleBuilder:
-    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames. Without a prompt, the place of the prompt is empty."""
+    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames. Without a prompt, the place
+    of the prompt is empty.
+    """
 
     vocab: Vocabulary
     text: TextTokenizer
@@ -166,12 +183,15 @@ class ExampleBuilder:
     checked: set[Path] = field(default_factory=set)  # whose codec is checked
 
     def rows(self, task: Task, sizes_PM: list[np.ndarray]) -> np.ndarray:
-        """Return the rows of M examples of a task, from the sizes of its parts: tokens of a text, frames of speech, of a prompt before it is cut
+        """Return the rows of M examples of a task, from the sizes of its parts: tokens of a text, frames of speech, of
+        a prompt before it is cut
         (-1: there is none).
         """
         if task.plain:
             return sum(sizes + 1 for sizes in sizes_PM) + (self.text.bos_id is not None)
-        return 2 + sum(2 + self._inner_rows(part.split(":")[0], sizes) for part, sizes in zip(task.parts, sizes_PM, strict=True))
+        return 2 + sum(
+            2 + self._inner_rows(part.split(":")[0], sizes) for part, sizes in zip(task.parts, sizes_PM, strict=True)
+        )
 
     def sequence(self, item: Item, prompt: Record | None, number: int, condition_weight: float) -> Sequence:
         """Build the whole example: condition, prompt and target. `number` decides where the prompt is cut."""
@@ -183,7 +203,9 @@ class ExampleBuilder:
         return join(segments + target, condition_weight, item.task.name)
 
     def prefix(self, item: Item, prompt: Record | None) -> np.ndarray:
-        """Build ids_TK up to and including the start token of the target, and its given beginning: what decoding is given."""
+        """Build ids_TK up to and including the start token of the target, and its given beginning: what decoding is
+        given.
+        """
         parts = [self._part(item, part, prompt, number=0) for part in item.task.condition]
         return build_prefix(item.task, item.tgt, parts, self.vocab, self.text, self.beginning(item))
 
@@ -230,14 +252,24 @@ class ExampleBuilder:
         for part in item.task.parts:
             _, lang = item.side(part)
             record = item.record
-            ids += [*(record.ids[lang] if lang in record.ids else self.text.encode(record.text[lang])), self.text.eos_id]
+            ids += [
+                *(record.ids[lang] if lang in record.ids else self.text.encode(record.text[lang])),
+                self.text.eos_id,
+            ]
         return ids
 
 
 def build_prefix(
-    task: Task, lang: str, parts: list[Part], vocab: Vocabulary, text: TextTokenizer, beginning_TK: np.ndarray | None = None
+    task: Task,
+    lang: str,
+    parts: list[Part],
+    vocab: Vocabulary,
+    text: TextTokenizer,
+    beginning_TK: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return ids_TK of what decoding is given: the condition, the start token of the target, and the target's beginning if it has one."""
+    """Return ids_TK of what decoding is given: the condition, the start token of the target, and the target's beginning
+    if it has one.
+    """
     start = SPEECH_START if task.speaks else TEXT_START
     segments = [*condition_segments(task, lang, parts, vocab, text), special_segment([start], vocab)]
     if beginning_TK is not None:
@@ -245,9 +277,14 @@ def build_prefix(
     return join(segments, condition_weight=0).ids_TK
 
 
-def condition_segments(task: Task, lang: str, parts: list[Part], vocab: Vocabulary, text: TextTokenizer) -> list[Segment]:
+def condition_segments(
+    task: Task, lang: str, parts: list[Part], vocab: Vocabulary, text: TextTokenizer
+) -> list[Segment]:
     """Return <task> <language of the target> and the parts of the condition."""
-    return [special_segment([f"<{task.name}>", f"<{lang}>"], vocab), *(s for part in parts for s in part_segments(part, vocab, text))]
+    return [
+        special_segment([f"<{task.name}>", f"<{lang}>"], vocab),
+        *(s for part in parts for s in part_segments(part, vocab, text)),
+    ]
 
 
 def part_segments(part: Part, vocab: Vocabulary, text: TextTokenizer, target: bool = False) -> list[Segment]:

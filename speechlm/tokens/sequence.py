@@ -48,19 +48,24 @@ def speech_segment(codes_TK: np.ndarray, vocab: Vocabulary, target: bool = False
 
 
 def frames_segment(codes_TK: np.ndarray, vocab: Vocabulary) -> Segment:
-    """Frames that are to be continued, without boundaries; ValueError if the pattern mixes rows of neighbouring frames."""
+    """Frames that are to be continued, without boundaries; ValueError if the pattern mixes rows of neighbouring
+    frames.
+    """
     half = len(codes_TK) // 2
     rows_SC = _frames(codes_TK, vocab)
     if not np.array_equal(np.concatenate([_frames(codes_TK[:half], vocab), _frames(codes_TK[half:], vocab)]), rows_SC):
         raise ValueError(
-            f"the pattern {vocab.pattern} cannot continue given speech: list other utterances as prompts, or train with parallel"
+            f"the pattern {vocab.pattern} cannot continue given speech: list other utterances as prompts, or train with"
+            " parallel"
         )
     return Segment(rows_SC)
 
 
 def _frames(codes_TK: np.ndarray, vocab: Vocabulary) -> np.ndarray:
     if codes_TK.ndim != 2 or codes_TK.shape[1] < vocab.num_codebooks:
-        raise ValueError(f"codes have shape {codes_TK.shape}, expected [T, >= {vocab.num_codebooks}]: extract them with this codec")
+        raise ValueError(
+            f"codes have shape {codes_TK.shape}, expected [T, >= {vocab.num_codebooks}]: extract them with this codec"
+        )
     grid_SC = get_pattern(vocab.pattern).apply(codes_TK[:, : vocab.num_codebooks] + np.asarray(vocab.codebook_starts))
     return np.where(grid_SC >= 0, grid_SC, vocab.pad_id)
 
@@ -87,7 +92,9 @@ class Sequence:
 def join(segments: list[Segment], condition_weight: float, task: str = "") -> Sequence:
     """Concatenate segments to one sequence; rows outside the target weigh `condition_weight`."""
     ids_TK = np.concatenate([s.ids_TK for s in segments])
-    loss_T = np.concatenate([np.full(len(s.ids_TK), 1.0 if s.target else condition_weight, dtype=np.float32) for s in segments])
+    loss_T = np.concatenate(
+        [np.full(len(s.ids_TK), 1.0 if s.target else condition_weight, dtype=np.float32) for s in segments]
+    )
     loss_T[0] = 0
     return Sequence(ids_TK, loss_T, task)
 

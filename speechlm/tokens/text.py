@@ -10,7 +10,9 @@ from typing import Protocol
 LLM_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # of a hub model; no pickled weights
 
 
-CLEAN_UP_OFF = {"clean_up_tokenization_spaces": False}  # on, as with Llama 3, it takes blanks before punctuation out of decoded text
+CLEAN_UP_OFF = {
+    "clean_up_tokenization_spaces": False
+}  # on, as with Llama 3, it takes blanks before punctuation out of decoded text
 BLANK_MARK = "\u2581"  # sentencepiece's own sign of a blank
 
 
@@ -47,7 +49,9 @@ class SentencePieceTokenizer:
     def encode(self, text: str) -> list[int]:
         if BLANK_MARK not in text:
             return self._model.encode(text)
-        stand_in = next(character for character in map(chr, range(0xE000, 0xF900)) if character not in text)  # of private use
+        stand_in = next(
+            character for character in map(chr, range(0xE000, 0xF900)) if character not in text
+        )  # of private use
         ids = self._model.encode(text.replace(BLANK_MARK, stand_in))
         mark, found = self._bytes(BLANK_MARK), self._bytes(stand_in)
         starts = [i for i in range(len(ids)) if ids[i : i + len(found)] == found]
@@ -65,7 +69,8 @@ class SentencePieceTokenizer:
 class HuggingFaceTokenizer:
     """The tokenizer in the folder of a Hugging Face model.
 
-    What a text says is never read as a special token ("</s>" in a corpus is four letters), so `size` needs not count them: that of
+    What a text says is never read as a special token ("</s>" in a corpus is four letters), so `size` needs not count
+    them: that of
     Gemma 3 has one more (of images) than its text models have embeddings.
     """
 
@@ -80,7 +85,9 @@ class HuggingFaceTokenizer:
         vocab = self._tokenizer.get_vocab()
         special = {i for i, token in self._tokenizer.added_tokens_decoder.items() if token.special}
         self.size = 1 + max(self.eos_id, self.bos_id or 0, *(i for i in vocab.values() if i not in special))
-        self.fingerprint = hashlib.sha256(repr(sorted(vocab.items(), key=lambda item: item[1])).encode()).hexdigest()[:16]
+        self.fingerprint = hashlib.sha256(repr(sorted(vocab.items(), key=lambda item: item[1])).encode()).hexdigest()[
+            :16
+        ]
 
     @property
     def key(self) -> str:
@@ -108,14 +115,21 @@ def llm_errors(name: str) -> Iterator[None]:
     except Exception as error:  # of transformers, the hub, tokenizers, safetensors: each its own
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
         if Path(name).is_dir():
-            fix = "Expected config.json, *.safetensors and the tokenizer's files, all of one model: copy the folder again"
+            fix = (
+                "Expected config.json, *.safetensors and the tokenizer's files, all of one model: copy the folder again"
+            )
         else:
-            fix = f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm FOLDER"
+            fix = (
+                f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm"
+                " FOLDER"
+            )
         raise ValueError(f"--llm {name}: cannot be loaded ({reason}). {fix}") from None
 
 
 def find_llm(name: str) -> Path:
-    """Return an LLM's folder; that of a hub name (owner/name, or owner/name@revision) is fetched, or completed, if there is a network."""
+    """Return an LLM's folder; that of a hub name (owner/name, or owner/name@revision) is fetched, or completed, if
+    there is a network.
+    """
     if Path(name).is_dir():
         return Path(name)
     hub, _, revision = name.partition("@")
@@ -127,7 +141,9 @@ def find_llm(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     with llm_errors(name):
-        return Path(snapshot_download(hub, revision=revision or None, allow_patterns=LLM_FILES, ignore_patterns="original/*"))
+        return Path(
+            snapshot_download(hub, revision=revision or None, allow_patterns=LLM_FILES, ignore_patterns="original/*")
+        )
 
 
 def load_text_tokenizer(name: str) -> TextTokenizer:

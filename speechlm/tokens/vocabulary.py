@@ -50,8 +50,8 @@ class Vocabulary:
         """Return a special token's id; ValueError if the model was trained without it."""
         if name not in self.special_ids:
             raise ValueError(
-                f"vocabulary: no special token {name}; it has {', '.join(self.specials)}. "
-                "Expected a task and a language that the model was trained with; train with --langs and --tasks that name them."
+                f"vocabulary: no special token {name}; it has {', '.join(self.specials)}. Expected a task and a"
+                " language that the model was trained with; train with --langs and --tasks that name them."
             )
         return self.special_ids[name]
 
@@ -95,7 +95,9 @@ class Vocabulary:
             stored = content.pop("fingerprint")
             vocabulary = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not a vocabulary ({error}). Expected the vocab.json of a trained model.") from None
+            raise ValueError(
+                f"{path}: not a vocabulary ({error}). Expected the vocab.json of a trained model."
+            ) from None
         if stored != vocabulary.fingerprint:
             raise ValueError(
                 f"{path}: its content gives the fingerprint {vocabulary.fingerprint}, but it states {stored}: "

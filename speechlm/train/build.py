@@ -21,7 +21,14 @@ from speechlm.tokens.text import TextTokenizer, load_text_tokenizer
 from speechlm.tokens.vocabulary import Vocabulary, make_vocabulary
 from speechlm.train.elastic import require_alike
 from speechlm.train.hang import limit_waiting, watch
-from speechlm.train.iterator import Batch, Corpus, PlannedBatches, TrainingIterator, fixed_batches, make_training_iterator
+from speechlm.train.iterator import (
+    Batch,
+    Corpus,
+    PlannedBatches,
+    TrainingIterator,
+    fixed_batches,
+    make_training_iterator,
+)
 from speechlm.train.lengths import Lengths, check_lengths
 from speechlm.train.loss import TrainingModel, training_model
 from speechlm.train.precision import Muon
@@ -30,7 +37,9 @@ from speechlm.train.sharding import shard
 
 
 def build_model(args: argparse.Namespace) -> TrainingModel:
-    """Return the model that the options ask for, in all processes alike; the first one writes what it is to the output folder."""
+    """Return the model that the options ask for, in all processes alike; the first one writes what it is to the output
+    folder.
+    """
     limit_waiting(args.dist_timeout_min)
     watch(args.dist_timeout_min)
     require_alike(result_settings(args, 1))
@@ -42,7 +51,9 @@ def build_model(args: argparse.Namespace) -> TrainingModel:
         copy_llm_files(source, speechlm.llm.config, folder / "llm")
         speechlm.save_config(folder)
         text = load_text_tokenizer(str(folder / "llm"))
-        load_records(args, [*args.train_sets, *args.dev_set], text)  # for all processes: makes the tokens that are missing
+        load_records(
+            args, [*args.train_sets, *args.dev_set], text
+        )  # for all processes: makes the tokens that are missing
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # everybody reads these files
     if args.use_adapter:
@@ -72,7 +83,12 @@ def build_data(args: argparse.Namespace, process: tuple[int, int], mode: str) ->
     """Return the data of process (rank, world): endless for mode "train", for validation a list of batches."""
     vocab = Vocabulary.load(Path(args.output_dir) / "vocab.json")
     corpus = load_corpus(args, vocab, args.train_sets if mode == "train" else args.dev_set, mode == "train")
-    layout = {"rows": args.rows, "row_length": args.row_length, "pad_id": vocab.pad_id, "num_columns": vocab.num_columns}
+    layout = {
+        "rows": args.rows,
+        "row_length": args.row_length,
+        "pad_id": vocab.pad_id,
+        "num_columns": vocab.num_columns,
+    }
     logging.info(f"{mode} examples: {corpus.sizes()}")
     lengths = check_lengths(corpus, args) if mode == "train" else []
     if is_first_process():
@@ -81,23 +97,37 @@ def build_data(args: argparse.Namespace, process: tuple[int, int], mode: str) ->
         return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
     batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns)
     plans, left_out = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
-    if said := left_out.told({task: min(size, args.eval_examples) for task, size in corpus.sizes().items()}, args.row_length):
+    if said := left_out.told(
+        {task: min(size, args.eval_examples) for task, size in corpus.sizes().items()}, args.row_length
+    ):
         logging.warning(f"valid: {said}")
     return [batches.build(plan) for plan in plans]
 
 
 def note_examples(corpus: Corpus, folder: Path, mode: str, lengths: Iterable[Lengths] = ()) -> None:
-    """Write `examples_<mode>.json`: how many examples each task has, and how many lack the voice prompt that it has (and say it).
+    """Write `examples_<mode>.json`: how many examples each task has, and how many lack the voice prompt that it has
+    (and say it).
 
     Of those looked at, the longest target too, in frames or tokens (what decoding is bounded by), and the longest sound
     given, in frames (longer ones are cut at pauses).
     """
     sizes, unprompted = corpus.sizes(), corpus.unprompted()
     for task, count in unprompted.items():
-        print(f"{mode}: {count} of {sizes[task]} examples of {task} have no voice prompt: no other recording of their speaker", flush=True)
+        print(
+            f"{mode}: {count} of {sizes[task]} examples of {task} have no voice prompt: no other recording of their"
+            " speaker",
+            flush=True,
+        )
     with atomic_write(folder / f"examples_{mode}.json") as stream:
-        targets, heard = ({each.task: int(getattr(each, of).max()) for each in lengths} for of in ("targets_N", "heard_N"))
-        found = {"examples": sizes, "without_voice_prompt": unprompted, "longest_target": targets, "longest_heard": heard}
+        targets, heard = (
+            {each.task: int(getattr(each, of).max()) for each in lengths} for of in ("targets_N", "heard_N")
+        )
+        found = {
+            "examples": sizes,
+            "without_voice_prompt": unprompted,
+            "longest_target": targets,
+            "longest_heard": heard,
+        }
         json.dump(found, stream, indent=1)
 
 
@@ -109,9 +139,14 @@ def is_first_process() -> bool:
 def require_shardable(args: argparse.Namespace) -> None:
     """Raise ValueError if there is one process only, or an option that needs the whole model in each."""
     if not torch.distributed.is_initialized():
-        raise ValueError("--sharding full: found one process; expected several (--ngpu, --nproc or torchrun), or --sharding none.")
+        raise ValueError(
+            "--sharding full: found one process; expected several (--ngpu, --nproc or torchrun), or --sharding none."
+        )
     if args.init_param:
-        raise ValueError("--sharding full: --init_param needs the whole model in each process. Start from a model folder by --init_from.")
+        raise ValueError(
+            "--sharding full: --init_param needs the whole model in each process. Start from a model folder by"
+            " --init_from."
+        )
 
 
 def adapt(speechlm: SpeechLM, args: argparse.Namespace) -> None:
@@ -138,25 +173,30 @@ def require_same(args: argparse.Namespace, vocab: Vocabulary) -> None:
     wanted = {f"<{name}>" for name in [*(args.tasks or []), *args.langs]}
     if args.pattern not in (None, vocab.pattern) or not wanted <= set(vocab.specials):
         found = (
-            f"--pattern {args.pattern}" if args.pattern not in (None, vocab.pattern) else ", ".join(sorted(wanted - set(vocab.specials)))
+            f"--pattern {args.pattern}"
+            if args.pattern not in (None, vocab.pattern)
+            else ", ".join(sorted(wanted - set(vocab.specials)))
         )
         raise ValueError(
-            f"--init_from {args.init_from}: the model has the pattern {vocab.pattern} and the tokens {' '.join(vocab.specials)}, which stay as "
-            f"they are; found {found} in the config or among the options. Leave that out, or train the model again with it."
+            f"--init_from {args.init_from}: the model has the pattern {vocab.pattern} and the tokens"
+            f" {' '.join(vocab.specials)}, which stay as they are; found {found} in the config or among the options."
+            " Leave that out, or train the model again with it."
         )
 
 
 def start_from_llm(args: argparse.Namespace) -> SpeechLM:
     """Start from a textual LLM: its vocabulary is extended by special tokens and codes."""
     if not args.llm:
-        raise ValueError("no model to start from. Expected --llm (a textual LLM) or --init_from (a trained model folder).")
+        raise ValueError(
+            "no model to start from. Expected --llm (a textual LLM) or --init_from (a trained model folder)."
+        )
     text = load_text_tokenizer(args.llm)
     llm = load_llm(args.llm, args.llm_random)
     rows = llm.get_input_embeddings().weight.shape[0]
     if text.size > rows:
         raise ValueError(
-            f"--llm {args.llm}: its tokenizer has ids up to {text.size - 1}, its embedding table {rows} rows: they don't belong together. "
-            "Restore the tokenizer files that the LLM was published with."
+            f"--llm {args.llm}: its tokenizer has ids up to {text.size - 1}, its embedding table {rows} rows: they"
+            " don't belong together. Restore the tokenizer files that the LLM was published with."
         )
     text.size = rows  # padding rows of the table are text ids too
     langs = args.langs or list(dict.fromkeys([args.src_lang, args.tgt_lang]))
@@ -168,7 +208,8 @@ def start_from_llm(args: argparse.Namespace) -> SpeechLM:
 
 
 def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], training: bool = True) -> Corpus:
-    """Collect the examples of the mixture's tasks from the sets' manifests; a set is a folder's name in the dump, or its path.
+    """Collect the examples of the mixture's tasks from the sets' manifests; a set is a folder's name in the dump, or
+    its path.
 
     `task_sets` restricts training, not validation, whose sets have other names.
     """
@@ -182,7 +223,12 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
         pairs = [(lang, lang) for lang in chosen] if task.languages == "same" else directions(args)
         used = sets_of_task(args, name, sets) if training else sets
         items[name] = list_items(task, records if used == sets else load_records(args, used, text), pairs)
-    return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, text, args.prompt_frames), args.condition_weight)
+    return Corpus(
+        items,
+        PromptIndex(records, listed=False),
+        ExampleBuilder(vocab, text, args.prompt_frames),
+        args.condition_weight,
+    )
 
 
 def load_records(args: argparse.Namespace, sets: Iterable[str], text: TextTokenizer) -> Records:
@@ -197,7 +243,10 @@ def directions(args: argparse.Namespace) -> list[tuple[str, str]]:
     pairs = [named.get(direction, (direction,)) for direction in args.directions] or [(args.src_lang, args.tgt_lang)]
     for direction, pair in zip(args.directions, pairs):
         if len(pair) != 2 or not set(pair) <= set(langs):
-            raise ValueError(f"directions: found {direction!r}; expected SOURCE-TARGET of the languages {', '.join(langs)}, such as en-zh")
+            raise ValueError(
+                f"directions: found {direction!r}; expected SOURCE-TARGET of the languages {', '.join(langs)}, such as"
+                " en-zh"
+            )
     return pairs
 
 
@@ -207,5 +256,7 @@ def sets_of_task(args: argparse.Namespace, task: str, sets: Iterable[str]) -> li
     if names is None:
         return list(sets)
     if unknown := [name for name in names if name not in sets]:
-        raise ValueError(f"task_sets: {task} uses {', '.join(unknown)}; the training sets are {', '.join(sets)}. Name some of them.")
+        raise ValueError(
+            f"task_sets: {task} uses {', '.join(unknown)}; the training sets are {', '.join(sets)}. Name some of them."
+        )
     return list(names)

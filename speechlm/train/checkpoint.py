@@ -1,10 +1,13 @@
 """Step checkpoints: everything that training needs to go on where it was, by torch.distributed.checkpoint (DCP).
 
-checkpoints/<step>/    .metadata and __<rank>_0.distcp   tensors of model and optimizers, by name: a training of any number of ranks can read them
+checkpoints/<step>/    .metadata and __<rank>_0.distcp   tensors of model and optimizers, by name: a training of any
+number of ranks can read them
                        state.pt                          the rest: step, position in the data, means so far
-                       whole.json                        digests of the small files (each tensor has a checksum of its own)
+                       whole.json                        digests of the small files (each tensor has a checksum of its
+                       own)
 
-A copy of the tensors is written while the training goes on. A folder gets its name when all is in it; the last two are kept.
+A copy of the tensors is written while the training goes on. A folder gets its name when all is in it; the last two are
+kept.
 """
 
 import hashlib
@@ -32,7 +35,8 @@ KEPT, READERS = 2, 4
 # What a .metadata may hold besides numbers and strings.
 SAFE = {
     "torch.distributed.checkpoint.metadata": {
-        "Metadata", "MetadataIndex", "TensorStorageMetadata", "TensorProperties", "ChunkStorageMetadata", "StorageMeta", "_MEM_FORMAT_ENCODING",
+        "Metadata", "MetadataIndex", "TensorStorageMetadata", "TensorProperties", "ChunkStorageMetadata",
+        "StorageMeta", "_MEM_FORMAT_ENCODING",
     },
     "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
     "torch.serialization": {"_get_layout"},
@@ -40,7 +44,9 @@ SAFE = {
     "pathlib": {"PosixPath"},
 }  # fmt: skip
 
-warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable", UserWarning)  # it is one process, as we say
+warnings.filterwarnings(
+    "ignore", "torch.distributed is disabled, unavailable", UserWarning
+)  # it is one process, as we say
 _SHARED = "Expected one folder that all machines share; if it is one, give the same command again."
 _ADVICE = "Put that right, and the same command goes on from it; or delete the checkpoints to start again."
 _OLD = "checkpoint.pth"  # of earlier versions
@@ -52,7 +58,9 @@ class Checkpoints:
     def __init__(self, folder: Path):
         self.folder, self._pending, self._pool = folder / NAME, None, ThreadPoolExecutor(1)
         several = torch.distributed.is_initialized()
-        self._group = torch.distributed.new_group(backend="gloo") if several else None  # of its own: it is used while training goes on
+        self._group = (
+            torch.distributed.new_group(backend="gloo") if several else None
+        )  # of its own: it is used while training goes on
         self._first = not several or torch.distributed.get_rank() == 0
 
     def save(self, step: int, tensors: dict[str, torch.Tensor], rest: dict) -> None:
@@ -65,7 +73,9 @@ class Checkpoints:
                 with atomic_write(part / REST, "wb") as stream:
                     torch.save(rest | {"step": step}, stream)
             writer = _Writer(part)
-            written = dcp.async_save(tensors, storage_writer=writer, process_group=self._group, no_dist=self._group is None)
+            written = dcp.async_save(
+                tensors, storage_writer=writer, process_group=self._group, no_dist=self._group is None
+            )
         self._pending = step, self._pool.submit(self._name, written, step)
 
     def wait(self) -> None:
@@ -82,7 +92,9 @@ class Checkpoints:
                 raise _first_failure(error) from None
 
     def newest(self) -> Path | None:
-        """Return the newest checkpoint that is whole, as the first rank finds it. ValueError if none of those there is."""
+        """Return the newest checkpoint that is whole, as the first rank finds it. ValueError if none of those
+        there is.
+        """
         if self._first:
             for part in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
                 shutil.rmtree(part)
@@ -139,7 +151,9 @@ def _first_failure(error: BaseException) -> BaseException:
 
 
 def newest(folder: Path) -> Path | None:
-    """Return the newest checkpoint of a training folder that is whole; only a damaged one gives way to the one before."""
+    """Return the newest checkpoint of a training folder that is whole; only a damaged one gives way to the one
+    before.
+    """
     paths = [folder / NAME / str(step) for step in sorted(_steps(folder / NAME), reverse=True)]
     for path in paths:
         if _is_whole(path):
@@ -150,8 +164,8 @@ def newest(folder: Path) -> Path | None:
         raise ValueError(f"{folder}: no readable checkpoint among {names}. Delete them to start this training again.")
     if (folder / _OLD).exists():
         raise ValueError(
-            f"{folder / _OLD}: an earlier version wrote this checkpoint, which this one does not read (it keeps them in {folder / NAME}). "
-            "Finish this training with that version, or delete the file to start again."
+            f"{folder / _OLD}: an earlier version wrote this checkpoint, which this one does not read (it keeps them in"
+            f" {folder / NAME}). Finish this training with that version, or delete the file to start again."
         )
     return None
 
@@ -164,15 +178,20 @@ def read_rest(path: Path) -> dict:
         raise _unreadable(path, error) from None
 
 
-def load_tensors(path: Path, model: torch.nn.Module, optimizers: Iterable[torch.optim.Optimizer] = (), group=None) -> None:
+def load_tensors(
+    path: Path, model: torch.nn.Module, optimizers: Iterable[torch.optim.Optimizer] = (), group=None
+) -> None:
     """Read tensors by name into model and optimizers, in place; of a sharded one each rank reads its part."""
     reader, optimizers = Reader(path), list(optimizers)
     for optimizer in optimizers:
         _make_states(optimizer)
     try:
         there, wanted = reader.read_metadata().state_dict_metadata, tensors_of(model, optimizers)
-        _drop_states(model, optimizers, {name for name in wanted if name not in there and name.startswith("optimizer.")})
-        dcp.load({name: tensor for name, tensor in wanted.items() if name in there or name.startswith("model.")}, storage_reader=reader,
+        _drop_states(
+            model, optimizers, {name for name in wanted if name not in there and name.startswith("optimizer.")}
+        )
+        dcp.load({name: tensor for name, tensor in wanted.items() if name in there or name.startswith("model.")},
+        storage_reader=reader,
             process_group=group, no_dist=group is None,
         )  # fmt: skip
     except CheckpointException as error:
@@ -243,11 +262,16 @@ def _digest(path: Path) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Do the files hold what was written? The checksums of tensors are those of torch.save, which torch.load does not look at."""
+    """Do the files hold what was written? The checksums of tensors are those of torch.save, which torch.load does not
+    look at.
+    """
     try:
         if any(_digest(path / name) != digest for name, digest in json.loads((path / WHOLE).read_text()).items()):
             return False
-        parts = {(info.relative_path, info.offset, info.length) for info in Reader(path).read_metadata().storage_data.values()}
+        parts = {
+            (info.relative_path, info.offset, info.length)
+            for info in Reader(path).read_metadata().storage_data.values()
+        }
         with ThreadPoolExecutor(READERS) as pool:
             return all(pool.map(partial(_tensor_is_whole, path), parts))
     except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, pickle.UnpicklingError, AttributeError):

@@ -1,8 +1,9 @@
-"""What a training would take, before anything is spent: parameters, memory, tokens, hours, disk. Needs no weights and no GPU.
+"""What a training would take, before anything is spent: parameters, memory, tokens, hours, disk. Needs no weights and
+no GPU.
 
-The model is built without memory (torch's meta device) and counted; sharded, on a group of ranks that is only pretended. Everything
-else is an estimate; its formula stands beside it, and is printed with its assumptions. Letters: N positions of a packed batch, D model
-width, F width of the feed-forward layers, V rows of the first head.
+The model is built without memory (torch's meta device) and counted; sharded, on a group of ranks that is only
+pretended. Everything else is an estimate; its formula stands beside it, and is printed with its assumptions. Letters: N
+positions of a packed batch, D model width, F width of the feed-forward layers, V rows of the first head.
 """
 
 import argparse
@@ -84,10 +85,14 @@ class Plan:
         return sum(self.parameters.values())
 
     def memory(self) -> dict[str, float]:
-        """Return bytes by what holds them. Weights, gradients and AdamW's two moments are float32; Muon has one moment."""
+        """Return bytes by what holds them. Weights, gradients and AdamW's two moments are float32; Muon has one
+        moment.
+        """
         share = self.mine / self.total
         muon = self.matrix_parameters * share if self.args.muon_lr else 0
-        copies = 2 * self.total if self.args.dtype == "bfloat16" else 0  # autocast keeps the weights of a forward pass in bf16
+        copies = (
+            2 * self.total if self.args.dtype == "bfloat16" else 0
+        )  # autocast keeps the weights of a forward pass in bf16
         whole = share == 1
         return {
             "weights": 4 * self.mine + (copies if whole else 0),
@@ -99,16 +104,21 @@ class Plan:
         }
 
     def gathered_bytes(self) -> float:
-        """Bytes of what is gathered of a sharded model at once: two layers, and all that is in no layer, with its gradients (and their float32)."""
+        """Bytes of what is gathered of a sharded model at once: two layers, and all that is in no layer, with its
+        gradients (and their float32).
+        """
         size = 2 if self.args.dtype == "bfloat16" else 4
         rest = self.total - self.layer * self.config.num_hidden_layers
         return size * (2 * self.layer + rest) + (size + 4) * max(rest, self.layer)
 
     def activation_bytes(self) -> float:
-        """Bytes kept for the backward pass: per position and layer the inputs of its matrix products and non-linearities.
+        """Bytes kept for the backward pass: per position and layer the inputs of its matrix products and
+        non-linearities.
 
-        Residual stream and norms in float32 (4 x D x 4 bytes); queries, keys, values, attention output, gate, up, their product in
-        the autocast type. Attention itself stores nothing (fused kernels). With gradient checkpointing only each layer's input stays.
+        Residual stream and norms in float32 (4 x D x 4 bytes); queries, keys, values, attention output, gate, up, their
+        product in
+        the autocast type. Attention itself stores nothing (fused kernels). With gradient checkpointing only each
+        layer's input stays.
         """
         c, size = self.config, 2 if self.args.dtype == "bfloat16" else 4
         head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
@@ -119,7 +129,9 @@ class Plan:
         return self.batch_positions * layer * c.num_hidden_layers
 
     def logit_bytes(self) -> float:
-        """Bytes of a chunk's logits (autocast type twice, float32 twice) and of the heads' table with its gradient in float32."""
+        """Bytes of a chunk's logits (autocast type twice, float32 twice) and of the heads' table with its gradient in
+        float32.
+        """
         size = 2 if self.args.dtype == "bfloat16" else 4
         rows = self.config.vocab_size + self.codec.num_codebooks * self.codec.codebook_size
         logits = min(self.batch_positions * rows, CHUNK_LOGITS["cuda"])
@@ -132,8 +144,13 @@ class Plan:
         """
         c = self.config
         heads = (c.vocab_size + self.parameters["new heads"] // c.hidden_size) * c.hidden_size
-        depth = self.parameters.get("depth transformer", 0) * (self.codec.num_codebooks - 1)  # as if every position were a frame
-        return 6 * (self.parameters["backbone"] + heads + depth) + 6 * c.num_hidden_layers * c.hidden_size * self.args.row_length
+        depth = self.parameters.get("depth transformer", 0) * (
+            self.codec.num_codebooks - 1
+        )  # as if every position were a frame
+        return (
+            6 * (self.parameters["backbone"] + heads + depth)
+            + 6 * c.num_hidden_layers * c.hidden_size * self.args.row_length
+        )
 
     def hours(self, flops: float, mfu: float) -> float:
         done = self.flops_per_position() * self.step_positions * self.args.max_steps
@@ -145,7 +162,13 @@ def show(args: argparse.Namespace) -> Plan:
     plan = make_plan(args)
     print(
         "\n".join(
-            [f"dry run of {args.config}{''.join(f' + {path}' for path in args.overlay)}: nothing is trained or written", *_lines(plan)]
+            [
+                (
+                    f"dry run of {args.config}{''.join(f' + {path}' for path in args.overlay)}: nothing is trained or"
+                    " written"
+                ),
+                *_lines(plan),
+            ]
         )
     )
     return plan
@@ -164,7 +187,13 @@ def make_plan(args: argparse.Namespace) -> Plan:
     text = llm.get_input_embeddings().weight.numel()
     every = sum(p.numel() for p in llm.parameters())
     inner = sum(p.numel() for _, p in backbone) - text
-    parameters = {"backbone": inner, "text embedding": text, "text head": every - inner - text, "new tables": tables, "new heads": tables}
+    parameters = {
+        "backbone": inner,
+        "text embedding": text,
+        "text head": every - inner - text,
+        "new tables": tables,
+        "new heads": tables,
+    }
     if get_pattern(vocab.pattern).DEPTH:  # in place of the heads of the later codebooks
         with torch.device("meta"):
             depth = DepthTransformer(config.hidden_size, vocab.codebook_sizes[1:])
@@ -180,7 +209,9 @@ def make_plan(args: argparse.Namespace) -> Plan:
 
 
 def _part_of(llm: nn.Module, new: int, ranks: int) -> int:
-    """Return how many parameters the first of these ranks keeps of an LLM with so many new ones, sharded as in training."""
+    """Return how many parameters the first of these ranks keeps of an LLM with so many new ones, sharded as in
+    training.
+    """
     with torch.device("meta"):
         model = nn.Module()
         model.llm, model.new = llm, nn.Linear(1, new, bias=False)
@@ -206,16 +237,22 @@ def _vocabulary(args: argparse.Namespace, codec: CodecShape, text_size: int, lan
 
 
 def codec_shape(spec: str, given: str | None) -> CodecShape:
-    """Return a codec's shape: as given (`8x1024@75`), of pretrained EnCodec by its published numbers, else by loading it."""
+    """Return a codec's shape: as given (`8x1024@75`), of pretrained EnCodec by its published numbers, else by loading
+    it.
+    """
     if given:
         try:
             books, _, rest = given.partition("x")
             size, _, rate = rest.partition("@")
             return CodecShape(int(books), int(size), float(rate))
         except ValueError:
-            raise ValueError(f"--codec_shape {given}: expected CODEBOOKSxCODES@FRAMES_PER_SECOND, for example 8x1024@75") from None
+            raise ValueError(
+                f"--codec_shape {given}: expected CODEBOOKSxCODES@FRAMES_PER_SECOND, for example 8x1024@75"
+            ) from None
     name, _, option = spec.partition(":")
-    if name == "encodec_24khz":  # 75 frames a second, codebooks of 1,024, so 0.75 kbit/s each: Defossez et al. 2022, section 3.2
+    if (
+        name == "encodec_24khz"
+    ):  # 75 frames a second, codebooks of 1,024, so 0.75 kbit/s each: Defossez et al. 2022, section 3.2
         return CodecShape(round(float(option or 6) / 0.75), 1024, 75.0)
     if name in HUB:
         shape = HUB[name][1]
@@ -224,13 +261,16 @@ def codec_shape(spec: str, given: str | None) -> CodecShape:
         codec = load_codec(spec)
     except ValueError as error:
         raise ValueError(
-            f"{error}\nFor --dry_run its shape is enough: --codec_shape 8x1024@75 (codebooks x codes @ frames per second)"
+            f"{error}\nFor --dry_run its shape is enough: --codec_shape 8x1024@75 (codebooks x codes @ frames per"
+            " second)"
         ) from None
     return CodecShape(codec.num_codebooks, codec.codebook_size, codec.frame_rate_hz)
 
 
 def llm_config(args: argparse.Namespace) -> PretrainedConfig:
-    """Return the LLM's architecture: of a trained model's folder, a folder, conf/llm_model.yaml, a name in assets/llms.yaml, or the hub."""
+    """Return the LLM's architecture: of a trained model's folder, a folder, conf/llm_model.yaml, a name in
+    assets/llms.yaml, or the hub.
+    """
     name = args.llm
     if args.init_from and (Path(args.init_from) / "llm" / "config.json").exists():
         name = str(Path(args.init_from) / "llm")
@@ -246,15 +286,17 @@ def llm_config(args: argparse.Namespace) -> PretrainedConfig:
         return AutoConfig.from_pretrained(name)
     except (OSError, ValueError, TypeError):
         raise ValueError(
-            f"--llm {name}: no folder with a config.json, and not on the hub from here. For --dry_run config.json is enough; or name one of "
-            f"{', '.join(known)}."
+            f"--llm {name}: no folder with a config.json, and not on the hub from here. For --dry_run config.json is"
+            f" enough; or name one of {', '.join(known)}."
         ) from None
 
 
 def _from_dict(values: dict, source: str) -> PretrainedConfig:
     kind = values.get("model_type")
     if kind not in CONFIG_MAPPING:
-        raise ValueError(f"{source}: model_type is {kind!r}; expected one that transformers knows, such as llama or qwen2")
+        raise ValueError(
+            f"{source}: model_type is {kind!r}; expected one that transformers knows, such as llama or qwen2"
+        )
     return CONFIG_MAPPING[kind](**{key: value for key, value in values.items() if key != "model_type"})
 
 
@@ -272,18 +314,29 @@ def _lines(plan: Plan) -> list[str]:
     args, memory = plan.args, plan.memory()
     made = {name: count for name, count in plan.parameters.items() if count}
     codes = 1000 * 3600 * plan.codec.frame_rate_hz * plan.codec.num_codebooks * CODE_BYTES
-    batch = f"{args.rows} rows x {args.row_length} positions x {args.accum_grad} accumulated x {plan.processes} processes"
+    batch = (
+        f"{args.rows} rows x {args.row_length} positions x {args.accum_grad} accumulated x {plan.processes} processes"
+    )
     positions = plan.step_positions * args.max_steps
     return [
-        f"  parameters  {_millions(plan.total)}: {', '.join(f'{name} {_millions(count)}' for name, count in made.items())}",
-        f"  memory      {sum(memory.values()) / GB:.1f} GB a process: {', '.join(f'{name} {size / GB:.1f}' for name, size in memory.items())}"
-        f"{_fits(plan)}",
+        (
+            f"  parameters  {_millions(plan.total)}:"
+            f" {', '.join(f'{name} {_millions(count)}' for name, count in made.items())}"
+        ),
+        (
+            f"  memory      {sum(memory.values()) / GB:.1f} GB a process:"
+            f" {', '.join(f'{name} {size / GB:.1f}' for name, size in memory.items())}{_fits(plan)}"
+        ),
         f"  step        {plan.step_positions:,} positions: {batch}",
-        f"  steps       {args.max_steps:,}, so {positions / 1e9:.2f} billion positions in all (a position is a text token or a frame of speech; "
-        f"as speech alone {positions / plan.codec.frame_rate_hz / 3600:,.0f} hours)",
+        (
+            f"  steps       {args.max_steps:,}, so {positions / 1e9:.2f} billion positions in all (a position is a text"
+            f" token or a frame of speech; as speech alone {positions / plan.codec.frame_rate_hz / 3600:,.0f} hours)"
+        ),
         f"  time        {_time(plan)}",
-        f"  disk        {codes / GB:.1f} GB of codes for 1,000 hours of speech; "
-        f"{2 * 12 * plan.total / GB:.1f} GB of checkpoints (weights and two moments, the last two kept)",
+        (
+            f"  disk        {codes / GB:.1f} GB of codes for 1,000 hours of speech; "
+            f"{2 * 12 * plan.total / GB:.1f} GB of checkpoints (weights and two moments, the last two kept)"
+        ),
     ]
 
 
@@ -299,7 +352,9 @@ def _time(plan: Plan) -> str:
 
 
 def _reached(plan: Plan) -> tuple[float, str]:
-    """Return the share of the FLOP/s that is assumed, and where it is from: --mfu, or the closest training that was measured."""
+    """Return the share of the FLOP/s that is assumed, and where it is from: --mfu, or the closest training that was
+    measured.
+    """
     args = plan.args
     if args.mfu:
         return args.mfu, " (--mfu)"
@@ -315,8 +370,14 @@ def _fits(plan: Plan) -> str:
     room = ROOM.get(plan.args.gpu)
     if not room or sum(plan.memory().values()) < room * GB:
         return f"; fits a {plan.args.gpu} ({room} GB)" if room else ""
-    ways = {"--sharding full": plan.mine == plan.total, "--gradient_checkpointing true": not plan.args.gradient_checkpointing}
-    return f"; MORE than a {plan.args.gpu} has ({room} GB): {', '.join([way for way, left in ways.items() if left] + ['fewer --rows'])}"
+    ways = {
+        "--sharding full": plan.mine == plan.total,
+        "--gradient_checkpointing true": not plan.args.gradient_checkpointing,
+    }
+    return (
+        f"; MORE than a {plan.args.gpu} has ({room} GB):"
+        f" {', '.join([way for way, left in ways.items() if left] + ['fewer --rows'])}"
+    )
 
 
 def _millions(count: int) -> str:

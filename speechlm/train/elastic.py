@@ -1,11 +1,13 @@
-"""The processes of a training, started, watched and started again by torch elastic: what torchrun does, from the options of bin/train.
+"""The processes of a training, started, watched and started again by torch elastic: what torchrun does, from the
+options of bin/train.
 
     python -m speechlm.bin.train --ngpu 8 ...               on one machine (--nproc N: on CPU)
     srun --ntasks-per-node=1 python -m speechlm.bin.train --ngpu 8 ...      on several, by Slurm
     torchrun --nnodes 2 --nproc_per_node 8 ... -m speechlm.bin.train --ngpu 8 ...     by hand
 
-A process that dies, or waits too long for the others, ends all of them; they start again and go on from the last checkpoint. Beyond what
-torchrun does, a mistake of the user's is not tried again, and a signal is passed on, so that the ranks save before they end.
+A process that dies, or waits too long for the others, ends all of them; they start again and go on from the last
+checkpoint. Beyond what torchrun does, a mistake of the user's is not tried again, and a signal is passed on, so that
+the ranks save before they end.
 """
 
 import argparse
@@ -47,16 +49,20 @@ AGAIN = "the same command goes on from the last checkpoint"
 def launch(work: Work, args: argparse.Namespace, processes: int) -> None:
     """Run `work(args)` in `processes` ranks of this machine; return when all, on all machines, have succeeded.
 
-    ValueError if one fails and no restart is left, or with the message of its own ValueError; SystemExit if a signal stopped them.
+    ValueError if one fails and no restart is left, or with the message of its own ValueError; SystemExit if a signal
+    stopped them.
     """
     meeting = find_meeting(args)
     for name in ("torch.distributed.elastic", "torch.multiprocessing.spawn"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the reasons are told below
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGHUP,SIGQUIT"  # the others are passed on
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else gloo finds after a restart what was there before it (torch 2.11)
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = (
+        "1"  # else gloo finds after a restart what was there before it (torch 2.11)
+    )
     with tempfile.TemporaryDirectory(prefix="speechlm_ranks_") as folder:
         spec = WorkerSpec(
-            role="rank", local_world_size=processes, rdzv_handler=get_rendezvous_handler(meeting), entrypoint=_start_rank,
+            role="rank", local_world_size=processes, rdzv_handler=get_rendezvous_handler(meeting),
+            entrypoint=_start_rank,
             args=(work, args, folder), max_restarts=args.max_restarts, local_addr=meeting.local_addr,
         )  # fmt: skip
         # A GPU can't be used in a forked process; without one, forking saves each process the imports (5 s).
@@ -76,7 +82,9 @@ class Agent(LocalElasticAgent):
         try:
             result = self.run()
         except RendezvousError as error:
-            raise ValueError(f"the {nodes} machines (--nodes) did not find each other, or one has ended: {error}; {AGAIN}") from None
+            raise ValueError(
+                f"the {nodes} machines (--nodes) did not find each other, or one has ended: {error}; {AGAIN}"
+            ) from None
         except SignalException as error:
             raise SystemExit(128 + error.sigval) from None
         finally:
@@ -114,7 +122,9 @@ class Agent(LocalElasticAgent):
         return result
 
     def _judge(self, rank: int, failure: ProcessFailure) -> None:
-        """Note why the ranks end, show where they were if one hung, and leave no restart if it would end the same way."""
+        """Note why the ranks end, show where they were if one hung, and leave no restart if it would end the
+        same way.
+        """
         spec, world, told = self._worker_group.spec, self._worker_group.workers[0].world_size, _message(failure)
         _show(spec.args[-1], [worker.global_rank for worker in self._worker_group.workers])
         self.reason = told or f"rank {rank} of {world} {ending(failure.exitcode)}"
@@ -122,7 +132,11 @@ class Agent(LocalElasticAgent):
             self._remaining_restarts = 0
         elif self._remaining_restarts:
             count = f"restart {spec.max_restarts - self._remaining_restarts + 1} of {spec.max_restarts}"
-            print(f"{self.reason}: all start again from the last checkpoint ({count}, --max_restarts)", file=sys.stderr, flush=True)
+            print(
+                f"{self.reason}: all start again from the last checkpoint ({count}, --max_restarts)",
+                file=sys.stderr,
+                flush=True,
+            )
         else:
             self.reason += f". All processes were ended; {AGAIN}."
 
@@ -146,11 +160,16 @@ def _show(folder: str, ranks: list[int]) -> None:
 
 
 def find_meeting(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> RendezvousParameters:
-    """Return where the launchers of all machines meet: of this one alone, or of the srun that started them; ValueError if they can't."""
+    """Return where the launchers of all machines meet: of this one alone, or of the srun that started them; ValueError
+    if they can't.
+    """
     nodes, tasks = args.nodes, slurm_tasks(environ)
     if tasks > 1:
         if nodes not in (1, tasks):
-            raise ValueError(f"--nodes {nodes}, but srun started {tasks} tasks. Expected one task on each machine: srun --ntasks {nodes}")
+            raise ValueError(
+                f"--nodes {nodes}, but srun started {tasks} tasks. Expected one task on each machine: srun --ntasks"
+                f" {nodes}"
+            )
         job = int(environ["SLURM_JOB_ID"]) * 31 + int(environ["SLURM_STEP_ID"])
         host = environ.get("MASTER_ADDR") or first_host(environ["SLURM_STEP_NODELIST"])
         port = environ.get("MASTER_PORT") or 20000 + job % 10000
@@ -158,9 +177,10 @@ def find_meeting(args: argparse.Namespace, environ: Mapping[str, str] = os.envir
         return RendezvousParameters("c10d", f"{host}:{port}", f"speechlm{job}", tasks, tasks, local)
     if nodes > 1:
         raise ValueError(
-            f"--nodes {nodes}, but nothing has started this command on several machines. Expected srun --ntasks-per-node=1 (of a recipe: "
-            f"SPEECHLM_CMD=slurm ./run.sh --nodes {nodes}), or on each machine torchrun --nnodes {nodes} --nproc_per_node N "
-            "--rdzv_backend c10d --rdzv_endpoint FIRST_MACHINE:29500 -m speechlm.bin.train and the options."
+            f"--nodes {nodes}, but nothing has started this command on several machines. Expected srun"
+            f" --ntasks-per-node=1 (of a recipe: SPEECHLM_CMD=slurm ./run.sh --nodes {nodes}), or on each machine"
+            f" torchrun --nnodes {nodes} --nproc_per_node N --rdzv_backend c10d --rdzv_endpoint FIRST_MACHINE:29500 -m"
+            " speechlm.bin.train and the options."
         )
     return RendezvousParameters("c10d", "localhost:0", str(uuid.uuid4()), 1, 1, "localhost")
 
@@ -194,7 +214,9 @@ def _start_rank(work: Work, args: argparse.Namespace, folder: str) -> int:
 
 
 def run_rank(work: Work, args: argparse.Namespace) -> int:
-    """Run `work(args)` in a process that torch elastic has started; return 0, or the exit status of a signal that ended it."""
+    """Run `work(args)` in a process that torch elastic has started; return 0, or the exit status of a signal that ended
+    it.
+    """
     if not args.ngpu:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # ESPnet takes it for the number of this process
     os.environ.setdefault("NCCL_BLOCKING_WAIT", "0")  # ESPnet would have every step wait for the GPU, and
@@ -221,7 +243,9 @@ def run_rank(work: Work, args: argparse.Namespace) -> int:
 
 def _tell_lost(error: Exception) -> None:
     """Say what went wrong; a rank that lost another one waits a little, so that the other's end is noticed first."""
-    if not (isinstance(error, RuntimeError) and "gloo" in str(error)) and not isinstance(error, torch.distributed.DistError):
+    if not (isinstance(error, RuntimeError) and "gloo" in str(error)) and not isinstance(
+        error, torch.distributed.DistError
+    ):
         traceback.print_exc()
         return
     told = str(error).strip().splitlines()[0]
@@ -261,4 +285,6 @@ def require_alike(settings: dict) -> None:
         keys = sorted(key for key in every[0].keys() | theirs.keys() if every[0].get(key) != theirs.get(key))
         if keys:
             found = ", ".join(f"{key} ({every[0].get(key)}, {theirs.get(key)})" for key in keys)
-            raise ValueError(f"rank {rank} has other options than rank 0: {found}. Give the same command on every machine.")
+            raise ValueError(
+                f"rank {rank} has other options than rank 0: {found}. Give the same command on every machine."
+            )

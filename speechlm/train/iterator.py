@@ -31,7 +31,9 @@ class Corpus:
         return {task: len(items) for task, items in self._items.items()}
 
     def unprompted(self) -> dict[str, int]:
-        """Return how many examples of each task have no voice prompt although the task has one: nothing else of the voice is there."""
+        """Return how many examples of each task have no voice prompt although the task has one: nothing else of the
+        voice is there.
+        """
         return {task: count for task, items in self._items.items() if (count := self._prompts.alone(items))}
 
     def lengths(self, task: str, index_M: np.ndarray, number_M: np.ndarray) -> np.ndarray:
@@ -42,14 +44,19 @@ class Corpus:
         """Return how many frames of the utterance's own speech some examples have; prompts are other utterances'."""
         kinds = [part.split(":")[0] for part in self._items[task].task.parts]
         sizes = self._sizes(task, index_M, index_M)
-        return sum([each for kind, each in zip(kinds, sizes, strict=True) if kind == "speech"], np.zeros(len(index_M), np.int64))
+        return sum(
+            [each for kind, each in zip(kinds, sizes, strict=True) if kind == "speech"],
+            np.zeros(len(index_M), np.int64),
+        )
 
     def targets(self, task: str, index_M: np.ndarray) -> np.ndarray:
         """Return the lengths of what is to be said or written: frames of speech, tokens of text."""
         return self._sizes(task, index_M, index_M)[-1]
 
     def _sizes(self, task: str, index_M: np.ndarray, number_M: np.ndarray) -> list[np.ndarray]:
-        """Return, of each part of a task, its sizes in M examples: tokens or frames; of a prompt all its frames, -1 if there is none."""
+        """Return, of each part of a task, its sizes in M examples: tokens or frames; of a prompt all its frames, -1 if
+        there is none.
+        """
         items = self._items[task]
         sizes = [np.zeros(len(index_M), np.int64) for _ in items.task.parts]
         for here_P, utterance_P, pair in items.locate(index_M):
@@ -57,7 +64,9 @@ class Corpus:
                 kind, side = part.split(":")
                 lang = pair[side == "tgt"]
                 if kind == "prompt":
-                    found_M[here_P] = self._prompts.frames(items.records, utterance_P, lang, number_M[here_P] * PROMPT_STEP)
+                    found_M[here_P] = self._prompts.frames(
+                        items.records, utterance_P, lang, number_M[here_P] * PROMPT_STEP
+                    )
                 else:
                     found_M[here_P] = items.records.sizes(kind, lang, utterance_P)
         return sizes
@@ -83,8 +92,10 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
     """Lay sequences side by side in rows of one length.
 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
-    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each position in the loss; task_BL, the
-    place of the example's task in TASKS (-1: none); place_N, the positions (of all B L) whose next one has a weight; frame_F, those among
+    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each position in the
+    loss; task_BL, the
+    place of the example's task in TASKS (-1: none); place_N, the positions (of all B L) whose next one has a weight;
+    frame_F, those among
     the N whose next one has codes in later columns.
     """
     B, L = len(rows), row_length
@@ -102,7 +113,13 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
             start = end
     place_N = np.flatnonzero(loss_BL) - 1  # the first position of an example has no weight
     frame_F = np.flatnonzero((ids_BLK.reshape(B * L, -1)[place_N + 1, 1:] != pad_id).any(axis=1))
-    arrays = {"ids_BLK": ids_BLK, "position_BL": position_BL, "segment_BL": segment_BL, "loss_BL": loss_BL, "task_BL": task_BL}
+    arrays = {
+        "ids_BLK": ids_BLK,
+        "position_BL": position_BL,
+        "segment_BL": segment_BL,
+        "loss_BL": loss_BL,
+        "task_BL": task_BL,
+    }
     arrays |= {"place_N": place_N, "frame_F": frame_F}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
@@ -120,10 +137,13 @@ class PlannedBatches:
 class TrainingIterator:
     """Endless (plan, batch) pairs of one process; `state` is the position after the last batch taken.
 
-    With several processes, each plans the whole stream and takes every world-size-th batch. With workers, planning is in a process of its own.
+    With several processes, each plans the whole stream and takes every world-size-th batch. With workers, planning is
+    in a process of its own.
     """
 
-    def __init__(self, corpus: Corpus, packer: Packer, batches: PlannedBatches, rank: int, world: int, num_workers: int):
+    def __init__(
+        self, corpus: Corpus, packer: Packer, batches: PlannedBatches, rank: int, world: int, num_workers: int
+    ):
         self.corpus, self._packer, self._batches = corpus, packer, batches
         self._rank, self._world, self._num_workers = rank, world, num_workers
         self.state = packer.state()
@@ -159,7 +179,9 @@ class TrainingIterator:
 
 
 def fixed_batches(corpus: Corpus, rows: int, row_length: int, per_task: int) -> tuple[list[Plan], LeftOut]:
-    """Return plans over the first `per_task` examples of every task, the same every time, and those longer than a row."""
+    """Return plans over the first `per_task` examples of every task, the same every time, and those longer than
+    a row.
+    """
     plans: list[Plan] = []
     rows_now: Plan = [[]]
     room, left_out = row_length, LeftOut()

@@ -1,7 +1,7 @@
 """What the row_length of a training leaves out, before it starts: the share of each task's examples and of their audio.
 
-Of a task with more than SAMPLE examples that many are looked at, drawn evenly from all of it: texts must be tokenised to
-be counted.
+Of a task with more than SAMPLE examples that many are looked at, drawn evenly from all of it: texts must be tokenised
+to be counted.
 """
 
 import logging
@@ -21,7 +21,9 @@ SAMPLE = 1000
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of N examples of a task: their positions in a row, the frames of audio in them (prompts aside), and the frames or tokens of their targets."""
+    """Of N examples of a task: their positions in a row, the frames of audio in them (prompts aside), and the frames or
+    tokens of their targets.
+    """
 
     task: str
     positions_N: np.ndarray
@@ -63,13 +65,21 @@ def measure(corpus: Corpus, tasks: Iterable[str]) -> list[Lengths]:
         number_M = np.arange(count)
         index_M = number_M if count == size else Order(size, key).at(number_M)
         found.append(
-            Lengths(task, corpus.lengths(task, index_M, number_M), corpus.frames(task, index_M), corpus.targets(task, index_M), size)
+            Lengths(
+                task,
+                corpus.lengths(task, index_M, number_M),
+                corpus.frames(task, index_M),
+                corpus.targets(task, index_M),
+                size,
+            )
         )
     return found
 
 
 def check_lengths(corpus: Corpus, args) -> list[Lengths]:
-    """Return the lengths, and say what args.row_length leaves out; ValueError if that is more than args.max_left_out of a task."""
+    """Return the lengths, and say what args.row_length leaves out; ValueError if that is more than args.max_left_out of
+    a task.
+    """
     found = measure(corpus, [task for task, weight in args.mixture.items() if weight > 0])
     affected = [lengths for lengths in found if lengths.left_out(args.row_length)[0]]
     if not affected:
@@ -82,6 +92,6 @@ def check_lengths(corpus: Corpus, args) -> list[Lengths]:
     needed, every = (max(each.needed(share) for each in affected) for share in (args.max_left_out, 0.0))
     raise ValueError(
         f"{said}. Expected at most {100 * args.max_left_out:g} % of a task. Set row_length: {needed} (or {every}, "
-        f"for all that were looked at) and fewer rows, so that a batch stays as large: rows: "
+        "for all that were looked at) and fewer rows, so that a batch stays as large: rows: "
         f"{max(1, args.rows * args.row_length // needed)}; or allow it by --max_left_out."
     )

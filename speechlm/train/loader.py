@@ -1,8 +1,8 @@
 """Processes that plan and build batches ahead of the training, in order.
 
 Results come through pipes as arrays, not through /dev/shm, which is small in many containers. A worker that ends is
-noticed at once, by its pipe, and named; one that fails sends the reason. Each works on one result while the training takes
-those of the others.
+noticed at once, by its pipe, and named; one that fails sends the reason. Each works on one result while the training
+takes those of the others.
 """
 
 import multiprocessing
@@ -29,14 +29,18 @@ class Workers:
         self._processes, self._pipes = [], []
 
     def results(self, tasks: Iterator) -> Iterator[tuple[Any, Any]]:
-        """Yield (task, its result) in the order of the tasks. ValueError: how a worker ended, or what it could not build."""
+        """Yield (task, its result) in the order of the tasks. ValueError: how a worker ended, or what it could not
+        build.
+        """
         if not self._number:
             for task in tasks:
                 yield task, self._build(task)
             return
         try:
             self._start()
-            given = deque((worker, self._give(worker, next(tasks))) for _ in range(self._ahead) for worker in range(self._number))
+            given = deque(
+                (worker, self._give(worker, next(tasks))) for _ in range(self._ahead) for worker in range(self._number)
+            )
             while True:
                 worker, task = given.popleft()
                 result = self._take(worker)

@@ -10,10 +10,19 @@ from speechlm.data.files import atomic_write
 
 
 class Log:
-    """`train.jsonl`: one line per report; the same to the console, with the time left, to TensorBoard, and to Weights & Biases if asked."""
+    """`train.jsonl`: one line per report; the same to the console, with the time left, to TensorBoard, and to Weights &
+    Biases if asked.
+    """
 
-    def __init__(self, folder: Path, max_steps: int, batches_per_step: int, use_tensorboard: bool, use_wandb: bool = False):
-        self.path, self.max_steps, self.batches_per_step, self.writer = folder / "train.jsonl", max_steps, batches_per_step, None
+    def __init__(
+        self, folder: Path, max_steps: int, batches_per_step: int, use_tensorboard: bool, use_wandb: bool = False
+    ):
+        self.path, self.max_steps, self.batches_per_step, self.writer = (
+            folder / "train.jsonl",
+            max_steps,
+            batches_per_step,
+            None,
+        )
         if use_tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -42,7 +51,9 @@ class Log:
             stream.write(json.dumps({"kind": kind, "step": step} | {k: round(v, 5) for k, v in means.items()}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())  # a checkpoint of this step must not outlive it
-        shown = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "positions" and "." not in name)
+        shown = " ".join(
+            f"{name} {value:.3f}" for name, value in means.items() if name != "positions" and "." not in name
+        )
         left_out = sum(value for name, value in means.items() if name.startswith("left_out."))
         too_long = f" | left out so far, too long: {left_out}" if left_out else ""
         logging.info(f"{kind} {step}/{self.max_steps}: {shown}{self._pace(step, means)}{too_long}")

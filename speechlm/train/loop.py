@@ -112,7 +112,9 @@ class Run:
         return any(map(self.is_due, intervals)) or self.step in self.options.keep_steps
 
     def settle(self) -> None:
-        """Wait for the steps since the last time; ValueError if one of them must not be learned from: all is as it was before it."""
+        """Wait for the steps since the last time; ValueError if one of them must not be learned from: all is as it was
+        before it.
+        """
         if refusal := self.guard.refused():
             self.refuse(refusal, next(taken for taken in self.taken if taken.step == refusal.step))
         self.taken = []
@@ -134,7 +136,9 @@ class Run:
         self.save_weights(folder, adapter=False)
 
     def save_weights(self, folder: Path, adapter: bool = True) -> None:
-        """Write model.safetensors, and the adapter alone if there is one; of a sharded model every rank gives its part."""
+        """Write model.safetensors, and the adapter alone if there is one; of a sharded model every rank gives
+        its part.
+        """
         if not self.log and not self.sharded:
             return
         speechlm = self.model.speechlm
@@ -159,8 +163,8 @@ class Run:
         self.wait_for_all()  # until it is saved
         if self.log:
             print(
-                f"interrupted by {signal.Signals(number).name}: step {self.step} of {self.options.max_steps} is saved in {self.folder}; "
-                "the same command goes on from there",
+                f"interrupted by {signal.Signals(number).name}: step {self.step} of {self.options.max_steps} is saved"
+                f" in {self.folder}; the same command goes on from there",
                 flush=True,
             )
         raise SystemExit(128 + number)
@@ -178,7 +182,10 @@ class Run:
             return self.model
         devices = [torch.cuda.current_device()] if self.device == "cuda" else None
         return torch.nn.parallel.DistributedDataParallel(
-            self.model, device_ids=devices, find_unused_parameters=self.options.unused_parameters, gradient_as_bucket_view=True
+            self.model,
+            device_ids=devices,
+            find_unused_parameters=self.options.unused_parameters,
+            gradient_as_bucket_view=True,
         )
 
     def set_learning_rate(self) -> None:
@@ -191,9 +198,11 @@ class Run:
                 group["lr"] = rate * scale
 
     def one_step(self, parallel: torch.nn.Module, batches) -> None:
-        """Accumulate `accum_grad` micro-batches, every predicted row weighing the same over all of them and all processes.
+        """Accumulate `accum_grad` micro-batches, every predicted row weighing the same over all of them and all
+        processes.
 
-        A step of `skip_steps` only takes its batches. One that must not be learned from changes nothing, and nor do those after it, until
+        A step of `skip_steps` only takes its batches. One that must not be learned from changes nothing, and nor do
+        those after it, until
         `settle` finds it. Nothing here waits for a GPU.
         """
         position = self.data.state
@@ -213,14 +222,19 @@ class Run:
         self.meter.add(torch.where(stopped > 0, 0.0, torch.cat([table_S2, norm_12])))
 
     def gradients(self, parallel: torch.nn.Module, micro_batches: list) -> tuple[Tensor, Tensor]:
-        """Compute the clipped gradients of a step; return its table_S2 over all processes, and the norm before clipping."""
+        """Compute the clipped gradients of a step; return its table_S2 over all processes, and the norm before
+        clipping.
+        """
         self.model.train()
         rows = on_device(sum(batch["loss_BL"][:, 1:].sum() for batch in micro_batches), self.device)
         self.sum_over_processes(rows)
-        share = self.world / rows.clamp(min=1e-6)  # DistributedDataParallel averages over processes: multiply by their number
+        share = self.world / rows.clamp(
+            min=1e-6
+        )  # DistributedDataParallel averages over processes: multiply by their number
         tables = []
         for i, batch in enumerate(micro_batches):
-            # Dropout follows from the step and the batch's place in it: not from what came before, nor from the process.
+            # Dropout follows from the step and the batch's place in it: not from what came before, nor from the
+            # process.
             torch.manual_seed(stable_hash(self.options.seed, self.step, i * self.world + self.rank))
             synchronised = self.world == 1 or i == len(micro_batches) - 1
             with nullcontext() if synchronised else no_sync(parallel):
@@ -233,7 +247,9 @@ class Run:
         return table_S2, clip_gradients(self.model.parameters(), self.options.grad_clip)
 
     def refuse(self, refusal: Refusal, taken: Taken) -> None:
-        """Keep the state before the refused step and its batch, for bin/replay; raise ValueError, in all processes the same."""
+        """Keep the state before the refused step and its batch, for bin/replay; raise ValueError, in all processes the
+        same.
+        """
         self.step, self.data.state, plans = taken.step, taken.position, taken.plans
         self.save()
         self.checkpoints.wait()
@@ -247,10 +263,11 @@ class Run:
         self.wait_for_all()
         skip = " ".join(str(step) for step in [*self.options.skip_steps, self.step])
         raise ValueError(
-            f"step {self.step}: {refusal.complaint}. Nothing was learned from it, nor after it: {self.folder}/checkpoints/{self.step} is the "
-            f"state before, {self.folder}/bad_batch.json names the {sum(len(row) for batch in batches for row in batch)} examples. See the "
-            f"loss of each with `python -m speechlm.bin.replay --exp {self.folder}`; fix the data, or go on without this batch by "
-            f"--skip_steps {skip} (in the config: skip_steps: [{skip.replace(' ', ', ')}])."
+            f"step {self.step}: {refusal.complaint}. Nothing was learned from it, nor after it:"
+            f" {self.folder}/checkpoints/{self.step} is the state before, {self.folder}/bad_batch.json names the"
+            f" {sum(len(row) for batch in batches for row in batch)} examples. See the loss of each with `python -m"
+            f" speechlm.bin.replay --exp {self.folder}`; fix the data, or go on without this batch by --skip_steps"
+            f" {skip} (in the config: skip_steps: [{skip.replace(' ', ', ')}])."
         )
 
     def autocast(self):
@@ -258,7 +275,14 @@ class Run:
 
     def make_up_validation(self) -> None:
         """Validate where a signal cut that short: the first rank knows from its log."""
-        missing = [bool(self.log and self.step and self.is_due(self.options.eval_interval) and not self.log.holds("valid", self.step))]
+        missing = [
+            bool(
+                self.log
+                and self.step
+                and self.is_due(self.options.eval_interval)
+                and not self.log.holds("valid", self.step)
+            )
+        ]
         if self.sharded:
             torch.distributed.broadcast_object_list(missing, src=0)
         if missing[0]:
@@ -308,8 +332,8 @@ class Run:
         skipped = [step for step in sorted(self.options.skip_steps) if step < state["step"]]
         if skipped != state["skipped"]:
             raise ValueError(
-                f"{path}: until there the steps {state['skipped']} were skipped, --skip_steps says "
-                f"{skipped}. Expected the same, and any later ones. Give those, or delete the checkpoints to start again."
+                f"{path}: until there the steps {state['skipped']} were skipped, --skip_steps says {skipped}. Expected"
+                " the same, and any later ones. Give those, or delete the checkpoints to start again."
             )
         self.checkpoints.load(path, self.model, self.optimizers)
         if self.log:
@@ -321,7 +345,9 @@ class Run:
 
 
 def write_bad_batch(folder: Path, refusal: Refusal, batches: list[Plan], corpus: Corpus) -> None:
-    """Write `bad_batch.json`: step, loss, gradient norm, and the draws of each row of each micro-batch with their names."""
+    """Write `bad_batch.json`: step, loss, gradient norm, and the draws of each row of each micro-batch with their
+    names.
+    """
     found = {"step": refusal.step, "loss": refusal.loss, "grad_norm": refusal.grad_norm}
     draws = [[[draw._asdict() | {"name": corpus.name(draw)} for draw in row] for row in batch] for batch in batches]
     with atomic_write(folder / "bad_batch.json") as stream:

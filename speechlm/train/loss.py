@@ -1,7 +1,8 @@
 """The loss of a packed batch: never the logits of all of it at once, and nothing that waits for a GPU.
 
-Letters in shapes: B rows, L positions, K columns, D model width, N positions whose next row counts, F of them before a frame (with codes in
-later columns), J heads of C choices each, R = J C rows of their table, P predictions (a position has one for each column), S figures.
+Letters in shapes: B rows, L positions, K columns, D model width, N positions whose next row counts, F of them before a
+frame (with codes in later columns), J heads of C choices each, R = J C rows of their table, P predictions (a position
+has one for each column), S figures.
 """
 
 import argparse
@@ -22,7 +23,9 @@ CHUNK_LOGITS, CHUNK_ROWS = {"cpu": 2**22, "cuda": 2**28}, 4096  # at most, at a 
 
 
 class Predictions(NamedTuple):
-    """Cross-entropies in nats, the weights they count with, their kinds, and which of the N positions they belong to."""
+    """Cross-entropies in nats, the weights they count with, their kinds, and which of the N positions they
+    belong to.
+    """
 
     nats_P: Tensor
     weight_P: Tensor
@@ -33,26 +36,40 @@ class Predictions(NamedTuple):
 class TrainingModel(nn.Module):
     """Token-weighted loss of a packed batch (`speechlm.train.iterator.pack`).
 
-    `stream_weights`: weight of the loss of each codebook; text and special tokens weigh `text_weight`. With a text_weight
-    of 0 only speech is learned: the text head stands still, what is within speech is predicted among what can be there, and the ends
-    of speech, a figure `end` of their own, weigh as its codes; `text` is only measured. The losses of `tasks` are reported one by one.
+    `stream_weights`: weight of the loss of each codebook; text and special tokens weigh `text_weight`. With a
+    text_weight
+    of 0 only speech is learned: the text head stands still, what is within speech is predicted among what can be there,
+    and the ends
+    of speech, a figure `end` of their own, weigh as its codes; `text` is only measured. The losses of `tasks` are
+    reported one by one.
     """
 
     def __init__(self, speechlm: SpeechLM, stream_weights: list[float], text_weight: float, tasks: Iterable[str] = ()):
         super().__init__()
         K = speechlm.vocab.num_codebooks
         if len(stream_weights) != K:
-            raise ValueError(f"stream_weights has {len(stream_weights)} values, the codec has {K} codebooks: expected one each")
+            raise ValueError(
+                f"stream_weights has {len(stream_weights)} values, the codec has {K} codebooks: expected one each"
+            )
         self.speechlm, self.tasks, self.learn_text, self.compiled = speechlm, sorted(tasks), text_weight > 0, False
         ends = [] if self.learn_text else ["end"]
-        self.figures = ["loss", "text", *(f"code{k}" for k in range(K)), *ends, *(f"task.{name}" for name in self.tasks), "positions"]
+        self.figures = [
+            "loss",
+            "text",
+            *(f"code{k}" for k in range(K)),
+            *ends,
+            *(f"task.{name}" for name in self.tasks),
+            "positions",
+        ]
         self._constant("scales", torch.tensor([text_weight, *stream_weights, *(stream_weights[0] for _ in ends)]))
         self._constant("starts", torch.tensor(speechlm.vocab.codebook_starts))
         self._constant("task_numbers", torch.tensor([TASK_NUMBERS[name] for name in self.tasks], dtype=torch.long))
         ids = torch.arange(speechlm.first_size)
         of_speech = is_speech(speechlm.vocab, ids)
         self._constant("speech_ids", ids[of_speech])
-        self._constant("choices", torch.where(of_speech, of_speech.cumsum(0) - 1, -1))  # the place of an id among speech_ids
+        self._constant(
+            "choices", torch.where(of_speech, of_speech.cumsum(0) - 1, -1)
+        )  # the place of an id among speech_ids
         if not self.learn_text:
             freeze_text_head(speechlm.llm)
 
@@ -65,21 +82,35 @@ class TrainingModel(nn.Module):
         return self.speechlm.first_size if self.learn_text else len(self.speech_ids)
 
     def forward(
-        self, ids_BLK: Tensor, position_BL: Tensor, segment_BL: Tensor, loss_BL: Tensor, task_BL: Tensor, place_N: Tensor, frame_F: Tensor
+        self,
+        ids_BLK: Tensor,
+        position_BL: Tensor,
+        segment_BL: Tensor,
+        loss_BL: Tensor,
+        task_BL: Tensor,
+        place_N: Tensor,
+        frame_F: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return (the sum of the weighted losses in nats, table_S2: of each of `figures` its weighted sum and its sum of weights)."""
+        """Return (the sum of the weighted losses in nats, table_S2: of each of `figures` its weighted sum and its sum
+        of weights).
+        """
         hidden_BLD = self.speechlm.hidden(ids_BLK, None, position_BL)
         hidden_ND, target_NK = hidden_BLD.flatten(0, 1).index_select(0, place_N), ids_BLK.flatten(0, 1)[place_N + 1]
         weight_N, task_N = loss_BL.flatten()[place_N + 1], task_BL.flatten()[place_N + 1]
         first, predictions = self._first_column(hidden_ND, target_NK[:, 0], weight_N)
-        later, others = self._later_columns(hidden_ND.index_select(0, frame_F), target_NK[frame_F], weight_N[frame_F], frame_F)
+        later, others = self._later_columns(
+            hidden_ND.index_select(0, frame_F), target_NK[frame_F], weight_N[frame_F], frame_F
+        )
         found = Predictions(*map(torch.cat, zip(predictions, others, strict=True)))
         positions = (segment_BL >= 0).sum().double()
         return first + later, self._table(found, weight_N, task_N, positions)
 
     @torch.no_grad()
     def _table(self, found: Predictions, weight_N: Tensor, task_N: Tensor, positions: Tensor) -> Tensor:
-        nats_P, row_weight_P = found.nats_P * found.weight_P, F.pad(weight_N, (0, len(found.nats_P) - len(weight_N)))  # once a row
+        nats_P, row_weight_P = (
+            found.nats_P * found.weight_P,
+            F.pad(weight_N, (0, len(found.nats_P) - len(weight_N))),
+        )  # once a row
         loss_P = self.scales[found.kind_P] * nats_P
         whole_S2 = torch.stack([loss_P.sum(dtype=torch.double), weight_N.sum(dtype=torch.double)])[None]
         kinds_S2 = sums(nats_P, found.weight_P, found.kind_P, torch.arange(len(self.scales), device=nats_P.device))
@@ -87,7 +118,8 @@ class TrainingModel(nn.Module):
         return torch.cat([whole_S2, kinds_S2, tasks_S2, torch.stack([positions, torch.ones_like(positions)])[None]])
 
     def prepare(self, device: str, compiled: str) -> None:
-        """Choose what is fast on a device: FlexAttention on GPUs; `compiled` layers and loss, "true", "false" or "auto" (on GPUs).
+        """Choose what is fast on a device: FlexAttention on GPUs; `compiled` layers and loss, "true", "false" or "auto"
+        (on GPUs).
 
         In training only: decoding brings masks and shapes of its own.
         """
@@ -96,7 +128,9 @@ class TrainingModel(nn.Module):
             llm.set_attn_implementation("flex_attention")
         self.compiled = compiled == "true" or (compiled == "auto" and on_gpu)
         if self.compiled:
-            for layer in llm.get_decoder().layers:  # not the module: its hooks (gradient checkpointing, sharding) stay outside
+            for (
+                layer
+            ) in llm.get_decoder().layers:  # not the module: its hooks (gradient checkpointing, sharding) stay outside
                 layer.forward = torch.compile(layer.forward, dynamic=False)
 
     def mean_loss(self, **batch: Tensor) -> Tensor:
@@ -105,7 +139,10 @@ class TrainingModel(nn.Module):
         return total / table_S2[0, 1].clamp(min=1e-6)
 
     def _first_column(self, hidden_ND: Tensor, target_N: Tensor, weight_N: Tensor) -> tuple[Tensor, Predictions]:
-        kind_N, row_N = torch.bucketize(target_N.contiguous(), self.starts, right=True), torch.arange(len(target_N), device=target_N.device)
+        kind_N, row_N = (
+            torch.bucketize(target_N.contiguous(), self.starts, right=True),
+            torch.arange(len(target_N), device=target_N.device),
+        )
         if not self.learn_text:
             kind_N = torch.where((kind_N == TEXT) & (self.choices[target_N] >= 0), len(self.scales) - 1, kind_N)
         scale_N = self.scales[kind_N] * weight_N
@@ -119,11 +156,16 @@ class TrainingModel(nn.Module):
         return total, nats_N1.squeeze(1)
 
     def _first_nats_of_speech(self, hidden_ND: Tensor, target_N: Tensor, scale_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same with gradients for what is within speech alone, predicted among `speech_ids`; text is only measured."""
+        """Return the same with gradients for what is within speech alone, predicted among `speech_ids`; text is only
+        measured.
+        """
         choice_N = self.choices[target_N]
         speech_P, text_P = rows_of(choice_N >= 0), rows_of(choice_N < 0)
         table_RD = self.speechlm.new_head.weight[self.speech_ids - self.speechlm.vocab.text_size]
-        target_P1, scale_P1 = choice_N.clamp(min=0)[speech_P, None], torch.where(choice_N >= 0, scale_N, 0)[speech_P, None]
+        target_P1, scale_P1 = (
+            choice_N.clamp(min=0)[speech_P, None],
+            torch.where(choice_N >= 0, scale_N, 0)[speech_P, None],
+        )
         total, nats_P1 = self._nats(hidden_ND[speech_P], table_RD, target_P1, scale_P1, self.speechlm.logit_cap)
         with torch.no_grad():
             _, text_nats_P = self._first_nats(hidden_ND[text_P], target_N[text_P], torch.zeros_like(scale_N[text_P]))
@@ -131,10 +173,15 @@ class TrainingModel(nn.Module):
             both_2N[0].index_copy_(0, text_P, text_nats_P), both_2N[1].index_copy_(0, speech_P, nats_P1.squeeze(1))
         return total, torch.where(choice_N >= 0, both_2N[1], both_2N[0])
 
-    def _later_columns(self, hidden_FD: Tensor, target_FK: Tensor, weight_F: Tensor, frame_F: Tensor) -> tuple[Tensor, Predictions]:
+    def _later_columns(
+        self, hidden_FD: Tensor, target_FK: Tensor, weight_F: Tensor, frame_F: Tensor
+    ) -> tuple[Tensor, Predictions]:
         """Return the same of the codes of columns 1..K-1, for frames `hidden_FD` is before."""
         target_FJ = target_FK[:, 1:]
-        here_FJ, kind_J = target_FJ != self.speechlm.vocab.pad_id, torch.arange(2, 2 + target_FJ.shape[1], device=target_FK.device)
+        here_FJ, kind_J = (
+            target_FJ != self.speechlm.vocab.pad_id,
+            torch.arange(2, 2 + target_FJ.shape[1], device=target_FK.device),
+        )
         weight_FJ = weight_F[:, None] * here_FJ
         choice_FJ = torch.where(here_FJ, target_FJ - self.starts[1 : 1 + target_FJ.shape[1]], 0)
         total, nats = hidden_FD.new_zeros(()), [torch.zeros_like(weight_FJ[:, :0])]
@@ -146,7 +193,9 @@ class TrainingModel(nn.Module):
         spread = [nats_FJ, weight_FJ, kind_J.expand_as(weight_FJ), frame_F[:, None].expand_as(weight_FJ)]
         return total, Predictions(*(each.flatten() for each in spread))
 
-    def _nats(self, hidden_ND: Tensor, table_RD: Tensor, target_NJ: Tensor, scale_NJ: Tensor, cap: float | None) -> tuple[Tensor, Tensor]:
+    def _nats(
+        self, hidden_ND: Tensor, table_RD: Tensor, target_NJ: Tensor, scale_NJ: Tensor, cap: float | None
+    ) -> tuple[Tensor, Tensor]:
         """Return (the sum of the scaled cross-entropies, which has a gradient; the cross-entropies nats_NJ)."""
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
@@ -154,7 +203,9 @@ class TrainingModel(nn.Module):
 
 
 class ChunkedNats(torch.autograd.Function):
-    """Cross-entropies of N rows by J heads, chunk by chunk: the gradients of a chunk are made while its logits are there."""
+    """Cross-entropies of N rows by J heads, chunk by chunk: the gradients of a chunk are made while its logits are
+    there.
+    """
 
     @staticmethod
     def forward(ctx, hidden_ND, table_RD, target_NJ, scale_NJ, cap, compiled):
@@ -178,8 +229,12 @@ class ChunkedNats(torch.autograd.Function):
         return slope_ND.mul_(slope), slope_RD.mul_(slope).to(ctx.dtype), None, None, None, None
 
 
-def chunk(hidden_nD: Tensor, target_nJ: Tensor, scale_nJ: Tensor, table_RD: Tensor, slope_RD: Tensor | None, cap: float | None):
-    """Return the cross-entropies nats_nJ and, if gradients are wanted, that of `hidden_nD`; that of the table is added to `slope_RD`."""
+def chunk(
+    hidden_nD: Tensor, target_nJ: Tensor, scale_nJ: Tensor, table_RD: Tensor, slope_RD: Tensor | None, cap: float | None
+):
+    """Return the cross-entropies nats_nJ and, if gradients are wanted, that of `hidden_nD`; that of the table is added
+    to `slope_RD`.
+    """
     logits_nJC = (hidden_nD @ table_RD.T).float().unflatten(1, (target_nJ.shape[1], -1))
     if cap is not None:
         logits_nJC = cap * torch.tanh(logits_nJC / cap)
@@ -187,7 +242,9 @@ def chunk(hidden_nD: Tensor, target_nJ: Tensor, scale_nJ: Tensor, table_RD: Tens
     nats_nJ1 = -log_share_nJC.gather(2, target_nJ1)
     if slope_RD is None:
         return nats_nJ1.squeeze(2), None
-    slope_nJC = log_share_nJC.exp_().scatter_add_(2, target_nJ1, torch.full_like(nats_nJ1, -1)).mul_(scale_nJ.unsqueeze(2))
+    slope_nJC = (
+        log_share_nJC.exp_().scatter_add_(2, target_nJ1, torch.full_like(nats_nJ1, -1)).mul_(scale_nJ.unsqueeze(2))
+    )
     if cap is not None:
         slope_nJC.mul_(1 - (logits_nJC / cap).square())
     slope_nR = slope_nJC.to(table_RD.dtype).flatten(1)
@@ -209,7 +266,9 @@ def chunk_rows(hidden_ND: Tensor, table_RD: Tensor) -> int:
 
 def rows_of(mask_N: Tensor) -> Tensor:
     """Return the rows for which a mask holds; on a GPU all, since their number would have to be waited for."""
-    return mask_N.nonzero().squeeze(1) if mask_N.device.type == "cpu" else torch.arange(len(mask_N), device=mask_N.device)
+    return (
+        mask_N.nonzero().squeeze(1) if mask_N.device.type == "cpu" else torch.arange(len(mask_N), device=mask_N.device)
+    )
 
 
 def sums(values_P: Tensor, weight_P: Tensor, class_P: Tensor, classes_C: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 class Meter:
-    """`table_S2` holds, of each of `figures`, the weighted sum and the sum of weights: a figure over 1 row counts as 1 row, beside one over 99.
+    """`table_S2` holds, of each of `figures`, the weighted sum and the sum of weights: a figure over 1 row counts as 1
+    row, beside one over 99.
 
     It stays where the figures are computed; only `means` and `sums` wait for a GPU.
     """
@@ -28,4 +29,6 @@ class Meter:
 
     def restore(self, sums: Mapping[str, Iterable[float]]) -> None:
         """Go on from what `sums` returned."""
-        self.table_S2.copy_(torch.tensor([list(sums.get(name, (0.0, 0.0))) for name in self.figures], dtype=torch.double))
+        self.table_S2.copy_(
+            torch.tensor([list(sums.get(name, (0.0, 0.0))) for name in self.figures], dtype=torch.double)
+        )

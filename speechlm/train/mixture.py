@@ -43,19 +43,23 @@ class LeftOut:
     def told(self, among: Mapping[str, int], row_length: int) -> str:
         """Say it in a line; `among` is how many examples of each task there were with these. "" if there are none."""
         parts = [
-            f"{count} of {among[task]} {task} ({100 * count / among[task]:.1f} %, the longest {self.longest.get(task, 0)} positions)"
+            f"{count} of {among[task]} {task} ({100 * count / among[task]:.1f} %, the longest"
+            f" {self.longest.get(task, 0)} positions)"
             for task, count in sorted(self.counts.items())
         ]
         return f"left out, because longer than row_length {row_length}: {', '.join(parts)}" if parts else ""
 
 
-Lengths = Callable[[str, np.ndarray, np.ndarray], np.ndarray]  # of a task's items, drawn as its numbers: positions of each example
+Lengths = Callable[
+    [str, np.ndarray, np.ndarray], np.ndarray
+]  # of a task's items, drawn as its numbers: positions of each example
 
 
 class Mixture:
     """An endless stream of draws in which each task has exactly its share (weights need not sum to 1).
 
-    `drawn` counts the draws of each task. Those that are longer than a row (`left_out`) don't count in its share. Draws of a task are looked
+    `drawn` counts the draws of each task. Those that are longer than a row (`left_out`) don't count in its share. Draws
+    of a task are looked
     up AHEAD at a time, as arrays.
     """
 
@@ -66,8 +70,9 @@ class Mixture:
         empty = [name for name in self._tasks if not sizes.get(name)]
         if not self._tasks or empty:
             raise ValueError(
-                f"mixture {weights}: no training examples for {', '.join(empty) or 'any task'}. Expected utterances that have all "
-                "parts of each task: see the sets and languages given, or take the task out of the config's mixture."
+                f"mixture {weights}: no training examples for {', '.join(empty) or 'any task'}. Expected utterances"
+                " that have all parts of each task: see the sets and languages given, or take the task out of the"
+                " config's mixture."
             )
         total = sum(weights[name] for name in self._tasks)
         self._shares = [weights[name] / total for name in self._tasks]
@@ -128,10 +133,12 @@ class Mixture:
 
 
 class Order:
-    """A permutation of `size` numbers. One of more than LARGE is computed place by place: no start waits for it, and it takes little memory.
+    """A permutation of `size` numbers. One of more than LARGE is computed place by place: no start waits for it, and it
+    takes little memory.
 
     A Feistel network over a rectangle of at least `size` places, whose two sides need not be powers of two; what falls
-    outside is sent through again. Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002. What a round adds
+    outside is sent through again. Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002. What a
+    round adds
     is kept: it has no more values than a side is long.
     """
 
@@ -139,7 +146,9 @@ class Order:
 
     def __init__(self, size: int, key: int, large: bool | None = None):
         self._size, self._key = size, key
-        self._whole = None if (size > self.LARGE if large is None else large) else np.random.default_rng(key).permutation(size)
+        self._whole = (
+            None if (size > self.LARGE if large is None else large) else np.random.default_rng(key).permutation(size)
+        )
         self._width = math.isqrt(size - 1) + 1
         self._height = -(-size // self._width)
         self._added: list[np.ndarray] = []
@@ -177,7 +186,9 @@ Plan = list[list[Draw]]  # the draws of each row of a batch
 
 
 class Packer:
-    """Fills batches of `rows` rows of `row_length` positions, first fit; a draw that does not fit waits for the next batch."""
+    """Fills batches of `rows` rows of `row_length` positions, first fit; a draw that does not fit waits for the next
+    batch.
+    """
 
     MAX_WAITING = 16
 

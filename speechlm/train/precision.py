@@ -1,7 +1,7 @@
 """Number formats of a training: bfloat16 where the processor multiplies it fast, else float32.
 
-Processors without bfloat16 arithmetic (x86 without AVX-512) emulate it: a product of matrices takes 7 times as long as in float32, measured on
-two cores of an AMD EPYC of that kind.
+Processors without bfloat16 arithmetic (x86 without AVX-512) emulate it: a product of matrices takes 7 times as long as
+in float32, measured on two cores of an AMD EPYC of that kind.
 """
 
 import math
@@ -24,9 +24,11 @@ def autocast(device: str, dtype: str) -> torch.autocast:
 
 
 class Muon(torch.optim.Muon):
-    """Muon (https://kellerjordan.github.io/posts/muon) with steps as large as AdamW's; options and state are those of torch's.
+    """Muon (https://kellerjordan.github.io/posts/muon) with steps as large as AdamW's; options and state are those of
+    torch's.
 
-    Newton-Schulz is in `dtype`; every rank gathers a sharded matrix for it, which is no work on rows one by one. As with torch's
+    Newton-Schulz is in `dtype`; every rank gathers a sharded matrix for it, which is no work on rows one by one. As
+    with torch's
     fused AdamW, a step changes nothing where the tensor `found_inf` is 1.
     """
 
@@ -53,12 +55,18 @@ class Muon(torch.optim.Muon):
         update = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         scale = 0.2 * math.sqrt(max(matrix.shape))  # match_rms_adamw
         step = orthogonalise(whole(update).to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
-        changed = (matrix * (1 - group["lr"] * group["weight_decay"])).add_(part_like(step, matrix), alpha=-group["lr"] * scale)
+        changed = (matrix * (1 - group["lr"] * group["weight_decay"])).add_(
+            part_like(step, matrix), alpha=-group["lr"] * scale
+        )
         matrix.copy_(torch.where(stopped, matrix, changed))
 
 
-def orthogonalise(update_MN: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:
-    """Return the matrix with its singular values brought near 1, by the quintic Newton-Schulz iteration X <- a X + (b A + c A A) X, A = X X'."""
+def orthogonalise(
+    update_MN: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
+) -> torch.Tensor:
+    """Return the matrix with its singular values brought near 1, by the quintic Newton-Schulz iteration X <- a X + (b A
+    + c A A) X, A = X X'.
+    """
     a, b, c = coefficients
     wide = update_MN.T if update_MN.shape[0] > update_MN.shape[1] else update_MN
     X = wide / wide.norm().clamp(min=eps)

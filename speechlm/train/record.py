@@ -1,4 +1,5 @@
-"""What decides the result of a training, by role and content; and what becomes of an earlier training in the same folder.
+"""What decides the result of a training, by role and content; and what becomes of an earlier training in the same
+folder.
 
 settings.json    {"settings", "inputs"} of the training that the checkpoints beside it are of, and where it started from
 .old/            the weights and checkpoints of the one before, until this one is finished
@@ -45,7 +46,9 @@ def result_settings(args, world: int) -> dict:
 
     Skipped steps are not among them: a checkpoint says itself which it skipped.
     """
-    settings = {k: v for k, v in vars(args).items() if k not in NEUTRAL | {"skip_steps"}} | {"accum_grad": args.accum_grad * world}
+    settings = {k: v for k, v in vars(args).items() if k not in NEUTRAL | {"skip_steps"}} | {
+        "accum_grad": args.accum_grad * world
+    }
     settings |= {name: usual for name, usual in USUAL.items() if settings.get(name, usual) is None}
     return json.loads(json.dumps(settings | {"codec_fingerprint": codec_of(args)}, default=str))
 
@@ -60,7 +63,8 @@ def codec_of(args) -> str:
 
 
 def input_files(args, dev: bool = False) -> dict[str, Path]:
-    """Return {role: file} of what decides the result: the sets' manifests in their order, the weights to start from; `dev`: of those sets too.
+    """Return {role: file} of what decides the result: the sets' manifests in their order, the weights to start from;
+    `dev`: of those sets too.
 
     The files of an LLM with a hub name are those of its snapshot. ValueError if it cannot be had.
     """
@@ -70,7 +74,9 @@ def input_files(args, dev: bool = False) -> dict[str, Path]:
     if args.init_from:
         files |= _files_of("init", Path(args.init_from), LLM_FILES)
     elif args.llm:
-        files |= _files_of("llm", find_llm(args.llm), [name for name in LLM_FILES if not args.llm_random or "safetensors" not in name])
+        files |= _files_of(
+            "llm", find_llm(args.llm), [name for name in LLM_FILES if not args.llm_random or "safetensors" not in name]
+        )
     return files | {f"init_param {i}": Path(spec.partition(":")[0]) for i, spec in enumerate(args.init_param or [], 1)}
 
 
@@ -79,13 +85,17 @@ def _files_of(role: str, folder: Path, patterns) -> dict[str, Path]:
 
 
 def known_settings(parser, args) -> Known:
-    """Return what an older record does not say: defaults of the options that it does not know, and the codec, which it names."""
+    """Return what an older record does not say: defaults of the options that it does not know, and the codec, which it
+    names.
+    """
     defaults = {action.dest: action.default for action in parser._actions}
     return Known(json.loads(json.dumps(defaults, default=str)) | USUAL | {"codec_fingerprint": codec_of(args)}, NEUTRAL)
 
 
 def start_from(args) -> dict[str, str]:
-    """Return, for a person to read, which model a training started from; a hub name with the revision that was found."""
+    """Return, for a person to read, which model a training started from; a hub name with the revision that was
+    found.
+    """
     if args.init_from or not args.llm:
         return {"init_from": args.init_from} if args.init_from else {}
     folder = find_llm(args.llm)
@@ -128,15 +138,17 @@ def _continues(folder: Path, before: dict, changed: list[str], settings: dict) -
     if not only_longer or not (folder / "checkpoints").exists():
         return False
     print(
-        f"{folder}: max_steps was raised from {old} to {new}: it goes on from its last checkpoint, with the learning rates "
-        f"of a training of {new} steps from there on. (To train from the start instead, delete {folder}.)",
+        f"{folder}: max_steps was raised from {old} to {new}: it goes on from its last checkpoint, with the learning"
+        f" rates of a training of {new} steps from there on. (To train from the start instead, delete {folder}.)",
         flush=True,
     )
     return True
 
 
 def _put_aside(folder: Path, names: list[str]) -> str:
-    """Move a run's files to `.old`, unless a finished one is kept there and this one is not; return what became of them."""
+    """Move a run's files to `.old`, unless a finished one is kept there and this one is not; return what became of
+    them.
+    """
     old = folder / OLD
     if (old / "model.safetensors").exists() and "model.safetensors" not in names:
         for name in names:

@@ -43,7 +43,9 @@ def load_state(folder: Path, args: argparse.Namespace, device: str) -> tuple[Tra
 def measure(
     model: TrainingModel, batches: list, corpus: Corpus, args: argparse.Namespace
 ) -> list[tuple[float, float, str]]:
-    """Return (loss, gradient norm, name) of every example alone, worst first: not finite ones, then the largest loss."""
+    """Return (loss, gradient norm, name) of every example alone, worst first: not finite ones, then the largest
+    loss.
+    """
     vocab, device, found = model.speechlm.vocab, next(model.parameters()).device, []
     build = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns).build
     for entry in [entry for batch in batches for row in batch for entry in row]:

@@ -1,4 +1,5 @@
-"""Weights, gradients and optimizer state in parts, one a rank: FSDP2 (`fully_shard`), for models that do not fit a GPU whole.
+"""Weights, gradients and optimizer state in parts, one a rank: FSDP2 (`fully_shard`), for models that do not fit a GPU
+whole.
 
 What stays is float32; a layer's weights are gathered, in bfloat16 on a GPU, while they are used.
 """
@@ -20,10 +21,14 @@ def shard(model: nn.Module, layers: Iterable[nn.Module], device: str, dtype: str
     """Leave each rank its part of the model: gathered layer by layer, and what is in no layer as a whole."""
     mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
     low = device == "cuda" and dtype == "bfloat16" and has_bfloat16(device)
-    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if low else MixedPrecisionPolicy()
+    policy = (
+        MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if low else MixedPrecisionPolicy()
+    )
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
-    fully_shard(model, mesh=mesh, mp_policy=replace(policy, cast_forward_inputs=False))  # weights of losses stay float32
+    fully_shard(
+        model, mesh=mesh, mp_policy=replace(policy, cast_forward_inputs=False)
+    )  # weights of losses stay float32
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -32,7 +37,9 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def no_sync(parallel: nn.Module) -> AbstractContextManager:
-    """Keep a backward pass's gradients to the rank, to be added up before they are summed; sharded ones have no room for that."""
+    """Keep a backward pass's gradients to the rank, to be added up before they are summed; sharded ones have no room
+    for that.
+    """
     return nullcontext() if is_sharded(parallel) or not hasattr(parallel, "no_sync") else parallel.no_sync()
 
 

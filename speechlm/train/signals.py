@@ -1,4 +1,5 @@
-"""Signals that ask a training to stop: SIGTERM (clusters), SIGINT (control-C), SIGUSR1 (Slurm's warning before the end).
+"""Signals that ask a training to stop: SIGTERM (clusters), SIGINT (control-C), SIGUSR1 (Slurm's warning before the
+end).
 
 The exit status is the shell's for that signal, 128 + its number: 143, 130, 138.
 """
@@ -21,7 +22,9 @@ def exit_at_once(quietly: bool = False) -> None:
 
 def _exit(number: int, _frame) -> None:
     """End here: an exception would be lost if the signal came within a `__del__`, and print may be busy."""
-    os.write(1, f"interrupted by {signal.Signals(number).name}; the same command goes on with what was saved\n".encode())
+    os.write(
+        1, f"interrupted by {signal.Signals(number).name}; the same command goes on with what was saved\n".encode()
+    )
     os._exit(128 + number)
 
 
@@ -36,7 +39,11 @@ def end_with_parent() -> None:
 
 def ending(exitcode: int) -> str:
     """Say how a process ended."""
-    return f"was killed by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with status {exitcode} (its error stands above)"
+    return (
+        f"was killed by {signal.Signals(-exitcode).name}"
+        if exitcode < 0
+        else f"ended with status {exitcode} (its error stands above)"
+    )
 
 
 def ignore_stopping() -> None:

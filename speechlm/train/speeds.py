@@ -1,4 +1,6 @@
-"""The share of a GPU's FLOP/s that trainings have reached: measured figures, and how far a planned training is from them."""
+"""The share of a GPU's FLOP/s that trainings have reached: measured figures, and how far a planned training is from
+them.
+"""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +36,11 @@ def read_speeds(path: Path = SPEEDS) -> list[Speed]:
 def closest(speeds: list[Speed], gpu: str, sizes: dict[str, int]) -> tuple[Speed, list[str]]:
     """Return the figure closest to a training of these sizes, the same GPU before all, and in what they differ."""
     best = min(reversed(speeds), key=lambda speed: (speed.gpu != gpu, _distance(speed, sizes)))
-    other = [f"{name} {getattr(best, name):,} (here {size:,})" for name, size in sizes.items() if _ratio(getattr(best, name), size) > ALIKE]
+    other = [
+        f"{name} {getattr(best, name):,} (here {size:,})"
+        for name, size in sizes.items()
+        if _ratio(getattr(best, name), size) > ALIKE
+    ]
     return best, ([f"GPU {best.gpu} (here {gpu})"] if best.gpu != gpu else []) + other
 
 

@@ -1,4 +1,6 @@
-"""A recipe's experiment in miniature, written as a run writes it: models of four tasks with random weights, codes, scores."""
+"""A recipe's experiment in miniature, written as a run writes it: models of four tasks with random weights, codes,
+scores.
+"""
 
 import json
 from pathlib import Path
@@ -51,7 +53,10 @@ def make_experiment(root: Path, tasks: tuple[str, ...] = TASKS) -> Path:
     vocab = make_vocabulary(text, codec, [*TASKS, "t2st", "continuation"], ["es", "en"], "parallel")
     for seed, task in enumerate(tasks):
         _write_model(root / f"exp/sft_{task}", task, vocab, llm / "tokenizer.model", seed)
-    write_rows(root / "exp/results.json", [Row("sft", "asr", "test", "wer", 2.75, 200, "protocol:mini|codec:codec_16k", 2.0, 3.5, "mini")])
+    write_rows(
+        root / "exp/results.json",
+        [Row("sft", "asr", "test", "wer", 2.75, 200, "protocol:mini|codec:codec_16k", 2.0, 3.5, "mini")],
+    )
     return root / "exp"
 
 
@@ -78,7 +83,8 @@ def _write_model(folder: Path, task: str, vocab, tokenizer: Path, seed: int) -> 
     """Write a model's folder, with the config.yaml of its training and the decode.json of a decoding."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocab.text_size, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+        vocab_size=vocab.text_size, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4,
         max_position_embeddings=256, tie_word_embeddings=False, initializer_range=0.3,
     )  # fmt: skip
     model = SpeechLM(LlamaForCausalLM(config), vocab)
@@ -90,7 +96,8 @@ def _write_model(folder: Path, task: str, vocab, tokenizer: Path, seed: int) -> 
     vocab.save(folder / "vocab.json")
     save_weights(folder / "model.safetensors", model)
     settings = {
-        "mixture": {task: 1.0}, "task_langs": {"tts": ["en"]}, "langs": ["es", "en"], "src_lang": "es", "tgt_lang": "en", "directions": [],
+        "mixture": {task: 1.0}, "task_langs": {"tts": ["en"]}, "langs": ["es", "en"], "src_lang": "es",
+        "tgt_lang": "en", "directions": [],
         "codec": "codec_16k", "prompt_frames": PROMPT_FRAMES, "dump": "dump/codec_16k", "dev_set": ["dev"],
     }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -98,4 +105,6 @@ def _write_model(folder: Path, task: str, vocab, tokenizer: Path, seed: int) -> 
     out = folder / f"decode_{task}_dev_en"
     out.mkdir()
     beam = {"beam": 2} if kind == "text" else {}
-    (out / "decode.json").write_text(json.dumps({"task": task, kind: beam | {"max_rows": ROWS[kind]}, "prompt_frames": PROMPT_FRAMES}))
+    (out / "decode.json").write_text(
+        json.dumps({"task": task, kind: beam | {"max_rows": ROWS[kind]}, "prompt_frames": PROMPT_FRAMES})
+    )

@@ -1,4 +1,6 @@
-"""A stand-in for the Hugging Face hub on this machine: enough of its HTTP interface to create, upload to and fetch from a repository."""
+"""A stand-in for the Hugging Face hub on this machine: enough of its HTTP interface to create, upload to and fetch from
+a repository.
+"""
 
 import base64
 import hashlib
@@ -10,7 +12,9 @@ from urllib.parse import unquote
 
 
 class Hub:
-    """A hub of one user. `repos` holds {name: {path: content}}, `requests` what was asked; without the token nothing is written."""
+    """A hub of one user. `repos` holds {name: {path: content}}, `requests` what was asked; without the token nothing is
+    written.
+    """
 
     def __init__(self, token: str):
         self.token, self.repos, self.objects, self.requests = token, {}, {}, []
@@ -38,11 +42,16 @@ class Hub:
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
             mode = lambda file: "lfs" if file["path"].endswith(".safetensors") else "regular"  # noqa: E731
             return {
-                "files": [{"path": file["path"], "uploadMode": mode(file), "shouldIgnore": False} for file in json.loads(body)["files"]]
+                "files": [
+                    {"path": file["path"], "uploadMode": mode(file), "shouldIgnore": False}
+                    for file in json.loads(body)["files"]
+                ]
             }
         if found := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
             upload = lambda oid: {"upload": {"href": f"{self.url}/objects/{oid}", "header": {}}}  # noqa: E731
-            objects = [{"oid": o["oid"], "size": o["size"], "actions": upload(o["oid"])} for o in json.loads(body)["objects"]]
+            objects = [
+                {"oid": o["oid"], "size": o["size"], "actions": upload(o["oid"])} for o in json.loads(body)["objects"]
+            ]
             return {"transfer": "basic", "objects": objects}
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
             return self._commit(found[1], [json.loads(line) for line in body.splitlines()])

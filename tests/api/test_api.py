@@ -1,4 +1,6 @@
-"""Three lines of Python: every task, equal to the recipe's own decoding; what is wrong is one line that says what there is."""
+"""Three lines of Python: every task, equal to the recipe's own decoding; what is wrong is one line that says what there
+is.
+"""
 
 import json
 import subprocess
@@ -20,15 +22,22 @@ HOUR_SEC = 3600
 
 
 def test_importing_it_costs_nothing():
-    told = "import sys; from speechlm import SpeechLM; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    told = (
+        "import sys; from speechlm import SpeechLM; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", told], timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("task", ["asr", "tts", "s2tt", "s2st"])
 def test_it_decodes_as_the_recipe_does(made, task, tmp_path, monkeypatch):
-    """The development set by bin/decode, and by the API from its recordings: the same texts, the same codes, the same samples."""
+    """The development set by bin/decode, and by the API from its recordings: the same texts, the same codes, the same
+    samples.
+    """
     kind = "speech" if task in ("tts", "s2st") else "text"
-    options = {"prompt_frames": 6, kind: json.loads((made.exp / f"sft_{task}/decode_{task}_dev_en/decode.json").read_text())[kind]}
+    options = {
+        "prompt_frames": 6,
+        kind: json.loads((made.exp / f"sft_{task}/decode_{task}_dev_en/decode.json").read_text())[kind],
+    }
     (tmp_path / "decode.yaml").write_text(json.dumps(options))
     run_decode(monkeypatch, made, task, tmp_path / "out", "en" if task == "tts" else "es", tmp_path / "decode.yaml")
     wavs = [made.root / f"data/dev/{key}.es.wav" for key in IDS]
@@ -45,12 +54,27 @@ def test_it_decodes_as_the_recipe_does(made, task, tmp_path, monkeypatch):
             assert f"{key} {result}".rstrip() in (tmp_path / "out/text").read_text().splitlines()
         else:
             save_wav(tmp_path / "mine.wav", result.wav, result.rate_hz)
-            assert (tmp_path / "mine.wav").read_bytes() == (tmp_path / f"out/wav/{key}.wav").read_bytes() and len(result.codes) > 1
+            assert (tmp_path / "mine.wav").read_bytes() == (tmp_path / f"out/wav/{key}.wav").read_bytes() and len(
+                result.codes
+            ) > 1
 
 
 def run_decode(monkeypatch, made, task, out, lang, config):
     manifest, exp = made.root / "dump/codec_16k/dev/manifest.jsonl", made.exp / f"sft_{task}"
-    arguments = ["--exp", exp, "--task", task, "--manifest", manifest, "--lang", lang, "--codec", "codec_16k", "--out", out]
+    arguments = [
+        "--exp",
+        exp,
+        "--task",
+        task,
+        "--manifest",
+        manifest,
+        "--lang",
+        lang,
+        "--codec",
+        "codec_16k",
+        "--out",
+        out,
+    ]
     monkeypatch.setattr(sys, "argv", ["decode", *map(str, [*arguments, "--config", config])])
     decode.main()
 
@@ -91,7 +115,11 @@ def test_a_list_an_array_and_a_path_are_the_same(made):
 
 def test_a_voice_is_a_recording_or_one_of_the_models(made):
     by_name, default = made.lm.synthesise("good morning", voice="anna"), made.lm.synthesise("good morning")
-    assert np.array_equal(by_name.codes, default.codes) and by_name.wav.dtype == np.float32 and by_name.sec == len(by_name.wav) / RATE_HZ
+    assert (
+        np.array_equal(by_name.codes, default.codes)
+        and by_name.wav.dtype == np.float32
+        and by_name.sec == len(by_name.wav) / RATE_HZ
+    )
     assert not np.array_equal(made.lm.synthesise("good morning", voice=made.b).codes, default.codes)
 
 
@@ -126,7 +154,9 @@ def test_what_is_shared_is_in_memory_once(tmp_path):
 
 def test_another_dtype_is_used_and_an_unknown_one_or_device_refused(made):
     lm = SpeechLM.from_pretrained(made.exp / "sft_asr", dtype=torch.bfloat16)
-    assert lm.transcribe(made.a, lang="es").text and lm._engine.load("asr").model.new_head.weight.dtype == torch.bfloat16
+    assert (
+        lm.transcribe(made.a, lang="es").text and lm._engine.load("asr").model.new_head.weight.dtype == torch.bfloat16
+    )
     for wrong in ({"dtype": "int8"}, {"device": "abacus"}):
         with pytest.raises(ValueError, match=f"{list(wrong)[0]} '{list(wrong.values())[0]}'.*[Ee]xpected"):
             SpeechLM.from_pretrained(made.exp, **wrong)
@@ -155,15 +185,27 @@ def bad(tmp_path_factory):
         (lambda lm, bad: lm.transcribe(bad / "silence.wav", "es"), "silence.wav: no sample differs .* expected speech"),
         (lambda lm, bad: lm.transcribe(bad / "hour.wav", "es"), "hour.wav: 3600 s or more; expected at most 300 s"),
         (lambda lm, bad: lm.transcribe(bad / "click.wav", "es"), "click.wav: 160 samples are shorter than one frame"),
-        (lambda lm, bad: lm.transcribe(bad / "minute.wav", "es"), "minute.wav: 60 s in which nobody speaks; expected speech"),
+        (
+            lambda lm, bad: lm.transcribe(bad / "minute.wav", "es"),
+            "minute.wav: 60 s in which nobody speaks; expected speech",
+        ),
         (lambda lm, bad: lm.transcribe("a" * 5000, "es"), "no such file"),
         (lambda lm, bad: lm.transcribe("a\0b", "es"), "no such file"),
         (lambda lm, bad: lm.transcribe(sound(), "es"), "a sound is ndarray; expected a path, or a pair"),
         (lambda lm, bad: lm.transcribe((sound(), 0), "es"), "rate of an array is 0; expected 1000 to"),
-        (lambda lm, bad: lm.transcribe((np.stack([sound()] * 2), RATE_HZ), "es"), r"shape \[2, 16000\]; expected \[samples\]"),
+        (
+            lambda lm, bad: lm.transcribe((np.stack([sound()] * 2), RATE_HZ), "es"),
+            r"shape \[2, 16000\]; expected \[samples\]",
+        ),
         (lambda lm, bad: lm.transcribe((np.full(9999, np.nan), RATE_HZ), "es"), "9999 NaN or infinite"),
-        (lambda lm, bad: lm.transcribe(bad / "x.wav", "fr"), r"Speech recognition \(asr\): asked for fr; the model was trained for es, en"),
-        (lambda lm, bad: lm.translate(bad / "x.wav", "en", "es"), "asked for en to es; the model was trained for es to en"),
+        (
+            lambda lm, bad: lm.transcribe(bad / "x.wav", "fr"),
+            r"Speech recognition \(asr\): asked for fr; the model was trained for es, en",
+        ),
+        (
+            lambda lm, bad: lm.translate(bad / "x.wav", "en", "es"),
+            "asked for en to es; the model was trained for es to en",
+        ),
         (lambda lm, bad: lm.translate(bad / "x.wav", to="song"), "to='song': expected 'text' or 'speech'"),
         (lambda lm, bad: lm.synthesise(" \n"), "the text is empty; expected words"),
         (lambda lm, bad: lm.synthesise("?!"), r"the text is '\?!'; expected words"),
@@ -171,7 +213,10 @@ def bad(tmp_path_factory):
         (lambda lm, bad: lm.synthesise("good morning " * 99), "too long: the input takes"),
         (lambda lm, bad: lm.synthesise(b"bytes"), "the text is bytes; expected a str"),
         (lambda lm, bad: lm.synthesise("good \ud800"), "half a character"),
-        (lambda lm, bad: lm.synthesise("good", voice="zoe"), "voice 'zoe': no such file, and no voice .* it has anna, bert"),
+        (
+            lambda lm, bad: lm.synthesise("good", voice="zoe"),
+            "voice 'zoe': no such file, and no voice .* it has anna, bert",
+        ),
     ],
 )
 def test_bad_input_is_one_line(made, bad, call, told):
@@ -181,7 +226,9 @@ def test_bad_input_is_one_line(made, bad, call, told):
 
 
 def test_a_task_that_the_model_lacks_is_refused_with_those_it_has(made):
-    with pytest.raises(ValueError, match=r"sft_asr: no model for Speech synthesis \(tts\). It has Speech recognition \(asr\)."):
+    with pytest.raises(
+        ValueError, match=r"sft_asr: no model for Speech synthesis \(tts\). It has Speech recognition \(asr\)."
+    ):
         SpeechLM.from_pretrained(made.exp / "sft_asr").synthesise("good morning")
 
 
@@ -204,7 +251,9 @@ def test_of_two_models_for_a_task_its_own_is_taken_or_the_choice_left_to_the_use
         (exp / name).mkdir()
         for path in ("model.safetensors", "vocab.json", "config.yaml"):
             (exp / name / path).write_bytes((cpt / path).read_bytes())
-    with pytest.raises(ValueError, match=r"several models for asr \(cpt, sft_a_asr, sft_b_asr\). Give the folder of one"):
+    with pytest.raises(
+        ValueError, match=r"several models for asr \(cpt, sft_a_asr, sft_b_asr\). Give the folder of one"
+    ):
         SpeechLM.from_pretrained(exp)
     (exp / "sft_a_asr").rename(exp / "sft_asr")
     assert SpeechLM.from_pretrained(exp)._by_task["asr"].folder.name == "sft_asr"

@@ -1,4 +1,6 @@
-"""The command `speechlm`: quick to start, one line for each file, one error for each bad one, and every stage's program."""
+"""The command `speechlm`: quick to start, one line for each file, one error for each bad one, and every stage's
+program.
+"""
 
 import json
 import os
@@ -65,17 +67,29 @@ def test_every_program_is_a_command():
 
 @pytest.mark.parametrize(
     "line, expected",
-    [("speechlm trans", {"transcribe", "translate"}), ("speechlm transcribe --la", {"--lang"}), ("speechlm translate --to ", {"text", "speech"})],
+    [
+        ("speechlm trans", {"transcribe", "translate"}),
+        ("speechlm transcribe --la", {"--lang"}),
+        ("speechlm translate --to ", {"text", "speech"}),
+    ],
 )
 def test_the_shell_completes_programs_and_options(tmp_path, line, expected):
-    asked = {"COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE": "1"}
+    asked = {
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE": "1",
+    }
     answer = {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "answer")}
     subprocess.run([sys.executable, "-m", "speechlm"], env=os.environ | asked | answer, timeout=60, check=True)
     assert {word.strip() for word in (tmp_path / "answer").read_text().splitlines()} == expected
 
 
 def test_a_command_that_there_is_not(command):
-    assert command("trian")[1] == "error: speechlm trian: no such command. Did you mean train? speechlm --help lists them."
+    assert (
+        command("trian")[1] == "error: speechlm trian: no such command. Did you mean train? speechlm --help lists them."
+    )
 
 
 def test_transcribe_and_translate(command, made):
@@ -88,12 +102,17 @@ def test_transcribe_and_translate(command, made):
 def test_what_is_bad_is_one_line_each_and_the_others_are_done(command, made):
     Path("bad.wav").write_text("no sound")
     out, ended = command("transcribe", "none.wav", "a.wav", "bad.wav", "--lang", "es")
-    assert [line.split("\t")[0] for line in out] == ["a.wav"] and ended == "error: 2 of 3 inputs could not be used (see above)"
+    assert [line.split("\t")[0] for line in out] == [
+        "a.wav"
+    ] and ended == "error: 2 of 3 inputs could not be used (see above)"
     assert (
         command("transcribe", "a.wav", "--lang", "fr")[1]
         == "error: Speech recognition (asr): asked for fr; the model was trained for es, en."
     )
-    assert "sft_asr: no model for Speech synthesis (tts). It has" in command("synthesise", "--text", "hi", "--model", "exp/sft_asr")[1]
+    assert (
+        "sft_asr: no model for Speech synthesis (tts). It has"
+        in command("synthesise", "--text", "hi", "--model", "exp/sft_asr")[1]
+    )
 
 
 def test_translate_to_speech_goes_where_it_is_told_and_never_over_the_input(command, made, tmp_path):
@@ -101,7 +120,9 @@ def test_translate_to_speech_goes_where_it_is_told_and_never_over_the_input(comm
     wav, rate_hz = load_wav("translated/a.wav")
     speech = made.lm.translate(made.a, to="speech")
     assert rate_hz == speech.rate_hz and len(wav) == len(speech.wav)
-    assert command("translate", "a.wav", "--to", "speech", "--out", tmp_path / "x.mp3")[0] == [f"a.wav\t{tmp_path}/x.mp3"]
+    assert command("translate", "a.wav", "--to", "speech", "--out", tmp_path / "x.mp3")[0] == [
+        f"a.wav\t{tmp_path}/x.mp3"
+    ]
     assert "a.wav: would be overwritten" in command("translate", "a.wav", "--to", "speech", "--out", ".")[1]
     save_wav(tmp_path / "a.wav", wav, rate_hz)
     assert "several files have the same name" in command("translate", "a.wav", tmp_path / "a.wav", "--to", "speech")[1]
@@ -112,7 +133,11 @@ def test_synthesise_texts_of_a_file(command, made, tmp_path):
     out, ended = command("synthesise", tmp_path / "t.txt", "--out", tmp_path / "spoken", "--voice", "bert")
     assert ended == 0 and out == [f"hello\t{tmp_path}/spoken/hello.wav", f"t-2\t{tmp_path}/spoken/t-2.wav"]
     assert len(load_wav(tmp_path / "spoken/t-2.wav")[0]) == len(made.lm.synthesise("good evening", voice="bert").wav)
-    for line, told in (("../x\thello", "t.txt:1: the name '../x'"), ("", "no text in it"), ("a\tb\na\tc", "t.txt:2: the name 'a'")):
+    for line, told in (
+        ("../x\thello", "t.txt:1: the name '../x'"),
+        ("", "no text in it"),
+        ("a\tb\na\tc", "t.txt:2: the name 'a'"),
+    ):
         (tmp_path / "t.txt").write_text(line)
         assert told in command("synthesise", tmp_path / "t.txt", "--out", tmp_path / "spoken")[1]
     (tmp_path / "t.txt").write_bytes(b"\xff\xfe")
@@ -123,5 +148,11 @@ def test_synthesise_texts_of_a_file(command, made, tmp_path):
 def test_push_saves_and_bench_measures(command, made, tmp_path):
     assert command("push", "--save", tmp_path / "saved")[1] == 0 and (tmp_path / "saved/speechlm.json").is_file()
     assert "give either OWNER/NAME" in command("push")[1]
-    out, ended = command("bench", "--batch", "1", "2", "--tasks", "tts", "--repeat", "1", "--sec", "0.5", "--json", tmp_path / "b.json")
-    assert ended == 0 and len(out) == 3 and [row["batch"] for row in json.loads((tmp_path / "b.json").read_text())] == [1, 2]
+    out, ended = command(
+        "bench", "--batch", "1", "2", "--tasks", "tts", "--repeat", "1", "--sec", "0.5", "--json", tmp_path / "b.json"
+    )
+    assert (
+        ended == 0
+        and len(out) == 3
+        and [row["batch"] for row in json.loads((tmp_path / "b.json").read_text())] == [1, 2]
+    )

@@ -30,7 +30,10 @@ def page(chromium, demo):
     page.set_default_timeout(CLIENT_SEC * 1000)
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith((demo.url, "blob:", "data:")) else elsewhere.append(request.url))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith((demo.url, "blob:", "data:")) else elsewhere.append(request.url),
+    )
     page.add_init_script(NOTE_PLAYING)
     page.goto(demo.url)
     page.wait_for_selector("#run")
@@ -44,7 +47,9 @@ def value(page, name):
 
 
 def wait_for_text(page, name, told):
-    page.wait_for_function("([name, told]) => document.querySelector(`#${name} textarea`).value.includes(told)", arg=[name, told])
+    page.wait_for_function(
+        "([name, told]) => document.querySelector(`#${name} textarea`).value.includes(told)", arg=[name, told]
+    )
     return value(page, name)
 
 
@@ -113,15 +118,22 @@ def test_what_is_bad_is_one_line(made, tmp_path):
         (lambda: hear(made.lm, str(tmp_path / "silence.wav"), ["asr"], "es", "en"), "silence.wav: no sample differs"),
         (lambda: hear(made.lm, str(made.a), ["asr"], "fr", "en"), "asked for fr"),
         (lambda: speak(made.lm, "x" * 2**20, "en", "anna", None), "1,048,576 characters"),
-        (lambda: speak(made.lm, "hello", "en", "/etc/passwd", None), "no voice '/etc/passwd'; expected one of anna, bert"),
+        (
+            lambda: speak(made.lm, "hello", "en", "/etc/passwd", None),
+            "no voice '/etc/passwd'; expected one of anna, bert",
+        ),
         (lambda: speak(made.lm, "hello", "en", "anna", str(tmp_path / "silence.wav")), "silence.wav: no sample"),
     ):
         line, *others = call()
-        assert told in line and "\n" not in line and str(tmp_path) not in line and not any(other for other in others[:2])
+        assert (
+            told in line and "\n" not in line and str(tmp_path) not in line and not any(other for other in others[:2])
+        )
 
 
 def test_no_file_of_this_machine_is_used_and_large_uploads_are_refused(demo, made):
-    [hearing] = [call["id"] for call in httpx.get(f"{demo.url}/config").json()["dependencies"] if len(call["outputs"]) == 6]
+    [hearing] = [
+        call["id"] for call in httpx.get(f"{demo.url}/config").json()["dependencies"] if len(call["outputs"]) == 6
+    ]
     for number, path in enumerate(("/etc/hostname", "../../etc/hostname", str(made.a))):
         assert httpx.get(f"{demo.url}/gradio_api/file={path}").status_code in (403, 404)
         given, session = {"path": path, "meta": {"_type": "gradio.FileData"}}, f"session{number}"

@@ -22,7 +22,14 @@ from speechlm.data.audio import resample
 from speechlm.server import gate
 
 http = httpx.Client(timeout=60)
-ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30), st.lists(st.text(max_size=5), max_size=3))
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=30),
+    st.lists(st.text(max_size=5), max_size=3),
+)
 
 
 def dump(value) -> bytes:
@@ -51,9 +58,14 @@ def test_openais_client_hears_and_reads(client, made):
     with open(made.a, "rb") as file:
         assert client.audio.transcriptions.create(model="tiny", file=file, language="es").text == text
         file.seek(0)
-        assert client.audio.transcriptions.create(model="tiny", file=file, language="es", response_format="text").strip() == text.strip()
+        assert (
+            client.audio.transcriptions.create(model="tiny", file=file, language="es", response_format="text").strip()
+            == text.strip()
+        )
         file.seek(0)
-        told = client.audio.transcriptions.create(model="tiny", file=file, language="es", response_format="verbose_json")
+        told = client.audio.transcriptions.create(
+            model="tiny", file=file, language="es", response_format="verbose_json"
+        )
         assert told.text == text and told.duration == 1.0 and told.language == "es"
         file.seek(0)
         assert client.audio.translations.create(model="tiny", file=file).text == str(made.lm.translate(made.a))
@@ -67,7 +79,11 @@ def test_openais_client_gets_speech(client, made, tmp_path):
         wav, rate_hz = soundfile.read(tmp_path / "x")
         assert abs(len(wav) / rate_hz - speech.sec) < 0.2
     assert (
-        np.abs(soundfile.read(io.BytesIO(client.audio.speech.create(**asked, response_format="wav").content))[0] - speech.wav).max() < 1e-3
+        np.abs(
+            soundfile.read(io.BytesIO(client.audio.speech.create(**asked, response_format="wav").content))[0]
+            - speech.wav
+        ).max()
+        < 1e-3
     )
     pcm = client.audio.speech.create(**asked, response_format="pcm").content
     assert abs(len(pcm) / 2 / 24000 - speech.sec) < 0.01
@@ -90,7 +106,9 @@ def test_pcm_is_streamed_while_others_are_served(server, made):
 
 
 def test_models_health_and_metrics(client, server):
-    assert [model.id for model in client.models.list()] == ["tiny"] and client.models.retrieve("tiny").owned_by == "speechlm"
+    assert [model.id for model in client.models.list()] == ["tiny"] and client.models.retrieve(
+        "tiny"
+    ).owned_by == "speechlm"
     assert http.get(f"{server.url}/health").json() == {"status": "ok", "active": 0}
     http.get(f"{server.url}/%22%0a")
     metrics = http.get(f"{server.url}/metrics").text
@@ -105,7 +123,11 @@ def test_models_health_and_metrics(client, server):
         (b"", {}, "evil.wav: an empty file"),
         (wav_file(np.zeros(RATE_HZ)), {}, "evil.wav: no sample differs"),
         (wav_file(np.tile(sound(10, rate_hz=1000), 360), 1000), {}, "evil.wav: 3600 s or more; expected at most 300 s"),
-        (wav_file(np.random.default_rng(0).normal(0, 0.05, 60 * RATE_HZ)), {}, "60 s in which nobody speaks; expected speech"),
+        (
+            wav_file(np.random.default_rng(0).normal(0, 0.05, 60 * RATE_HZ)),
+            {},
+            "60 s in which nobody speaks; expected speech",
+        ),
         (wav_file(), {"language": "fr"}, "Speech recognition (asr): asked for fr; the model was trained for es, en."),
         (wav_file(), {"language": ""}, "asked for no language"),
         (wav_file(), {"response_format": "srt"}, "response_format 'srt': expected one of json, text, verbose_json"),
@@ -114,9 +136,14 @@ def test_models_health_and_metrics(client, server):
 )
 def test_a_bad_upload_is_one_line(server, content, form, told):
     files = {"file": ("../../etc/evil.wav", content)} if content is not None else {"x": b""}
-    answer = http.post(f"{server.url}/v1/audio/transcriptions", data={"model": "tiny", "language": "es"} | form, files=files)
+    answer = http.post(
+        f"{server.url}/v1/audio/transcriptions", data={"model": "tiny", "language": "es"} | form, files=files
+    )
     assert (
-        answer.status_code == 400 and told in answer.json()["error"]["message"] and "/tmp" not in answer.text and "etc" not in answer.text
+        answer.status_code == 400
+        and told in answer.json()["error"]["message"]
+        and "/tmp" not in answer.text
+        and "etc" not in answer.text
     )
 
 
@@ -140,7 +167,11 @@ def test_a_bad_text_is_one_line(server, asked, told):
 def test_another_model_and_another_address_are_not_here(client, server):
     with pytest.raises(openai.NotFoundError, match="model 'gpt': not here. Expected tiny."):
         client.audio.speech.create(model="gpt", input="hello", voice="default")
-    for method, path, status in (("GET", "/v1/audio/speech", 405), ("GET", "/v1/../etc/passwd", 404), ("POST", "/v1/nothing", 404)):
+    for method, path, status in (
+        ("GET", "/v1/audio/speech", 405),
+        ("GET", "/v1/../etc/passwd", 404),
+        ("POST", "/v1/nothing", 404),
+    ):
         answer = http.request(method, server.url + path)
         assert answer.status_code == status and answer.json()["error"]["message"]
 
@@ -152,7 +183,8 @@ def test_a_task_that_the_model_lacks(made):
         answer = http.post(f"{server.url}/v1/audio/speech", json={"model": "tiny", "input": "hello"})
         assert (
             answer.status_code == 400
-            and "no model for Speech synthesis (tts). It has Speech recognition (asr)." in answer.json()["error"]["message"]
+            and "no model for Speech synthesis (tts). It has Speech recognition (asr)."
+            in answer.json()["error"]["message"]
         )
 
 
@@ -168,14 +200,19 @@ def test_the_key_is_asked_for_and_the_host_checked(made):
 def test_what_is_too_large_is_refused_by_its_header_or_where_it_becomes_so(made, server):
     with serving(made.lm, max_bytes=100_000) as small:
         for content in (b"x" * 200_000, (b"x" * 10_000 for _ in range(20))):  # the second has no Content-Length
-            answer = http.post(f"{small.url}/v1/audio/speech", content=content, headers={"Content-Type": "application/json"})
+            answer = http.post(
+                f"{small.url}/v1/audio/speech", content=content, headers={"Content-Type": "application/json"}
+            )
             assert answer.status_code == 413 and "larger than 0.1 MB" in answer.json()["error"]["message"]
 
 
 def test_a_body_that_does_not_come_gives_its_place_back(made, monkeypatch):
     monkeypatch.setattr(gate, "BODY_SEC", 0.2)
     with serving(made.lm, max_active=1) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
-        slow.sendall(b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+        slow.sendall(
+            b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length:"
+            b" 100\r\n\r\n{"
+        )
         assert b" 408 " in slow.recv(1000)
         assert http.post(f"{server.url}/v1/audio/speech", json={"model": "tiny", "input": "hello"}).status_code == 200
 
@@ -204,7 +241,12 @@ def test_who_waits_is_served_together_and_a_full_queue_says_when_to_come_again(m
             time.sleep(0.01)
         held.go.set()
         statuses = [answer.result().status_code for answer in answers]
-        assert sorted(statuses) == [200] * 6 + [429] * 6 and held.sizes[0] < 6 and sum(held.sizes) == 6 and len(held.sizes) < 6
+        assert (
+            sorted(statuses) == [200] * 6 + [429] * 6
+            and held.sizes[0] < 6
+            and sum(held.sizes) == 6
+            and len(held.sizes) < 6
+        )
         full = next(answer.result() for answer in answers if answer.result().status_code == 429)
         assert full.headers["Retry-After"] == "2" and "Try again in 2 s" in full.json()["error"]["message"]
         assert say("hello again").status_code == 200
@@ -239,15 +281,24 @@ def test_a_bug_is_one_requests_own(made, monkeypatch):
         assert http.get(f"{server.url}/health").status_code == 200
 
 
-FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+FUZZ = settings(
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+)
 
 
 @FUZZ
 @given(
-    body=st.one_of(st.binary(max_size=200), st.dictionaries(st.sampled_from(["model", "input", "voice", "speed", "x"]), ANYTHING).map(dump))
+    body=st.one_of(
+        st.binary(max_size=200),
+        st.dictionaries(st.sampled_from(["model", "input", "voice", "speed", "x"]), ANYTHING).map(dump),
+    )
 )
 def test_no_body_breaks_it(server, body):
-    for path, kind in (("speech", "application/json"), ("transcriptions", "multipart/form-data; boundary=b"), ("translations", "text/x")):
+    for path, kind in (
+        ("speech", "application/json"),
+        ("transcriptions", "multipart/form-data; boundary=b"),
+        ("translations", "text/x"),
+    ):
         answer = http.post(f"{server.url}/v1/audio/{path}", content=body, headers={"Content-Type": kind})
         assert 400 <= answer.status_code < 500 and answer.json()["error"]["message"]
 
@@ -262,13 +313,20 @@ def test_no_upload_breaks_it(server, name, form, cut):
     content = wav_file(sound(0.3))
     content = content[:cut] + content[cut + 7 :]
     answer = http.post(
-        f"{server.url}/v1/audio/transcriptions", data={"model": "tiny", "language": "es"} | form, files={"file": (name, content)}
+        f"{server.url}/v1/audio/transcriptions",
+        data={"model": "tiny", "language": "es"} | form,
+        files={"file": (name, content)},
     )
     assert answer.status_code < 500 and (answer.status_code == 200 or answer.json()["error"]["message"])
 
 
 def test_lone_surrogates_and_deep_brackets(server):
-    for body in (b'{"model": "tiny", "input": "\\ud800"}', b'{"model": "\\ud800", "input": "x"}', b"[" * 100_000, b'{"\\ud800": 1}'):
+    for body in (
+        b'{"model": "tiny", "input": "\\ud800"}',
+        b'{"model": "\\ud800", "input": "x"}',
+        b"[" * 100_000,
+        b'{"\\ud800": 1}',
+    ):
         answer = http.post(f"{server.url}/v1/audio/speech", content=body, headers={"Content-Type": "application/json"})
         assert 400 <= answer.status_code < 500 and answer.json()["error"]["message"]
 
@@ -278,5 +336,7 @@ def test_without_the_extra_the_command_says_which(monkeypatch):
 
     monkeypatch.setattr(sys, "argv", ["speechlm", "serve"])
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(SystemExit, match=r"uvicorn: not installed. They come with the extra `serve`: pip install 'speechlm\[serve\]'"):
+    with pytest.raises(
+        SystemExit, match=r"uvicorn: not installed. They come with the extra `serve`: pip install 'speechlm\[serve\]'"
+    ):
         cli.main()

@@ -1,4 +1,6 @@
-"""Models that are saved, pushed to a hub and fetched again give the same outputs; what comes from a hub leads nowhere else."""
+"""Models that are saved, pushed to a hub and fetched again give the same outputs; what comes from a hub leads nowhere
+else.
+"""
 
 import gc
 import json
@@ -48,7 +50,10 @@ def test_a_saved_model_gives_the_same(made, tmp_path):
     assert again.tasks == made.lm.tasks and again.voices == made.lm.voices and again.options == made.lm.options
     assert outputs(SpeechLM.from_pretrained(again.save_pretrained(tmp_path / "twice")), made) == outputs(made.lm, made)
     card = (folder / "README.md").read_text()
-    assert "| asr | test | wer | sft | 2.75 | 2.00 to 3.50 | 200 | [1] |" in card and "1. `protocol:mini|codec:codec_16k`" in card
+    assert (
+        "| asr | test | wer | sft | 2.75 | 2.00 to 3.50 | 200 | [1] |" in card
+        and "1. `protocol:mini|codec:codec_16k`" in card
+    )
     assert 'language: ["en", "es"]' in card and card == (tmp_path / "twice/README.md").read_text()
 
 
@@ -98,14 +103,19 @@ def test_what_the_hub_refuses_is_one_line(made, hub):
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="'../etc': not a hub name. Expected OWNER/NAME."):
         made.lm.push_to_hub("../etc")
-    with pytest.raises(ValueError, match="me/none: no such folder, and it cannot be fetched .* hf download me/none --revision main"):
+    with pytest.raises(
+        ValueError, match="me/none: no such folder, and it cannot be fetched .* hf download me/none --revision main"
+    ):
         SpeechLM.from_pretrained("me/none")
 
 
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({"models": {"../../other": {"tasks": {}, "prompt_frames": 1}}}, "names '../../other'; expected a file or folder inside"),
+        (
+            {"models": {"../../other": {"tasks": {}, "prompt_frames": 1}}},
+            "names '../../other'; expected a file or folder inside",
+        ),
         ({"codec": {"file": "/etc", "option": ""}}, "names '/etc'; expected a file or folder inside"),
         ({"format": 99}, "format 99; expected 1. Update speechlm"),
         ({"models": 3}, "damaged"),
@@ -156,7 +166,9 @@ def test_espnet_unpacks_a_packed_model(made, packed, tmp_path):
 def test_espnets_model_zoo_unpacks_it(made, packed, tmp_path):
     zoo = pytest.importorskip("espnet_model_zoo.downloader")
     found = zoo.ModelDownloader(tmp_path).download_and_unpack(str(packed))
-    assert str(SpeechLM.from_pretrained(Path(found["speechlm"]).parent).translate(made.a)) == str(made.lm.translate(made.a))
+    assert str(SpeechLM.from_pretrained(Path(found["speechlm"]).parent).translate(made.a)) == str(
+        made.lm.translate(made.a)
+    )
 
 
 def repacked(path, change):
@@ -171,9 +183,15 @@ def repacked(path, change):
 @pytest.mark.parametrize(
     "change, told",
     [
-        (lambda meta, more: more.update({"../evil.txt": "x"}), "holds '../evil.txt'; expected speechlm.json, and names inside"),
+        (
+            lambda meta, more: more.update({"../evil.txt": "x"}),
+            "holds '../evil.txt'; expected speechlm.json, and names inside",
+        ),
         (lambda meta, more: more.update({"/etc/evil": "x"}), "holds '/etc/evil'"),
-        (lambda meta, more: meta["files"].update(speechlm="../../etc/speechlm.json"), "expected speechlm.json, and names inside"),
+        (
+            lambda meta, more: meta["files"].update(speechlm="../../etc/speechlm.json"),
+            "expected speechlm.json, and names inside",
+        ),
         (lambda meta, more: meta.pop("files"), r"no packed model \(KeyError"),
         (lambda meta, more: more.clear(), "expected speechlm.json"),
         (lambda meta, more: None, "speechlm.json: damaged"),
@@ -186,7 +204,10 @@ def test_a_packed_file_leads_nowhere_else(tmp_path, change, told):
 
 
 def test_only_packed_models_are_written_over(made, tmp_path):
-    for name, told in (("x.zip", "no packed model .* Expected what `speechlm pack` wrote"), ("x.tar", "expected a name that ends in .zip")):
+    for name, told in (
+        ("x.zip", "no packed model .* Expected what `speechlm pack` wrote"),
+        ("x.tar", "expected a name that ends in .zip"),
+    ):
         (tmp_path / name).write_text("a thesis")
         with pytest.raises(ValueError, match=told):
             made.lm.pack(tmp_path / name)

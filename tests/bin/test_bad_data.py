@@ -1,4 +1,6 @@
-"""One of every bad thing, through the real commands: all are reported at once, and left out only of training sets, only when allowed."""
+"""One of every bad thing, through the real commands: all are reported at once, and left out only of training sets, only
+when allowed.
+"""
 
 import sys
 from pathlib import Path
@@ -21,7 +23,9 @@ def noise(seconds: float = 0.5, rate_hz: int = RATE_HZ, channels: int = 1) -> np
     return 0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate_hz), channels))
 
 
-def write(path: Path, wav_TC: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "WAV", subtype: str | None = None) -> None:
+def write(
+    path: Path, wav_TC: np.ndarray, rate_hz: int = RATE_HZ, kind: str = "WAV", subtype: str | None = None
+) -> None:
     soundfile.write(path, wav_TC, rate_hz, format=kind, subtype=subtype)
 
 
@@ -59,7 +63,10 @@ BAD_AUDIO = {  # id -> (kind, how its file is written)
     "nan": ("NaN or infinite", lambda p: write(p, np.append(noise(), np.nan), subtype="FLOAT")),
     "one-frame": ("cannot be coded", lambda p: write(p, noise(0.001))),
     "page": ("not audio", lambda p: p.write_text("<html>404: not found</html>")),
-    "pointer": ("not fetched", lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 16044\n")),
+    "pointer": (
+        "not fetched",
+        lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 16044\n"),
+    ),
     "silent": ("silence", lambda p: write(p, np.zeros(8000))),
     "two": ("joined", join_two),
     "zero": ("no samples", lambda p: write(p, np.zeros(0))),
@@ -88,7 +95,11 @@ SEGMENTS = {  # id of the set `cut` -> (kind, "" for a usable one; its line in s
     "s7-words": ("bad segment", "plain zero one"),
     "s8-nan": ("bad segment", "plain nan inf"),
 }
-KINDS = {"train": {key: kind for key, (kind, _) in (BAD_AUDIO | BAD_TEXT).items()} | dict.fromkeys(BAD_IDS.values(), "bad id")}
+KINDS = {
+    "train": (
+        {key: kind for key, (kind, _) in (BAD_AUDIO | BAD_TEXT).items()} | dict.fromkeys(BAD_IDS.values(), "bad id")
+    )
+}
 KINDS["train"] |= {"piped": "a command", "two-names": "bad id"}  # the latter's speaker
 KINDS["cut"] = {key: kind for key, (kind, _) in SEGMENTS.items() if kind}
 KINDS["lines"] = {"t2": "empty"}
@@ -147,7 +158,11 @@ def code(monkeypatch, folder: Path, skip_bad: int, nj: int = 1) -> None:
 
 def results(folder: Path) -> dict[str, bytes]:
     """Return the content of what later stages read."""
-    names = [p for pattern in ("codes.*", "manifest.jsonl", "warnings.tsv") for p in sorted((folder / "dump").glob(f"*/{pattern}"))]
+    names = [
+        p
+        for pattern in ("codes.*", "manifest.jsonl", "warnings.tsv")
+        for p in sorted((folder / "dump").glob(f"*/{pattern}"))
+    ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in names}
 
 
@@ -187,10 +202,14 @@ def test_what_was_published_in_a_test_set_is_kept_by_choice_and_listed(wavs, tmp
     for name, values in tables.items():
         for set_ in ("train", "test"):
             (tmp_path / "data" / set_).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "data" / set_ / name).write_text("".join(f"{key} {value}\n" for key, value in zip(keys, values)))
+            (tmp_path / "data" / set_ / name).write_text(
+                "".join(f"{key} {value}\n" for key, value in zip(keys, values))
+            )
     monkeypatch.chdir(tmp_path)
     base = ["--data", "data", "--dump", "dump", "--nj", 1]
-    with pytest.raises(ValueError, match="keep them: --keep_published silence(.|\n)*keep them: --keep_published truncated"):
+    with pytest.raises(
+        ValueError, match="keep them: --keep_published silence(.|\n)*keep them: --keep_published truncated"
+    ):
         run(monkeypatch, extract_codes.main, *base, "--test_sets", "test")
     run(monkeypatch, extract_codes.main, *base, "--test_sets", "test", "--keep_published", "truncated", "silence")
     kept = {"cut-flac": "kept: truncated", "cut-wav": "kept: truncated", "silent": "kept: silence"}

@@ -29,19 +29,27 @@ def sets(tmp_path):
     soundfile.write(tmp_path / "long.wav", wav, 16000)
     for key in "ab":
         soundfile.write(tmp_path / f"{key}.wav", wav[:16000], 16000)
-    tables |= {"wav.scp.es": {"long": str(tmp_path / "long.wav")}, "segments.es": {"a": "long 0.5 1.5", "b": "long 1.5 2.75"}}
+    tables |= {
+        "wav.scp.es": {"long": str(tmp_path / "long.wav")},
+        "segments.es": {"a": "long 0.5 1.5", "b": "long 1.5 2.75"},
+    }
     tables["wav.scp.en"] = {key: str(tmp_path / f"{key}.wav") for key in "ab"}
     write_data_dir(tmp_path / "data/train", tables)
     dump = tmp_path / "dump/train"
     dump.mkdir(parents=True)
-    offsets = write_archive(dump / "codes.ark", {f"{k}.{lang}": np.ones((4, 2), np.int32) for k in "ab" for lang in ("es", "en")})
+    offsets = write_archive(
+        dump / "codes.ark", {f"{k}.{lang}": np.ones((4, 2), np.int32) for k in "ab" for lang in ("es", "en")}
+    )
     codes = {key: {lang: [f"codes.ark:{offsets[f'{key}.{lang}']}", 4] for lang in ("es", "en")} for key in "ab"}
-    write_manifest(dump / "manifest.jsonl", [{"id": k, "speaker": "v", "text": TEXTS[k], "codes": codes[k]} for k in "ab"])
+    write_manifest(
+        dump / "manifest.jsonl", [{"id": k, "speaker": "v", "text": TEXTS[k], "codes": codes[k]} for k in "ab"]
+    )
     return tmp_path
 
 
 def export(folder, monkeypatch, *tasks):
-    options = f"--data {folder}/data --dump {folder}/dump --sets train --src_lang es --tgt_lang en --out {folder}/out --tasks".split()
+    folders = f"--data {folder}/data --dump {folder}/dump --out {folder}/out"
+    options = f"{folders} --sets train --src_lang es --tgt_lang en --tasks".split()
     monkeypatch.setattr(sys, "argv", ["export_espnet", *options, *tasks])
     export_espnet.main()
 
@@ -54,11 +62,19 @@ def messages(folder, task):
 def test_examples_are_dialogues(sets, monkeypatch):
     export(sets, monkeypatch, "s2st", "tts")
     system, source, target = messages(sets, "s2st")["b.es-en"]
-    assert system == ["system", "text", "s2st es en"] and source[:2] == ["user", "audio"] and target[:2] == ["assistant", "audio"]
+    assert (
+        system == ["system", "text", "s2st es en"]
+        and source[:2] == ["user", "audio"]
+        and target[:2] == ["assistant", "audio"]
+    )
     assert soundfile.info(source[2]).duration == 1.25, "a stretch of a long recording is a file of its own"
     assert target[2] == str(sets / "b.wav")
     system, text, prompt, speech = messages(sets, "tts")["a.en-en"]
-    assert text == ["user", "text", "hello world"] and prompt[2] == str(sets / "b.wav") and speech[2] == str(sets / "a.wav")
+    assert (
+        text == ["user", "text", "hello world"]
+        and prompt[2] == str(sets / "b.wav")
+        and speech[2] == str(sets / "a.wav")
+    )
 
 
 def test_a_task_without_examples_is_named(sets, monkeypatch):
@@ -74,7 +90,10 @@ def test_the_installed_releases_loader_reads_them(sets, monkeypatch):
     export(sets, monkeypatch, "s2st", "s2tt")
     for task, expected in (("s2st", ["audio", "audio"]), ("s2tt", ["audio", "text"])):
         found = DataIteratorFactory(
-            [f"dialogue:{task}:{sets}/out/train.{task}.json"], num_workers=0, sequential_load=True, collate_fn=lambda batch: batch
+            [f"dialogue:{task}:{sets}/out/train.{task}.json"],
+            num_workers=0,
+            sequential_load=True,
+            collate_fn=lambda batch: batch,
         )
         examples = {key[2]: data["dialogue"] for batch in found.build_iter() for key, data in batch}
         assert sorted(examples) == ["a.es-en", "b.es-en"]

@@ -1,4 +1,6 @@
-"""What a fine-tuner of ESPnet expects: --use_adapter, --freeze_param, --init_param. Real trainings through ESPnet's task."""
+"""What a fine-tuner of ESPnet expects: --use_adapter, --freeze_param, --init_param. Real trainings through ESPnet's
+task.
+"""
 
 import json
 import os
@@ -37,7 +39,9 @@ def test_lora_trains_adapters_and_leaves_a_whole_model(recipe):
     before, after = (load_file(recipe / out / "model.safetensors") for out in ("base", "lora"))
     assert before.keys() == after.keys(), "a model folder as any other"
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert {name for name in changed if name.startswith("llm.")} == {name for name in before if name.endswith("_proj.weight")}
+    assert {name for name in changed if name.startswith("llm.")} == {
+        name for name in before if name.endswith("_proj.weight")
+    }
     assert "new_embedding.weight" in changed, "tables and heads of codes are trained as ever"
 
     llm, ids = AutoModelForCausalLM.from_pretrained(recipe / "base/llm"), torch.arange(8)[None]
@@ -88,8 +92,14 @@ def test_settings_that_do_not_fit_are_one_line(recipe, options, said):
 
 def test_wandb_itself_keeps_what_is_reported(recipe):
     pytest.importorskip("wandb")
-    options = training("logged", "--init_from", "base", "--max_steps", "4", "--log_interval", "2", "--use_wandb", "true")
-    offline = os.environ | {"WANDB_MODE": "offline", "WANDB_DIR": str(recipe), "PYTHONPATH": str(Path(__file__).parents[2])}
+    options = training(
+        "logged", "--init_from", "base", "--max_steps", "4", "--log_interval", "2", "--use_wandb", "true"
+    )
+    offline = os.environ | {
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(recipe),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
     subprocess.run([sys.executable, "-m", "speechlm.bin.train", *options], cwd=recipe, env=offline, check=True)
     (path,) = recipe.rglob("run-*.wandb")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]

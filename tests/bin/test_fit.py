@@ -1,4 +1,6 @@
-"""What does not belong together is refused with both fingerprints; a full disk or a cut file is named, and a rerun recovers."""
+"""What does not belong together is refused with both fingerprints; a full disk or a cut file is named, and a rerun
+recovers.
+"""
 
 import hashlib
 import json
@@ -67,7 +69,9 @@ def test_checkpoint_and_vocabulary(recipe):
         (path / WHOLE).write_text(json.dumps(digests))
     done = train(recipe, "other")
     assert done.status == 1 and "was trained with vocabulary 0123456789abcdef, this run has " in done.output
-    assert Vocabulary.load(recipe / "whole/vocab.json").fingerprint in done.output and "give a new --expdir" in done.output
+    assert (
+        Vocabulary.load(recipe / "whole/vocab.json").fingerprint in done.output and "give a new --expdir" in done.output
+    )
 
 
 def test_codec_and_codes(recipe):
@@ -76,7 +80,8 @@ def test_codec_and_codes(recipe):
     done = train(recipe, "trained_on_foreign", "--dump", "foreign")
     assert done.status == 1, done.output
     assert (
-        "foreign/train/codec.json: the codes are of codec exp/codec (fingerprint ffffffffffffffff), the model speaks codec " in done.output
+        "foreign/train/codec.json: the codes are of codec exp/codec (fingerprint ffffffffffffffff), the model speaks"
+        " codec " in done.output
     )
     assert load_codec("codec_16k").fingerprint[:16] in done.output and "./run.sh --stage 2" in done.output
 
@@ -84,7 +89,9 @@ def test_codec_and_codes(recipe):
 def test_codec_and_model(recipe):
     codec = load_codec("codec_16k")
     assert load_model(recipe / "whole", codec.fingerprint).vocab.codec_fingerprint == codec.fingerprint
-    with pytest.raises(ValueError, match=f"speaks codec {codec.fingerprint[:16]}, the one given is ffffffffffffffff. Give the --codec"):
+    with pytest.raises(
+        ValueError, match=f"speaks codec {codec.fingerprint[:16]}, the one given is ffffffffffffffff. Give the --codec"
+    ):
         load_model(recipe / "whole", "f" * 64)
 
 
@@ -93,20 +100,28 @@ def test_text_tokenizer_and_llm(model):
     train_tokenizer([f"other words {i}" for i in range(50)], 280, model / "llm/tokenizer.model")
     other = load_text_tokenizer(str(model / "llm")).fingerprint
     for load in (lambda: load_model(model), lambda: load_llm(str(model / "llm"), random_init=False)):
-        with pytest.raises(ValueError, match=f"the text tokenizer has the fingerprint {other}, .*vocab.json says {trained}. Restore"):
+        with pytest.raises(
+            ValueError, match=f"the text tokenizer has the fingerprint {other}, .*vocab.json says {trained}. Restore"
+        ):
             load()
 
 
 def test_judge_and_language(tmp_path):
-    with pytest.raises(ValueError, match="the speech is in 'es', the judge understands 'en'. Give --judge for es, or train one"):
+    with pytest.raises(
+        ValueError, match="the speech is in 'es', the judge understands 'en'. Give --judge for es, or train one"
+    ):
         transcribe(load_recogniser("judge_en"), {}, "es", tmp_path / "heard")
 
 
 def test_vocabulary_and_weights_of_two_models(model):
     mine = Vocabulary.load(model / "vocab.json")
-    other = replace(mine, specials=(*mine.specials[:-2], *mine.specials[:-3:-1]))  # two tokens exchanged: every size is the same
+    other = replace(
+        mine, specials=(*mine.specials[:-2], *mine.specials[:-3:-1])
+    )  # two tokens exchanged: every size is the same
     other.save(model / "vocab.json")
-    with pytest.raises(ValueError, match=f"was trained with vocabulary {mine.fingerprint}, .*vocab.json is {other.fingerprint}"):
+    with pytest.raises(
+        ValueError, match=f"was trained with vocabulary {mine.fingerprint}, .*vocab.json is {other.fingerprint}"
+    ):
         load_model(model)
 
 
@@ -130,7 +145,9 @@ def test_preflight_is_done_again_for_another_llm(recipe, monkeypatch, capsys):
 def test_weights_cut_short_are_named_and_made_again_from_the_checkpoint(recipe, model):
     whole = weights(recipe / "whole")
     (model / "model.safetensors").write_bytes(whole[:1000])
-    with pytest.raises(ValueError, match="model.safetensors: missing, cut short or damaged .* run the training stage again"):
+    with pytest.raises(
+        ValueError, match="model.safetensors: missing, cut short or damaged .* run the training stage again"
+    ):
         load_model(model)
     shutil.copytree(model, recipe / "cut")
     done = train(recipe, "cut")
@@ -152,13 +169,22 @@ def limited(folder: Path, *options: str, limit: int | None = None) -> subprocess
     """Run bin/train; no file may grow beyond `limit` bytes, as on a disk without room for more."""
     limits = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
     command = [sys.executable, "-W", "ignore", "-m", "speechlm.bin.train", *training(*options)]
-    return subprocess.run(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=limits, capture_output=True, text=True)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=limits,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_without_room_for_a_checkpoint_training_stops_with_one_message_and_goes_on_later(recipe):
     size = (recipe / "whole/checkpoints/6/__0_0.distcp").stat().st_size
     done = limited(recipe, "crowded", limit=size // 2)
-    assert done.returncode == 1 and "error: crowded/checkpoints/2: File too large. The disk of " in done.stderr, done.stderr[-3000:]
+    assert done.returncode == 1 and "error: crowded/checkpoints/2: File too large. The disk of " in done.stderr, (
+        done.stderr[-3000:]
+    )
     assert "ulimit -f" in done.stderr and "Traceback" not in done.stderr.split("error: crowded")[1]
     assert not list((recipe / "crowded/checkpoints").iterdir())
     done = train(recipe, "crowded")
@@ -179,18 +205,27 @@ def small_disk(tmp_path):
 
 def test_a_disk_that_fills_up_or_turns_read_only(recipe, small_disk):
     out, checkpoints = small_disk / "out", small_disk / "out/checkpoints"
-    shutil.copytree(recipe / "whole", out, ignore=shutil.ignore_patterns(".done*", "model.safetensors", "6", "tensorboard"))
+    shutil.copytree(
+        recipe / "whole", out, ignore=shutil.ignore_patterns(".done*", "model.safetensors", "6", "tensorboard")
+    )
     good = (checkpoints / "4/__0_0.distcp").read_bytes()
     (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - len(good) // 2))
     done = train(recipe, str(out))
-    assert done.status == 1 and f"error: {checkpoints}/6: No space left on device. The disk of {checkpoints} has 0.0" in done.output
-    assert (checkpoints / "4/__0_0.distcp").read_bytes() == good and [path.name for path in checkpoints.iterdir()] == ["4"]
+    assert (
+        done.status == 1
+        and f"error: {checkpoints}/6: No space left on device. The disk of {checkpoints} has 0.0" in done.output
+    )
+    assert (checkpoints / "4/__0_0.distcp").read_bytes() == good and [path.name for path in checkpoints.iterdir()] == [
+        "4"
+    ]
     (small_disk / "filler").unlink()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     done = train(recipe, str(out))
-    assert done.status == 1 and "Read-only file system" in done.output and "Name a folder that can be written to" in done.output, (
-        done.output
-    )
+    assert (
+        done.status == 1
+        and "Read-only file system" in done.output
+        and "Name a folder that can be written to" in done.output
+    ), done.output
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     done = train(recipe, str(out))
     assert done.status == 0 and "resumed from" in done.output, done.output

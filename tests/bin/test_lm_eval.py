@@ -13,7 +13,10 @@ from speechlm.train.build import start_from_llm
 from tests.model.llms import make_llm
 from tests.model.test_llms import options
 
-TEXTS = {"a": {"en": "the dog sees the small cat", "de": "der Hund sieht 12 Häuser"}, "b": {"en": "a house and a dog", "de": "Haus"}}
+TEXTS = {
+    "a": {"en": "the dog sees the small cat", "de": "der Hund sieht 12 Häuser"},
+    "b": {"en": "a house and a dog", "de": "Haus"},
+}
 OWN_TASK = """\
 task: two_words
 dataset_path: json
@@ -63,7 +66,11 @@ def test_own_tasks_and_clear_errors(evaluate, tmp_path):
     (tmp_path / "data.jsonl").write_text('{"q": "the dog sees", "a": " the cat", "b": " house house"}\n' * 4)
     (tmp_path / "tasks/two.yaml").write_text(OWN_TASK.replace("FILE", str(tmp_path / "data.jsonl")))
     [row] = evaluate(folder, "--tasks", "two_words", "--task_files", "tasks", "--limit", "3")
-    assert (row.test_set, row.metric, row.n) == ("two_words", "acc", 3) and row.value in (0, 1) and "limit:3" in row.protocol
+    assert (
+        (row.test_set, row.metric, row.n) == ("two_words", "acc", 3)
+        and row.value in (0, 1)
+        and "limit:3" in row.protocol
+    )
     for asked, said in (
         (("--tasks", "no_such"), "no_such: lm-eval .* has no such task"),
         (("--tasks", "held_out_final_word"), "without --manifest"),

@@ -7,10 +7,28 @@ from speechlm.bin.preflight import learned_tasks, parse_trainings
 
 
 def test_each_training_has_its_own_files_and_the_common_options(tmp_path):
-    for name, settings in (("cpt", {"row_length": 128, "rows": 4}), ("sft", {"row_length": 256}), ("over", {"rows": 2})):
+    for name, settings in (
+        ("cpt", {"row_length": 128, "rows": 4}),
+        ("sft", {"row_length": 256}),
+        ("over", {"rows": 2}),
+    ):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(settings))
     cpt, sft, over = (str(tmp_path / f"{name}.yaml") for name in ("cpt", "sft", "over"))
-    argv = ["--config", cpt, "--dump", "dump", "--dev_set", "dev", "--training", sft, over, "--training", cpt, "--seed", "3"]
+    argv = [
+        "--config",
+        cpt,
+        "--dump",
+        "dump",
+        "--dev_set",
+        "dev",
+        "--training",
+        sft,
+        over,
+        "--training",
+        cpt,
+        "--seed",
+        "3",
+    ]
     args, [fine_tuning, same] = parse_trainings(argv)
     assert (args.config, args.row_length, args.rows, args.seed) == (cpt, 128, 4, 3)
     assert (fine_tuning.row_length, fine_tuning.rows, fine_tuning.dump, fine_tuning.seed) == (256, 2, "dump", 3)

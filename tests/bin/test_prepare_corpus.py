@@ -16,9 +16,28 @@ def test_every_corpus_says_what_it_is_and_prepares(name):
 
 
 def test_values_have_the_types_of_the_fields():
-    given = ["--version", "2", "--aishell", "", "--aishell2", "/a b", "--downloads", "d", "--datadir", "data", "--partial", "true"]
+    given = [
+        "--version",
+        "2",
+        "--aishell",
+        "",
+        "--aishell2",
+        "/a b",
+        "--downloads",
+        "d",
+        "--datadir",
+        "data",
+        "--partial",
+        "true",
+    ]
     found = parse(find_corpus("aishell").Options, given, "")
-    assert (found.version, found.aishell, found.aishell2, found.datadir, found.partial) == (2, "", "/a b", Path("data"), True)
+    assert (found.version, found.aishell, found.aishell2, found.datadir, found.partial) == (
+        2,
+        "",
+        "/a b",
+        Path("data"),
+        True,
+    )
 
 
 def test_mistakes_are_named(capsys):

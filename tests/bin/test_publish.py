@@ -10,7 +10,11 @@ from speechlm.metrics.rows import Row, read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = (publish.OPENED, publish.FIGURE)
-PAGES = [page for page in (ROOT / "README.md", *ROOT.glob("egs/**/*.md")) if any(mark.search(page.read_text("utf-8")) for mark in MARKS)]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *ROOT.glob("egs/**/*.md"))
+    if any(mark.search(page.read_text("utf-8")) for mark in MARKS)
+]
 
 
 def test_published_tables_are_those_of_their_artefacts():
@@ -33,10 +37,16 @@ def test_a_run_fills_the_pages(tmp_path, monkeypatch):
     write_rows(tmp_path / "exp/results.json", rows)
     page, other = tmp_path / "RESULTS.md", tmp_path / "README.md"
     page.write_text("# A\n\n<!-- results: results.json -->\nold 661\n<!-- end of results -->\n\nend\n")
-    other.write_text("BLEU 1.0<!-- results.json s2tt test BLEU sft -->, WER 0<!-- results.json tts test WER codec reconstruction -->\n")
+    other.write_text(
+        "BLEU 1.0<!-- results.json s2tt test BLEU sft -->, WER 0<!-- results.json tts test WER codec reconstruction"
+        " -->\n"
+    )
     monkeypatch.setattr(sys, "argv", ["publish", "--run", str(tmp_path / "exp/results.json"), str(page), str(other)])
     publish.main()
-    assert "| s2tt | test | BLEU | sft | 93.94 | 91.00 to 95.00 | 200 | [1] |" in page.read_text() and "661" not in page.read_text()
+    assert (
+        "| s2tt | test | BLEU | sft | 93.94 | 91.00 to 95.00 | 200 | [1] |" in page.read_text()
+        and "661" not in page.read_text()
+    )
     assert other.read_text().startswith("BLEU 93.9<!--") and "WER 2<!--" in other.read_text()
     assert read_rows(tmp_path / "results.json") == rows and publish.published(page) == page.read_text()
     for text, message in (

@@ -13,7 +13,9 @@ from speechlm.data import kaldi
 
 def convert(monkeypatch, tmp_path, table: str):
     (tmp_path / "train.tsv").write_text(table, encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["table_to_data", "--table", str(tmp_path / "train.tsv"), "--out", str(tmp_path / "train")])
+    monkeypatch.setattr(
+        sys, "argv", ["table_to_data", "--table", str(tmp_path / "train.tsv"), "--out", str(tmp_path / "train")]
+    )
     main()
     return tmp_path / "train"
 
@@ -21,7 +23,10 @@ def convert(monkeypatch, tmp_path, table: str):
 def test_a_parallel_table_becomes_a_valid_directory(monkeypatch, tmp_path):
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, np.zeros(800, np.float32), 16000)
-    table = 'id\tspeaker\twav.es\ttext.es\twav.en\ttext.en\nu2\tana\ta.wav\t"hola\tb.wav\thello\nu1\tluis\tb.wav\tun día\ta.wav\ta day\n'
+    table = (
+        'id\tspeaker\twav.es\ttext.es\twav.en\ttext.en\nu2\tana\ta.wav\t"hola\tb.wav\thello\nu1\tluis\tb.wav\tun'
+        " día\ta.wav\ta day\n"
+    )
     folder = convert(monkeypatch, tmp_path, table)
     assert kaldi.list_sides(folder) == ["en", "es"]
     assert kaldi.read_text(folder, "es") == {"u1": "un día", "u2": '"hola'}
@@ -74,7 +79,9 @@ def test_a_table_in_another_encoding_names_line_and_command(monkeypatch, tmp_pat
 
 
 def test_a_path_with_blanks_and_a_language_with_a_region_are_kept(monkeypatch, tmp_path):
-    folder = convert(monkeypatch, tmp_path, "id\tspeaker\twav.zh-CN\ttext.zh-CN\nu1\tana\tone  two\u00a0three.wav\t\u4f60\u597d\n")
+    folder = convert(
+        monkeypatch, tmp_path, "id\tspeaker\twav.zh-CN\ttext.zh-CN\nu1\tana\tone  two\u00a0three.wav\t\u4f60\u597d\n"
+    )
     assert kaldi.read_audio(folder, "zh-CN")["u1"].path == f"{tmp_path}/one  two\u00a0three.wav"
 
 

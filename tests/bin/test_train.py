@@ -16,7 +16,18 @@ from espnet2.train.distributed_utils import free_port
 from safetensors.torch import load_file, save_file
 
 from speechlm.tokens.text import load_text_tokenizer
-from tests.long.kill_training import CONFIG, ODD, WORDS, Command, Killer, differences, make_recipe, read_checkpoint, training, undisturbed
+from tests.long.kill_training import (
+    CONFIG,
+    ODD,
+    WORDS,
+    Command,
+    Killer,
+    differences,
+    make_recipe,
+    read_checkpoint,
+    training,
+    undisturbed,
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +79,10 @@ def test_sigterm_saves_the_step_and_the_shell_sees_it(recipe):
     output, _ = process.communicate(timeout=60)
     saved = read_checkpoint(recipe / "stopped")["step"]
     assert process.returncode == 143
-    assert f"interrupted by SIGTERM: step {saved} of 2000 is saved in stopped; the same command goes on from there" in output
+    assert (
+        f"interrupted by SIGTERM: step {saved} of 2000 is saved in stopped; the same command goes on from there"
+        in output
+    )
 
 
 def test_the_text_llm_is_exported_as_a_hugging_face_model(recipe, whole):
@@ -87,7 +101,9 @@ def test_two_processes_learn_as_one_with_twice_the_batches(recipe):
     for name, tensor in one.items():  # first moments are linear in the gradients
         limit = 1e-6 * tensor.abs().max() if name.endswith(".exp_avg") else 1e-6
         assert name.endswith("_sq") or (tensor - two[name]).abs().max() <= limit, name
-    logs = [[json.loads(line) for line in (recipe / out / "train.jsonl").read_text().splitlines()] for out in ("one", "two")]
+    logs = [
+        [json.loads(line) for line in (recipe / out / "train.jsonl").read_text().splitlines()] for out in ("one", "two")
+    ]
     for a, b in zip(*logs, strict=True):
         assert a == pytest.approx({k: v if isinstance(v, str) else pytest.approx(v, abs=2e-5) for k, v in b.items()})
 
@@ -105,7 +121,9 @@ def test_a_killed_rank_is_started_again_and_changes_nothing(recipe, pair):
     wait_for(recipe / "broken/train.jsonl", '"step": 9,', command)
     os.kill(command.children()[1], signal.SIGKILL)
     command.wait(60)
-    assert command.status == 0 and "rank 1 of 2 was killed by SIGKILL: all start again" in command.output, command.output[-2000:]
+    assert command.status == 0 and "rank 1 of 2 was killed by SIGKILL: all start again" in command.output, (
+        command.output[-2000:]
+    )
     assert "resumed from" in command.output and differences(recipe, "pair", "broken") == []
     assert "already complete" in train(recipe, "broken", *pair).output
 
@@ -162,7 +180,14 @@ def poisoned(recipe, whole) -> None:
 
 
 def test_a_nan_stops_before_it_is_learned_is_replayed_and_left_out(recipe, poisoned):
-    config = CONFIG | {"mixture": {"tts": 1.0}, "rows": 1, "accum_grad": 1, "max_steps": 15, "eval_interval": 5, "save_interval": 100}
+    config = CONFIG | {
+        "mixture": {"tts": 1.0},
+        "rows": 1,
+        "accum_grad": 1,
+        "max_steps": 15,
+        "eval_interval": 5,
+        "save_interval": 100,
+    }
     (recipe / "bad.yaml").write_text(yaml.safe_dump(config))
     start, skip = ("--config", "bad.yaml", "--init_from", "poisoned"), []
     while (done := train(recipe, "bad", *start, *skip)).status == 1 and len(skip) < 4:
@@ -171,7 +196,9 @@ def test_a_nan_stops_before_it_is_learned_is_replayed_and_left_out(recipe, poiso
         assert f"tts:{ODD}:en-en" in names and f"step {bad['step']}: the loss is nan" in done.output
         assert read_checkpoint(recipe / "bad")["step"] == bad["step"]
         replayed = Command(recipe, "replay", "--exp", "bad").wait(60).output.splitlines()[1:]
-        assert [line.split()[2] for line in replayed if "nan" in line] == [f"tts:{ODD}:en-en"] and len(replayed) == len(names)
+        assert [line.split()[2] for line in replayed if "nan" in line] == [f"tts:{ODD}:en-en"] and len(replayed) == len(
+            names
+        )
         skip = ["--skip_steps", *skip[1:], str(bad["step"])]
         assert " ".join(skip) in done.output
     assert done.status == 0 and skip, done.output[-2000:]

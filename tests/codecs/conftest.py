@@ -12,7 +12,13 @@ from speechlm.codecs.rvq import init_codebooks
 from speechlm.data.kaldi import write_data_dir
 
 TINY = EncodecConfig(
-    sample_rate_hz=8000, ratios=(4, 5, 4), dimension=8, encoder_filters=2, decoder_filters=2, num_codebooks=4, codebook_size=16
+    sample_rate_hz=8000,
+    ratios=(4, 5, 4),
+    dimension=8,
+    encoder_filters=2,
+    decoder_filters=2,
+    num_codebooks=4,
+    codebook_size=16,
 )
 
 

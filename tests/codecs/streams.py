@@ -23,7 +23,10 @@ def check_batches_and_streams(codec: Codec) -> None:
     """Several at once, and one in chunks, are what one at a time gives, within rounding."""
     check_coding_in_batches(codec)
     rng = np.random.default_rng(0)
-    codes = {f"u{i}": rng.integers(0, codec.codebook_size, (frames, codec.num_codebooks)) for i, frames in enumerate((9, 40, 9, 9))}
+    codes = {
+        f"u{i}": rng.integers(0, codec.codebook_size, (frames, codec.num_codebooks))
+        for i, frames in enumerate((9, 40, 9, 9))
+    }
     wholes = {key: codec.decode(codes_TK) for key, codes_TK in codes.items()}
     loudest = max(np.abs(wav_N).max() for wav_N in wholes.values())
     for key, wav_N in decode_all(codec, codes).items():
@@ -33,5 +36,7 @@ def check_batches_and_streams(codec: Codec) -> None:
     assert len(chunks) > 3 and len(chunks[0]) == 2 * round(codec.sample_rate_hz / codec.frame_rate_hz)
     np.testing.assert_allclose(np.concatenate(chunks), wholes["u1"], rtol=0, atol=1e-4 * loudest)
     for key in ("u0", "u1"):  # codes that come all at once, fewer than a chunk or not
-        np.testing.assert_allclose(np.concatenate(list(stream_audio(codec, [codes[key]]))), wholes[key], rtol=0, atol=1e-4 * loudest)
+        np.testing.assert_allclose(
+            np.concatenate(list(stream_audio(codec, [codes[key]]))), wholes[key], rtol=0, atol=1e-4 * loudest
+        )
     assert list(stream_audio(codec, [])) == []

@@ -152,7 +152,12 @@ def checkpoint_24khz(tmp_path_factory):
 
 def test_encodec_24khz_from_a_path(checkpoint_24khz, noise):
     codec = load_codec(f"{checkpoint_24khz}:3")
-    assert (codec.sample_rate_hz, codec.frame_rate_hz, codec.num_codebooks, codec.codebook_size) == (24000, 75.0, 4, 1024)
+    assert (codec.sample_rate_hz, codec.frame_rate_hz, codec.num_codebooks, codec.codebook_size) == (
+        24000,
+        75.0,
+        4,
+        1024,
+    )
     codes_TK = codec.encode(noise(0.2, 24000))
     assert codes_TK.shape == (15, 4)
     assert codec.decode(codes_TK).shape == (4800,)
@@ -177,7 +182,9 @@ def test_encodec_24khz_without_network(monkeypatch, tmp_path, checkpoint_24khz):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(ValueError, match="no route.*wget https.*encodec_24khz-d7cc33bc.th; copy the file here and write --codec FILE:6"):
+    with pytest.raises(
+        ValueError, match="no route.*wget https.*encodec_24khz-d7cc33bc.th; copy the file here and write --codec FILE:6"
+    ):
         load_codec("encodec_24khz")
     shutil.copyfile(checkpoint_24khz, tmp_path / "checkpoints" / checkpoint_24khz.name)  # as the message says
     assert load_codec("encodec_24khz").fingerprint == load_codec(str(checkpoint_24khz)).fingerprint

@@ -56,7 +56,10 @@ def test_batches_loaders_and_devices_change_no_byte(data_dir, codec_folder, tmp_
     soundfile.write(tmp_path / "5.wav", noise(0.0005), 16000)  # cannot be coded
     spec, folders = str(codec_folder) if codec == "tiny" else codec, (tmp_path / "one", tmp_path / "many")
     extract_codes([data_dir], [], folders[0], spec, Options(lang="en", skip_bad=1))
-    codes, items = kaldiio.load_scp(str(folders[0] / "data" / "codes.en.scp")), (folders[0] / "data" / "left_out.tsv").read_text()
+    codes, items = (
+        kaldiio.load_scp(str(folders[0] / "data" / "codes.en.scp")),
+        (folders[0] / "data" / "left_out.tsv").read_text(),
+    )
     alone = load_codec(spec)
     wavs = {key: load_wav(tmp_path / f"{key[3:]}.wav", alone.sample_rate_hz)[0] for key in codes}
     assert len(wavs) == 6 and all(np.array_equal(codes[key], alone.encode(wav_N)) for key, wav_N in wavs.items())
@@ -128,12 +131,16 @@ def test_a_smaller_set_leaves_no_old_archive(in_process, data_dir, codec_folder,
     assert list(files_of(tmp_path / "dump" / "data")) == ["codes.en.0.ark"]
 
 
-def test_all_bad_recordings_are_listed_and_only_mended_ones_coded_again(in_process, data_dir, codec_folder, tmp_path, capsys, noise):
+def test_all_bad_recordings_are_listed_and_only_mended_ones_coded_again(
+    in_process, data_dir, codec_folder, tmp_path, capsys, noise
+):
     (tmp_path / "1.wav").unlink()
     soundfile.write(tmp_path / "3.wav", noise(0.0005), 16000)
     soundfile.write(tmp_path / "4.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
     report = tmp_path / "dump" / "data" / "bad_items.tsv"
-    with pytest.raises(ValueError, match=r"(?s)3 bad items \(NaN or infinite 1, cannot be coded 1, missing file 1\).*--skip_bad 3"):
+    with pytest.raises(
+        ValueError, match=r"(?s)3 bad items \(NaN or infinite 1, cannot be coded 1, missing file 1\).*--skip_bad 3"
+    ):
         code(data_dir, tmp_path / "dump", codec_folder)
     assert [(item.id, item.kind) for item in read_items(report)] == [
         ("utt1", "missing file"), ("utt3", "cannot be coded"), ("utt4", "NaN or infinite"),
@@ -143,7 +150,9 @@ def test_all_bad_recordings_are_listed_and_only_mended_ones_coded_again(in_proce
         soundfile.write(tmp_path / f"{name}.wav", noise(0.5), 16000)
     capsys.readouterr()
     code(data_dir, tmp_path / "dump", codec_folder, skip_bad=1)
-    assert "3 shards of en, 2 of them already complete" in capsys.readouterr().out  # not coded again for the one that is left out
+    assert (
+        "3 shards of en, 2 of them already complete" in capsys.readouterr().out
+    )  # not coded again for the one that is left out
     assert not report.exists() and [item.id for item in read_items(report.with_name("left_out.tsv"))] == ["utt1"]
     assert len(kaldiio.load_scp(str(report.with_name("codes.en.scp")))) == 6
 
@@ -208,7 +217,9 @@ def test_bad_recordings_of_all_parts_are_reported_together_at_the_end(in_process
         code(data_dir, tmp_path / "dump", codec_folder)
 
 
-def test_recordings_of_an_archive_are_coded_as_their_files_and_again_when_it_changes(in_process, data_dir, codec_folder, tmp_path):
+def test_recordings_of_an_archive_are_coded_as_their_files_and_again_when_it_changes(
+    in_process, data_dir, codec_folder, tmp_path
+):
     code(data_dir, tmp_path / "dump", codec_folder)
     lines = [line.split() for line in (data_dir / "wav.scp").read_text().splitlines()]
     recordings = {key: soundfile.read(path, dtype="int16")[::-1] for key, path in lines}

@@ -1,4 +1,6 @@
-"""Mimi, DAC and ESPnet's codecs: tiny models of the real architectures, of random weights, in the files that they are published in."""
+"""Mimi, DAC and ESPnet's codecs: tiny models of the real architectures, of random weights, in the files that they are
+published in.
+"""
 
 import json
 from pathlib import Path
@@ -14,10 +16,28 @@ from speechlm.data.audio import load_wav, save_wav
 from speechlm.espnet_start import quick_imports
 from tests.codecs.streams import check_batches_and_streams
 
-MIMI = {"num_filters": 2, "hidden_size": 32, "codebook_size": 32, "codebook_dim": 8, "vector_quantization_hidden_dimension": 8}
-MIMI |= {"num_hidden_layers": 1, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2, "upsample_groups": 32}
+MIMI = {
+    "num_filters": 2,
+    "hidden_size": 32,
+    "codebook_size": 32,
+    "codebook_dim": 8,
+    "vector_quantization_hidden_dimension": 8,
+}
+MIMI |= {
+    "num_hidden_layers": 1,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "upsample_groups": 32,
+}
 DAC = {"encoder_hidden_size": 2, "decoder_hidden_size": 32, "codebook_dim": 4, "codebook_size": 32}
-SEANET = {"hidden_dim": 16, "encdec_n_filters": 2, "encdec_lstm": 1, "quantizer_bins": 32, "quantizer_kmeans_init": False}
+SEANET = {
+    "hidden_dim": 16,
+    "encdec_n_filters": 2,
+    "encdec_lstm": 1,
+    "quantizer_bins": 32,
+    "quantizer_kmeans_init": False,
+}
 
 
 def make_mimi(folder: Path) -> Path:
@@ -33,12 +53,16 @@ def make_dac(folder: Path, rate_hz: int, ratios: list[int], streams: int) -> Pat
     config = DacConfig(**DAC, sampling_rate=rate_hz, downsampling_ratios=ratios, n_codebooks=streams)
     DacModel(config).save_pretrained(folder)
     written = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(written | {"hop_length": 512}))  # as published, whatever the ratios are
+    (folder / "config.json").write_text(
+        json.dumps(written | {"hop_length": 512})
+    )  # as published, whatever the ratios are
     return folder
 
 
 def make_espnet(folder: Path, kind: str, rate_hz: int = 16000) -> Path:
-    """Train nothing, but leave what ESPnet's training leaves: config.yaml and the state of the whole model, discriminators included."""
+    """Train nothing, but leave what ESPnet's training leaves: config.yaml and the state of the whole model,
+    discriminators included.
+    """
     with quick_imports():
         from espnet2.tasks.gan_codec import GANCodecTask
 
@@ -47,12 +71,20 @@ def make_espnet(folder: Path, kind: str, rate_hz: int = 16000) -> Path:
     if kind == "dac":
         generator |= {"codebook_dim": 4}
     if kind == "encodec":  # as in ESPnet's recipes; its defaults are another discriminator's
-        stft = {"filters": 2, "activation_params": {"negative_slope": 0.3}, "n_ffts": [128], "hop_lengths": [32], "win_lengths": [128]}
+        stft = {
+            "filters": 2,
+            "activation_params": {"negative_slope": 0.3},
+            "n_ffts": [128],
+            "hop_lengths": [32],
+            "win_lengths": [128],
+        }
         conf |= {"discriminator_params": {"msstft_discriminator_params": stft}}
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump({"codec": kind, "codec_conf": conf, "model_conf": {}, "use_preprocessor": False}))
     model, _ = GANCodecTask.build_model_from_file(str(path), None)
-    state = {key: value.normal_() if key.endswith("_codebook.embed") else value for key, value in model.state_dict().items()}
+    state = {
+        key: value.normal_() if key.endswith("_codebook.embed") else value for key, value in model.state_dict().items()
+    }
     torch.save(state, folder / "train.total_count.ave.pth")
     return folder
 
@@ -66,7 +98,10 @@ def folders(tmp_path_factory):
         "dac_16khz": lambda folder: make_dac(folder, 16000, [2, 4, 5, 8], 12),
         "dac_24khz": lambda folder: make_dac(folder, 24000, [2, 4, 5, 8], 32),
         "dac_44khz": lambda folder: make_dac(folder, 44100, [2, 4, 8, 8], 9),
-        **{f"espnet_{kind}": lambda folder, kind=kind: make_espnet(folder, kind) for kind in ("soundstream", "encodec", "dac")},
+        **{
+            f"espnet_{kind}": lambda folder, kind=kind: make_espnet(folder, kind)
+            for kind in ("soundstream", "encodec", "dac")
+        },
     }
 
     def get(name: str) -> Path:
@@ -146,14 +181,18 @@ def test_the_codes_are_those_of_espnets_audio_coding(folders, kind):
     weights = folder / "train.total_count.ave.pth"
     codec = load_codec(f"{weights}:8")
     wav_N = (0.1 * np.random.default_rng(2).standard_normal(7000)).astype(np.float32)
-    theirs = AudioCoding(str(folder / "config.yaml"), str(weights), target_bandwidth=2.0)  # 8 streams of 5 bits, 50 times a second
+    theirs = AudioCoding(
+        str(folder / "config.yaml"), str(weights), target_bandwidth=2.0
+    )  # 8 streams of 5 bits, 50 times a second
     found = theirs(torch.from_numpy(wav_N))
     assert np.array_equal(codec.encode(wav_N), found["codes"][:, 0].T.numpy())
     np.testing.assert_allclose(codec.decode(codec.encode(wav_N)), found["resyn_audio"].numpy(), atol=1e-6)
 
 
 def test_a_codec_that_espnets_own_task_trained(tmp_path):
-    """One update of `espnet2.tasks.gan_codec` on noise: what it leaves is read, and codes as ESPnet's own inference does."""
+    """One update of `espnet2.tasks.gan_codec` on noise: what it leaves is read, and codes as ESPnet's own inference
+    does.
+    """
     with quick_imports():
         from espnet2.bin.gan_codec_inference import AudioCoding
         from espnet2.tasks.gan_codec import GANCodecTask
@@ -163,7 +202,12 @@ def test_a_codec_that_espnets_own_task_trained(tmp_path):
         save_wav(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(4160).astype(np.float32), 16000)
     (tmp_path / "wav.scp").write_text("".join(f"{name} {tmp_path}/{name}.wav\n" for name in "abcd"))
     (tmp_path / "shape").write_text("".join(f"{name} 4160\n" for name in "abcd"))
-    generator = SEANET | {"sample_rate": 16000, "encdec_ratios": [8, 5, 4, 2], "quantizer_n_q": 4, "quantizer_kmeans_init": True}
+    generator = SEANET | {
+        "sample_rate": 16000,
+        "encdec_ratios": [8, 5, 4, 2],
+        "quantizer_n_q": 4,
+        "quantizer_kmeans_init": True,
+    }
     small = {
         "scale_discriminator_params": {"channels": 16, "max_downsample_channels": 32},
         "complexstft_discriminator_params": {"channels": 2},
@@ -172,11 +216,23 @@ def test_a_codec_that_espnets_own_task_trained(tmp_path):
     config = {"codec": "soundstream", "codec_conf": conf, "use_preprocessor": False}
     config |= {"optim": "adamw", "optim2": "adamw", "scheduler": "exponentiallr", "scheduler2": "exponentiallr"}
     config |= {"scheduler_conf": {"gamma": 0.9}, "scheduler2_conf": {"gamma": 0.9}, "batch_type": "unsorted"}
-    config |= {"batch_size": 4, "max_epoch": 1, "num_iters_per_epoch": 1, "num_workers": 0, "num_att_plot": 0, "use_tensorboard": False}
+    config |= {
+        "batch_size": 4,
+        "max_epoch": 1,
+        "num_iters_per_epoch": 1,
+        "num_workers": 0,
+        "num_att_plot": 0,
+        "use_tensorboard": False,
+    }
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
     command = ["--config", f"{tmp_path}/train.yaml", "--output_dir", f"{tmp_path}/exp"]
     for part in ("train", "valid"):
-        command += [f"--{part}_data_path_and_name_and_type", f"{tmp_path}/wav.scp,audio,sound", f"--{part}_shape_file", f"{tmp_path}/shape"]
+        command += [
+            f"--{part}_data_path_and_name_and_type",
+            f"{tmp_path}/wav.scp,audio,sound",
+            f"--{part}_shape_file",
+            f"{tmp_path}/shape",
+        ]
     GANCodecTask.main(cmd=command)
     weights = sorted((tmp_path / "exp").glob("*epoch.pth"))[-1]
     codec = load_codec(f"{weights}:4")
@@ -191,7 +247,10 @@ def test_a_model_of_the_hub_names_its_files_in_meta_yaml(folders, tmp_path, monk
     (tmp_path / "exp").mkdir()
     for name in ("config.yaml", "train.total_count.ave.pth"):
         (tmp_path / "exp" / name).symlink_to(trained / name)
-    names = {"yaml_files": {"train_config": "exp/config.yaml"}, "files": {"model_file": "exp/train.total_count.ave.pth"}}
+    names = {
+        "yaml_files": {"train_config": "exp/config.yaml"},
+        "files": {"model_file": "exp/train.total_count.ave.pth"},
+    }
     (tmp_path / "meta.yaml").write_text(yaml.safe_dump(names))
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(tmp_path))
     found, expected = load_codec("espnet/some_soundstream:4"), load_codec(f"{trained}:4")
@@ -210,7 +269,9 @@ def test_published_numbers_of_mimi_are_the_librarys_defaults():
 
 def test_what_the_hub_has_is_checked(folders, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(folders("dac_16khz")))
-    with pytest.raises(ValueError, match="descript/dac_24khz is at 16000 Hz, 50 frames a second; expected 24000 Hz, 75"):
+    with pytest.raises(
+        ValueError, match="descript/dac_24khz is at 16000 Hz, 50 frames a second; expected 24000 Hz, 75"
+    ):
         load_codec("dac_24khz")
 
 
@@ -242,7 +303,8 @@ def test_damaged_or_foreign_files_are_refused(folders, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spec, model", [("mimi:8", "kyutai/mimi"), ("dac_44khz", "descript/dac_44khz"), ("espnet/some_codec:4", "espnet/some_codec")]
+    "spec, model",
+    [("mimi:8", "kyutai/mimi"), ("dac_44khz", "descript/dac_44khz"), ("espnet/some_codec:4", "espnet/some_codec")],
 )
 def test_without_a_network_one_line_says_how_to_fetch(monkeypatch, spec, model):
     def refuse(*args, **kwargs):

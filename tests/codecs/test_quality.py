@@ -14,7 +14,11 @@ def test_perplexity_of_known_codes():
 
 def test_codes_that_follow_from_the_one_before_are_predictable():
     cycle = [np.arange(100) % 4] * 4
-    assert next_perplexity(cycle, 4) < 1.1 < next_perplexity([np.random.default_rng(n).integers(4, size=100) for n in range(4)], 4)
+    assert (
+        next_perplexity(cycle, 4)
+        < 1.1
+        < next_perplexity([np.random.default_rng(n).integers(4, size=100) for n in range(4)], 4)
+    )
 
 
 def test_report(codec_folder, noise):

@@ -19,7 +19,15 @@ SPECTRAL |= {"dimension": 16, "num_codebooks": 2, "codebook_size": 16}
 
 def tiny_training(**changes) -> TrainConfig:
     model = VocosConfig(**SPECTRAL | {"kind": "vocos", "channels": 8, "hidden_channels": 16, "layers": 2})
-    settings = {"model": model, "fit_clips": 16, "steps": 6, "batch_clips": 2, "clip_sec": 0.4, "log_steps": 3, "checkpoint_steps": 3}
+    settings = {
+        "model": model,
+        "fit_clips": 16,
+        "steps": 6,
+        "batch_clips": 2,
+        "clip_sec": 0.4,
+        "log_steps": 3,
+        "checkpoint_steps": 3,
+    }
     return TrainConfig(**settings | changes)
 
 
@@ -28,7 +36,10 @@ def test_interrupted_training_ends_with_the_same_weights(data_dir, tmp_path, mon
     config, data = tiny_training(), [str(data_dir)]
     train_vocos(config, data, data, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("speechlm.codecs.train.Log.report", lambda self, step, dev_mel: step < 6 or (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "speechlm.codecs.train.Log.report",
+            lambda self, step, dev_mel: step < 6 or (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         with pytest.raises(KeyboardInterrupt):
             train_vocos(config, data, data, tmp_path / "resumed")
     assert torch.load(tmp_path / "resumed" / "checkpoint.pt")["step"] == 3
@@ -52,8 +63,13 @@ def test_a_trained_decoder_is_nearer_and_keeps_the_codes(data_dir, tmp_path, noi
     train_vocos(model, [str(data_dir)], [str(data_dir)], tmp_path / "long")
     short, long = (load_codec(str(tmp_path / name)) for name in ("short", "long"))
     codes_TK = short.encode(noise(1.0))
-    assert np.array_equal(codes_TK, long.encode(noise(1.0))) and long.decode(codes_TK[:, :1]).shape == (len(codes_TK) * 640,)
-    first, last = (float((tmp_path / name / "train.log").read_text().split("dev_mel ")[-1].split()[0]) for name in ("short", "long"))
+    assert np.array_equal(codes_TK, long.encode(noise(1.0))) and long.decode(codes_TK[:, :1]).shape == (
+        len(codes_TK) * 640,
+    )
+    first, last = (
+        float((tmp_path / name / "train.log").read_text().split("dev_mel ")[-1].split()[0])
+        for name in ("short", "long")
+    )
     assert last < first
 
 

@@ -1,7 +1,8 @@
-"""A small AISHELL-1 (an archive of archives, one a speaker) and AISHELL-2 (folders with wav.scp and trans.txt, separated by tabs).
+"""A small AISHELL-1 (an archive of archives, one a speaker) and AISHELL-2 (folders with wav.scp and trans.txt,
+separated by tabs).
 
-Odd cases: recordings without a transcript, a transcript without a recording, full-width Latin letters, an English name with a blank, the
-utterance of AISHELL-2 that its own script leaves out.
+Odd cases: recordings without a transcript, a transcript without a recording, full-width Latin letters, an English name
+with a blank, the utterance of AISHELL-2 that its own script leaves out.
 """
 
 import io
@@ -11,7 +12,10 @@ from pathlib import Path
 from tests.corpora.voice import save, say
 
 SPEAKERS = {  # set -> {speaker: sentences, words set apart}
-    "train": {"S0002": ["而 对 楼市 成交", "三 线 城市", "没有 录音"], "S0003": ["ａｂ 股 上涨", "他 用 app store 下载"]},
+    "train": {
+        "S0002": ["而 对 楼市 成交", "三 线 城市", "没有 录音"],
+        "S0003": ["ａｂ 股 上涨", "他 用 app store 下载"],
+    },
     "dev": {"S0724": ["广州 市 房地产", "今天 天气 好"]},
     "test": {"S0764": ["甚至 出现 交易", "一二线 城市"]},
 }
@@ -57,6 +61,8 @@ def make_aishell2(folder: Path) -> Path:
         paths = {key: f"wav/{key[1:6]}/{key}.wav" for key in texts}
         for key, path in paths.items():
             save(folder / place / path, say(texts[key], "zh"), 16000)
-        (folder / place / "trans.txt").write_text("".join(f"{key}\t{text}\n" for key, text in texts.items()), encoding="utf-8")
+        (folder / place / "trans.txt").write_text(
+            "".join(f"{key}\t{text}\n" for key, text in texts.items()), encoding="utf-8"
+        )
         (folder / place / "wav.scp").write_text("".join(f"{key}\t{path}\n" for key, path in paths.items()))
     return folder

@@ -1,7 +1,8 @@
-"""A small CoVoST 2: Common Voice 4 of one language (validated.tsv, clips of mp3), and covost_v2.<src>_<tgt>.tsv in its archive.
+"""A small CoVoST 2: Common Voice 4 of one language (validated.tsv, clips of mp3), and covost_v2.<src>_<tgt>.tsv in its
+archive.
 
-Odd cases: an empty clip in train and one in test, a clip that is missing, stereo and 44.1 kHz, quotes and a tab in a cell, a clip listed
-twice, one that nobody translated, folders with non-ASCII names.
+Odd cases: an empty clip in train and one in test, a clip that is missing, stereo and 44.1 kHz, quotes and a tab in a
+cell, a clip listed twice, one that nobody translated, folders with non-ASCII names.
 """
 
 import tarfile
@@ -10,8 +11,10 @@ from pathlib import Path
 from tests.corpora.voice import save, say
 
 SENTENCES = [
-    ("es", 'el perro "negro come pan', 'the black dog "eats bread'), ("es", "la casa es muy grande", "the house is very big"),
-    ("es", "mi hermana canta bien", "my sister sings well"), ("es", "hoy llueve en la ciudad", "it rains in the city today"),
+    ("es", 'el perro "negro come pan', 'the black dog "eats bread'), ("es", "la casa es muy grande",
+    "the house is very big"),
+    ("es", "mi hermana canta bien", "my sister sings well"), ("es", "hoy llueve en la ciudad",
+    "it rains in the city today"),
     ("es", "el niño bebe agua fría", "the boy drinks cold water"), ("es", "los gatos duermen", "the cats sleep"),
     ("es", "nunca vamos al mar", "we never go to the sea"), ("es", "ella lee un libro", "she reads a book"),
     ("es", "el tren llega tarde", "the train is late"), ("es", "quiero una manzana", "i want an apple"),
@@ -32,7 +35,9 @@ def make_common_voice(folder: Path) -> Path:
     (voice / "es/clips").mkdir(parents=True)
     rows = [HEADER]
     for i, (lang, sentence, _) in enumerate(SENTENCES):
-        rows.append([f"{i % 2:0128x}", clip(i), sentence.replace(" ", "\\\t", 1) if i == 2 else sentence, "2", "0", "", "", ""])
+        rows.append(
+            [f"{i % 2:0128x}", clip(i), sentence.replace(" ", "\\\t", 1) if i == 2 else sentence, "2", "0", "", "", ""]
+        )
         path = voice / "es/clips" / clip(i)
         if i in (EMPTY_TRAIN, EMPTY_TEST):
             path.touch()

@@ -1,6 +1,8 @@
-"""A small CVSS-C of Spanish on the small Common Voice: train, dev, test with `<clip>.mp3.wav` at 24 kHz, and tables without header.
+"""A small CVSS-C of Spanish on the small Common Voice: train, dev, test with `<clip>.mp3.wav` at 24 kHz, and tables
+without header.
 
-Odd cases: a recording that the table does not list, a listed one that is missing, a row twice, a tab in the text, a clip without transcript.
+Odd cases: a recording that the table does not list, a listed one that is missing, a row twice, a tab in the text, a
+clip without transcript.
 """
 
 import tarfile

@@ -9,7 +9,15 @@ from tests.corpora.recipe import ROOT
 from tests.corpora.warm import warm_python
 from tests.shell.shell import run
 
-PARTS = ("egs/TEMPLATE", "utils", "tools/new_recipe.sh", "tools/install.sh", "tools/requirements.lock", "setup.py", "speechlm")
+PARTS = (
+    "egs/TEMPLATE",
+    "utils",
+    "tools/new_recipe.sh",
+    "tools/install.sh",
+    "tools/requirements.lock",
+    "setup.py",
+    "speechlm",
+)
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -24,7 +32,9 @@ def copy_repository(clone: Path, *more: str) -> Path:
     venv = clone / "tools/venv"
     (venv / "bin").mkdir(parents=True)
     shutil.copy2(warm_python(clone), venv / "bin/python")
-    wanted = subprocess.run("cat setup.py tools/requirements.lock | cksum", shell=True, cwd=clone, capture_output=True, text=True)
+    wanted = subprocess.run(
+        "cat setup.py tools/requirements.lock | cksum", shell=True, cwd=clone, capture_output=True, text=True
+    )
     (venv / ".speechlm_installed").write_text(wanted.stdout)
     return clone
 

@@ -1,7 +1,8 @@
-"""A small LibriSpeech: archives of parts with `LibriSpeech/<part>/<speaker>/<chapter>/` of flac and *.trans.txt in capitals.
+"""A small LibriSpeech: archives of parts with `LibriSpeech/<part>/<speaker>/<chapter>/` of flac and *.trans.txt in
+capitals.
 
-Odd cases: an utterance of train whose flac is missing, an empty flac in train and one in test_clean, a flac that nobody transcribed, a file
-of another system's (._*), apostrophes, utterances too short and too long to synthesise.
+Odd cases: an utterance of train whose flac is missing, an empty flac in train and one in test_clean, a flac that nobody
+transcribed, a file of another system's (._*), apostrophes, utterances too short and too long to synthesise.
 """
 
 import tarfile
@@ -33,7 +34,9 @@ def make_librispeech(folder: Path) -> Path:
         for name, sentences in chapters.items():
             chapter = folder / "LibriSpeech" / part / name.replace("-", "/")
             chapter.mkdir(parents=True)
-            (chapter / f"{name}.trans.txt").write_text("".join(f"{name}-{i:04d} {text}\n" for i, text in enumerate(sentences)))
+            (chapter / f"{name}.trans.txt").write_text(
+                "".join(f"{name}-{i:04d} {text}\n" for i, text in enumerate(sentences))
+            )
             for i, text in enumerate(sentences):
                 path = chapter / f"{name}-{i:04d}.flac"
                 if path.stem in (EMPTY_TRAIN, EMPTY_TEST):

@@ -1,7 +1,8 @@
-"""A small LibriTTS: parts with `<speaker>/<chapter>/` of wav at 24 kHz, *.normalized.txt, *.original.txt and the tables of a chapter.
+"""A small LibriTTS: parts with `<speaker>/<chapter>/` of wav at 24 kHz, *.normalized.txt, *.original.txt and the tables
+of a chapter.
 
-Odd cases: a wav without texts and texts without a wav in train, an empty wav in test_clean, quotes and a number in the original text,
-utterances too short and too long to synthesise.
+Odd cases: a wav without texts and texts without a wav in train, an empty wav in test_clean, quotes and a number in the
+original text, utterances too short and too long to synthesise.
 """
 
 from pathlib import Path

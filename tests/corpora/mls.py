@@ -1,6 +1,8 @@
-"""A small MLS of Polish (opus) and German (flac): transcripts.txt, segments.txt, audio by speaker and book, lists of limited supervision.
+"""A small MLS of Polish (opus) and German (flac): transcripts.txt, segments.txt, audio by speaker and book, lists of
+limited supervision.
 
-Odd cases: a recording of train that is missing, an empty one in test, letters outside of ASCII, a limited list that names an unknown id.
+Odd cases: a recording of train that is missing, an empty one in test, letters outside of ASCII, a limited list that
+names an unknown id.
 """
 
 from pathlib import Path
@@ -10,7 +12,8 @@ from tests.corpora.voice import save, say
 LANGUAGES = {  # language -> (folder, kind, {set: {id: text}})
     "pl": ("mls_polish_opus", "opus", {
         "train": {
-            "6892_4910_000000": "zażółć gęślą jaźń", "6892_4910_000001": "nie było nagrania", "6892_4910_000002": "dzień dobry panu",
+            "6892_4910_000000": "zażółć gęślą jaźń", "6892_4910_000001": "nie było nagrania",
+            "6892_4910_000002": "dzień dobry panu",
             "8758_8338_000000": "idzie zima",
         },
         "dev": {"5090_1447_000000": "było ich dwóch", "5090_1447_000001": "cicho"},
@@ -38,8 +41,12 @@ def make_mls(folder: Path) -> Path:
                     path.touch()
                 elif key != MISSING:
                     save(path, say(text, lang, int(speaker)), 16000)
-            (place / "transcripts.txt").write_text("".join(f"{key}\t{text}\n" for key, text in texts.items()), encoding="utf-8")
-            (place / "segments.txt").write_text("".join(f"{key}\thttp://www.archive.org/download/x/y.mp3\t1.5\t12.1\n" for key in texts))
+            (place / "transcripts.txt").write_text(
+                "".join(f"{key}\t{text}\n" for key, text in texts.items()), encoding="utf-8"
+            )
+            (place / "segments.txt").write_text(
+                "".join(f"{key}\thttp://www.archive.org/download/x/y.mp3\t1.5\t12.1\n" for key in texts)
+            )
         train = list(sets["train"])
         limited = folder / name / "train/limited_supervision"
         for i in range(6):

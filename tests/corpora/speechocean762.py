@@ -1,6 +1,7 @@
 """A small speechocean762: Kaldi tables separated by tabs, recordings of its speakers in WAVE, words in capitals.
 
-Odd cases: an utterance of train whose recording is missing, an empty recording in test, utterances too short to synthesise.
+Odd cases: an utterance of train whose recording is missing, an empty recording in test, utterances too short to
+synthesise.
 """
 
 import tarfile
@@ -15,7 +16,10 @@ SPEAKERS = {  # set -> {speaker: sentences}
         "0005": ["I DON'T KNOW", "NO RECORDING"],
         "0012": ["GOOD NIGHT"],
     },
-    "test": {"0003": [LONG, f"{LONG} AGAIN", "ALL IS SAID"], "0024": ["NOTHING IN IT", "HE BEGAN A CONFUSED COMPLAINT"]},
+    "test": {
+        "0003": [LONG, f"{LONG} AGAIN", "ALL IS SAID"],
+        "0024": ["NOTHING IN IT", "HE BEGAN A CONFUSED COMPLAINT"],
+    },
 }
 MISSING, EMPTY = "000050001", "000240000"
 

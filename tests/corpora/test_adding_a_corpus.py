@@ -1,4 +1,6 @@
-"""CONTRIBUTING.md, "Adding a corpus": its files are written and its commands are run, word by word, in a copy of the repository."""
+"""CONTRIBUTING.md, "Adding a corpus": its files are written and its commands are run, word by word, in a copy of the
+repository.
+"""
 
 import json
 
@@ -30,4 +32,6 @@ def test_the_example_of_contributing_ends_with_scores(tmp_path):
     said = run_commands(rest, clone, LJSPEECH=str(tmp_path))
     assert "train: 26 (12052)" in said and "GPU hours" in said and "WER" in said
     rows = json.loads((clone / "egs/ljspeech/exp/results.json").read_text())
-    assert {("asr", "sft", 2), ("tts", "sft", 2), ("tts", "originals", 2)} <= {(row["task"], row["model"], row["n"]) for row in rows}
+    assert {("asr", "sft", 2), ("tts", "sft", 2), ("tts", "originals", 2)} <= {
+        (row["task"], row["model"], row["n"]) for row in rows
+    }

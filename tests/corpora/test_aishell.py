@@ -46,7 +46,9 @@ def test_an_unpacked_copy_and_its_size(corpus, tmp_path, monkeypatch):
         tar.extractall(tmp_path, filter="data")
     shutil.rmtree(tmp_path / "data_aishell/wav")
     shutil.copytree(corpus / "wav", tmp_path / "data_aishell/wav")
-    with pytest.raises(ValueError, match="(?s)train: 5 utterances, published 120098.*test: 0.00 hours, published 10.03.*--partial true"):
+    with pytest.raises(
+        ValueError, match="(?s)train: 5 utterances, published 120098.*test: 0.00 hours, published 10.03.*--partial true"
+    ):
         prepare(options(tmp_path, aishell=str(tmp_path), partial=False))
     for name, size in (("train", 5), ("dev", 2), ("test", 2)):
         monkeypatch.setitem(aishell.PUBLISHED, name, aishell.Expected(size))

@@ -78,7 +78,9 @@ def test_another_language_of_common_voice_is_refused(corpus, tmp_path):
 def test_a_test_clip_that_can_be_fetched_is_asked_for(tmp_path):
     corpus = small.make_common_voice(tmp_path), small.make_covost2(tmp_path)
     (corpus[0] / "es/clips" / small.clip(8)).unlink()
-    with pytest.raises(ValueError, match="test: 1 of 2 utterances lack a side .missing file 1: common_voice_es_18885726.*never"):
+    with pytest.raises(
+        ValueError, match="test: 1 of 2 utterances lack a side .missing file 1: common_voice_es_18885726.*never"
+    ):
         prepare(options(corpus, tmp_path))
 
 

@@ -19,7 +19,11 @@ PASSAGES = ["we walked to the sea and looked at the sea", "the cat sat on the ma
 def write_files(folder):
     """Write general text, translations and LAMBADA; return the options of local/data.sh."""
     (folder / "en.jsonl").write_text("".join(json.dumps({"text": f"line {i}\nof a text"}) + "\n" for i in range(5)))
-    for name, lines in (("zh.txt", ["很长的文字"]), ("mt.en", ["hello there", "", "good day"]), ("mt.zh", ["你好", "空", "早上好"])):
+    for name, lines in (
+        ("zh.txt", ["很长的文字"]),
+        ("mt.en", ["hello there", "", "good day"]),
+        ("mt.zh", ["你好", "空", "早上好"]),
+    ):
         (folder / name).write_text("".join(f"{line}\n" for line in lines * 2), encoding="utf-8")
     (folder / "lambada.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in PASSAGES))
     files = f"--general_text en:{folder}/en.jsonl,zh:{folder}/zh.txt --mt_text en:{folder}/mt.en,zh:{folder}/mt.zh"
@@ -31,11 +35,24 @@ def test_the_recipe_runs_over_the_codes_of_another(tmp_path):
     local = f"--gigaspeech {speech} --gigast {translations} --gigas2s {spoken} --downloads {tmp_path} --partial true"
     other = [word for name in ("data", "dump", "exp") for word in (f"--{name}dir", tmp_path / "gigast" / name)]
     done = run(
-        [ROOT / "egs/gigast/run.sh", *TINY, "--python", warm_python(), *other, "--stop_stage", "3", "--local_data_opts", local], tmp_path
+        [
+            ROOT / "egs/gigast/run.sh",
+            *TINY,
+            "--python",
+            warm_python(),
+            *other,
+            "--stop_stage",
+            "3",
+            "--local_data_opts",
+            local,
+        ],
+        tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     codes = tmp_path / "gigast/dump/codec_16k"
-    rows = run_recipe("cpt_enzh", tmp_path, write_files(tmp_path), "--train_sets", codes / "train", "--dev_set", codes / "dev")
+    rows = run_recipe(
+        "cpt_enzh", tmp_path, write_files(tmp_path), "--train_sets", codes / "train", "--dev_set", codes / "dev"
+    )
     assert {row["metric"] for row in rows if row["model"] == "cpt"} >= {"ppl", "final_word_acc", "final_word_ppl"}
     assert {(row["test_set"], row["n"]) for row in rows} == {("lambada.en", 2)}
     sizes = re.findall(r"train examples: (\{.*\})", (tmp_path / "exp/run.log").read_text())[-1]

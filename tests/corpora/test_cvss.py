@@ -16,7 +16,13 @@ def corpus(tmp_path_factory):
 
 
 def options(corpus, folder, **more):
-    given = {"src_lang": "es", "version": "c", "common_voice": str(corpus[0]), "cvss": str(corpus[1]), "partial": True} | more
+    given = {
+        "src_lang": "es",
+        "version": "c",
+        "common_voice": str(corpus[0]),
+        "cvss": str(corpus[1]),
+        "partial": True,
+    } | more
     return Options(**given, downloads=folder, datadir=folder / "data")
 
 
@@ -32,7 +38,10 @@ def test_the_recipe_runs_to_a_score(corpus, tmp_path):
 
 def test_pairs_that_lack_a_side_are_listed_by_side(corpus, tmp_path, capsys):
     prepare(options(corpus, tmp_path))
-    assert "1 recordings are not in train.tsv and not used (first: common_voice_es_1000.mp3.wav)" in capsys.readouterr().out
+    assert (
+        "1 recordings are not in train.tsv and not used (first: common_voice_es_1000.mp3.wav)"
+        in capsys.readouterr().out
+    )
     train = tmp_path / "data/train"
     require_valid(train)
     require_valid(tmp_path / "data/test")
@@ -43,8 +52,10 @@ def test_pairs_that_lack_a_side_are_listed_by_side(corpus, tmp_path, capsys):
     ids = [clip(i).removesuffix(".mp3") for i in range(10)]
     unknown = UNKNOWN.removesuffix(".mp3")
     assert unusable == {
-        (ids[0], "duplicate id", "the corpus's list"), (ids[EMPTY_TRAIN], "empty file", "wav.scp.es"), (ids[MISSING], "missing file", "wav.scp.es"),
-        (ids[NO_TARGET], "missing file", "wav.scp.en"), (unknown, "missing file", "wav.scp.es"), (unknown, "empty", "text.es"),
+        (ids[0], "duplicate id", "the corpus's list"), (ids[EMPTY_TRAIN], "empty file", "wav.scp.es"), (ids[MISSING],
+        "missing file", "wav.scp.es"),
+        (ids[NO_TARGET], "missing file", "wav.scp.en"), (unknown, "missing file", "wav.scp.es"), (unknown, "empty",
+        "text.es"),
     }  # fmt: skip
 
 

@@ -16,7 +16,14 @@ def corpus(tmp_path_factory):
 
 def options(corpus, folder, **more):
     speech, translations, spoken = map(str, corpus)
-    given = {"gigaspeech": speech, "gigast": translations, "gigas2s": spoken, "subset": "XL", "dev_recordings": 0, "partial": True} | more
+    given = {
+        "gigaspeech": speech,
+        "gigast": translations,
+        "gigas2s": spoken,
+        "subset": "XL",
+        "dev_recordings": 0,
+        "partial": True,
+    } | more
     return Options(**given, downloads=folder, datadir=folder / "data")
 
 
@@ -58,7 +65,9 @@ def test_a_development_set_of_whole_recordings(corpus, tmp_path):
 
 
 def test_the_published_sizes_are_checked(corpus, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="(?s)train: 5 utterances, published 7650889.*test: 2 utterances, published 19888"):
+    with pytest.raises(
+        ValueError, match="(?s)train: 5 utterances, published 7650889.*test: 2 utterances, published 19888"
+    ):
         prepare(options(corpus, tmp_path, gigas2s="", partial=False))
     monkeypatch.setitem(gigast.PUBLISHED, "XL", gigast.Expected(5))
     monkeypatch.setattr(gigast, "TEST", gigast.Expected(2))

@@ -25,7 +25,10 @@ def options(corpus, folder, **more):
 def test_the_recipe_runs_to_a_score(corpus, tmp_path):
     local = f"--librispeech {corpus} --downloads {tmp_path} --partial true"
     rows = run_recipe("librispeech", tmp_path, local, "100", "--tasks", "asr", "--protocol", "librispeech_wer_whisper")
-    assert {(row["test_set"], row["metric"], row["n"]) for row in rows} == {("test_clean", "WER", 7), ("test_other", "WER", 2)}
+    assert {(row["test_set"], row["metric"], row["n"]) for row in rows} == {
+        ("test_clean", "WER", 7),
+        ("test_other", "WER", 2),
+    }
 
 
 def test_sets_and_odd_recordings(corpus, tmp_path, capsys):
@@ -40,7 +43,9 @@ def test_sets_and_odd_recordings(corpus, tmp_path, capsys):
     assert texts["103-1240-0002"] == "i don't know" and small.MISSING not in texts and len(texts) == 4
     unusable = [line.split("\t")[:2] for line in (train / "unusable.tsv").read_text().splitlines()]
     assert unusable == [[small.MISSING, "missing file"], [small.EMPTY_TRAIN, "empty file"]]
-    assert read_audio(test, "en")[small.EMPTY_TEST].path.endswith("test_clean/stand_in.wav"), "a test set is never shortened"
+    assert read_audio(test, "en")[small.EMPTY_TEST].path.endswith("test_clean/stand_in.wav"), (
+        "a test set is never shortened"
+    )
     assert read_table(test / "utt2spk")["61-70968-0000"] == "61"
     assert read_prompts(test) == {
         "61-70968-0001": "61-70968-0002", "61-70968-0002": "61-70968-0001",
@@ -67,7 +72,13 @@ def test_an_unpacked_copy_is_used_where_it_is(corpus, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="(?s)8 figure.*train_100: 6 utterances, published 28539.*--partial true"):
         prepare(options(tmp_path / "copy/LibriSpeech", tmp_path, partial=False))
     assert not (tmp_path / "downloads").exists()
-    for part, size in (("train-clean-100", 6), ("dev-clean", 2), ("dev-other", 1), ("test-clean", 7), ("test-other", 2)):
+    for part, size in (
+        ("train-clean-100", 6),
+        ("dev-clean", 2),
+        ("dev-other", 1),
+        ("test-clean", 7),
+        ("test-other", 2),
+    ):
         monkeypatch.setitem(librispeech.PUBLISHED, part, librispeech.Expected(size))
     prepare(options(tmp_path / "copy", tmp_path, partial=False))
 

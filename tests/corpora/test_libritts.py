@@ -35,7 +35,9 @@ def test_the_recipe_runs_to_scores_of_both_ways_to_prompt(corpus, tmp_path):
     places = read_table(made / "codes.scp")
     assert set(places) == {record.id for record in records if record.prompt}
     codes_TK = kaldiio.load_mat(places[record.id])
-    assert (codes_TK[:PROMPT_FRAMES] == read_codes(record.codes["en"])[:PROMPT_FRAMES]).all(), "it goes on from its own beginning"
+    assert (codes_TK[:PROMPT_FRAMES] == read_codes(record.codes["en"])[:PROMPT_FRAMES]).all(), (
+        "it goes on from its own beginning"
+    )
     lines = (tmp_path / "exp/sft_tts/score_tts_test_clean_en/utterances.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["id"] for line in lines) == sorted(read_prompts(tmp_path / "data/test_clean"))
 

@@ -55,13 +55,22 @@ def test_several_languages_train_one_model(corpus, tmp_path):
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     sizes = re.findall(r"train examples: (\{.*\})", (tmp_path / "exp/run.log").read_text())[-1]
-    assert json.loads(sizes.replace("'", '"')) == {"continuation": 5, "asr": 5, "tts": 5, "lm": 5}, "three of Polish, two of German"
+    assert json.loads(sizes.replace("'", '"')) == {
+        "continuation": 5,
+        "asr": 5,
+        "tts": 5,
+        "lm": 5,
+    }, "three of Polish, two of German"
 
 
 def test_sets_and_limited_supervision(corpus, tmp_path, capsys):
     prepare(options(corpus, tmp_path))
     said = capsys.readouterr().out
-    assert "licence: CC BY 4.0" in said and "on disk: about 3.2 GB" in said and "train_pl: 4 (25043), 0.00 (103.65)" in said
+    assert (
+        "licence: CC BY 4.0" in said
+        and "on disk: about 3.2 GB" in said
+        and "train_pl: 4 (25043), 0.00 (103.65)" in said
+    )
     assert "train_10h_pl: 1 recordings are not in transcripts.txt and not used (first: 1_2_000003)" in said
     for name in ("train", "dev", "test", "train_1h", "train_10h"):
         require_valid(tmp_path / f"data/{name}_pl")
@@ -74,12 +83,16 @@ def test_sets_and_limited_supervision(corpus, tmp_path, capsys):
 
 
 def test_flac_and_the_published_sizes(corpus, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="(?s)8 figure.*train_de: 2 utterances, published 469942.*test_de: 0.00 hours, published 14.29"):
+    with pytest.raises(
+        ValueError, match="(?s)8 figure.*train_de: 2 utterances, published 469942.*test_de: 0.00 hours, published 14.29"
+    ):
         prepare(options(corpus, tmp_path, langs="de", format="flac", partial=False))
     monkeypatch.setitem(mls.UTTERANCES, "de", (2, 1, 1, 1, 1))
     monkeypatch.setitem(mls.HOURS, "de", (None, None, None))
     prepare(options(corpus, tmp_path, langs="de", format="flac", partial=False))
-    assert read_audio(tmp_path / "data/dev_de", "de")["1874_1807_000000"].path.endswith("audio/1874/1807/1874_1807_000000.flac")
+    assert read_audio(tmp_path / "data/dev_de", "de")["1874_1807_000000"].path.endswith(
+        "audio/1874/1807/1874_1807_000000.flac"
+    )
 
 
 def test_languages_stand_first(tmp_path):

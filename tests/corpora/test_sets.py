@@ -37,7 +37,9 @@ def test_a_signed_link_is_fetched_and_unpacked_once(server, tmp_path):
     address, folder = server
     archive = make_covost2(folder)
     for _ in range(2):
-        found = obtain(f"{address}/{archive.name}?signature=secret", "covost_v2.es_en.tsv.tar.gz", tmp_path / "downloads")
+        found = obtain(
+            f"{address}/{archive.name}?signature=secret", "covost_v2.es_en.tsv.tar.gz", tmp_path / "downloads"
+        )
         assert [path.name for path in found.iterdir()] == ["covost_v2.es_en.tsv"]
         archive.unlink(missing_ok=True)  # the second time nothing is asked for
 
@@ -52,7 +54,9 @@ def test_the_parts_of_gigas2s_are_joined(server, tmp_path, monkeypatch):
     monkeypatch.setattr(gigast, "GIGAS2S_PARTS", 2)
     monkeypatch.setattr(gigast, "GIGAST", f"{address}/GigaST.zh.json")
     translations.rename(folder / "GigaST.zh.json")
-    gigast.prepare(gigast.Options(str(speech), "", "fetch", "XL", 0, tmp_path / "downloads", tmp_path / "data", partial=True))
+    gigast.prepare(
+        gigast.Options(str(speech), "", "fetch", "XL", 0, tmp_path / "downloads", tmp_path / "data", partial=True)
+    )
     assert len(read_table(tmp_path / "data/train/wav.scp.zh")) == 4
 
 
@@ -68,7 +72,8 @@ def test_archives_are_compared_with_published_checksums(server, tmp_path, monkey
         mls.prepare(mls.Options("pl", "opus", "", tmp_path / name, tmp_path / "data", partial=True))
 
     with pytest.raises(
-        ValueError, match=f"md5 [0-9a-f]+, expected {'f' * 32}. It came from {address}/mls_polish_opus.tar.gz and is removed"
+        ValueError,
+        match=f"md5 [0-9a-f]+, expected {'f' * 32}. It came from {address}/mls_polish_opus.tar.gz and is removed",
     ):
         prepare("wrong", "f" * 32)
     prepare("right", hashlib.md5((folder / "mls_polish_opus.tar.gz").read_bytes()).hexdigest())
@@ -109,7 +114,8 @@ def test_text_in_another_encoding_names_file_line_and_command(tmp_path, name):
     ):
         path.write_bytes(content.encode(encoding))
         with pytest.raises(
-            ValueError, match=f"{path}:{line}: {found}; expected UTF-8 text.*iconv {command} -t UTF-8 '{path}' > '{path}'.utf8"
+            ValueError,
+            match=f"{path}:{line}: {found}; expected UTF-8 text.*iconv {command} -t UTF-8 '{path}' > '{path}'.utf8",
         ):
             READERS[name](path)
     path.write_bytes(content.encode("utf-8-sig"))

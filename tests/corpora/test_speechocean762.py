@@ -34,7 +34,9 @@ def test_sets_and_odd_recordings(corpus, tmp_path, capsys):
     assert read_table(data / "train/text.en") == {"000050000": "i don't know", "000120000": "good night"}
     assert set(read_table(data / "dev/utt2spk").values()) == {"0001"}, "no speaker of dev is in train"
     assert (data / "train/unusable.tsv").read_text().split("\t")[:2] == [small.MISSING, "missing file"]
-    assert read_audio(data / "test", "en")[small.EMPTY].path.endswith("test/stand_in.wav"), "a test set is never shortened"
+    assert read_audio(data / "test", "en")[small.EMPTY].path.endswith("test/stand_in.wav"), (
+        "a test set is never shortened"
+    )
     assert read_prompts(data / "test") == {"000030000": "000030001", "000030001": "000030000"}
 
 

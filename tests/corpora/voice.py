@@ -1,4 +1,6 @@
-"""Speech for small corpora in the published layouts, spoken by espeak-ng, in the format that the file's name asks for."""
+"""Speech for small corpora in the published layouts, spoken by espeak-ng, in the format that the file's name
+asks for.
+"""
 
 from pathlib import Path
 

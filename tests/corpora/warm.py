@@ -1,7 +1,9 @@
-"""A Python that has imported everything: a recipe runs a dozen commands, and importing torch and ESPnet takes longer than their work.
+"""A Python that has imported everything: a recipe runs a dozen commands, and importing torch and ESPnet takes longer
+than their work.
 
-`warm_python()` returns a program for --python. It hands its arguments, folder, environment and standard streams to a server, which forks
-a process to run them; it ends with that process's status. The commands and what they do are the same.
+`warm_python()` returns a program for --python. It hands its arguments, folder, environment and standard streams to a
+server, which forks a process to run them; it ends with that process's status. The commands and what they do are the
+same.
 """
 
 import atexit
@@ -20,7 +22,10 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = [f"speechlm.bin.{name}" for name in ("train", "decode", "ceiling", "extract_codes", "text_tokenizer", "manifest", "results")]
+MODULES = [
+    f"speechlm.bin.{name}"
+    for name in ("train", "decode", "ceiling", "extract_codes", "text_tokenizer", "manifest", "results")
+]
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as link:
@@ -34,14 +39,18 @@ with socket.socket(socket.AF_UNIX) as link:
 
 @cache
 def warm_python(root: Path = ROOT) -> Path:
-    """Start the server for the code of a folder, once in a test process; it ends with the test process. Return the program."""
+    """Start the server for the code of a folder, once in a test process; it ends with the test process. Return the
+    program.
+    """
     folder = tempfile.TemporaryDirectory(prefix="warm_")
     atexit.register(folder.cleanup)
     program, address = Path(folder.name) / "python", f"{folder.name}/door"
     program.write_text(CLIENT.format(python=sys.executable, address=address))
     program.chmod(0o755)
     command = [sys.executable, "-X", "utf8", "-u", __file__, address]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(root)})
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(root)}
+    )
     atexit.register(server.kill)
     assert server.stdout.readline() == b"ready\n"
     return program

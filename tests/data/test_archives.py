@@ -45,7 +45,9 @@ def zip_entry(name, kind=stat.S_IFREG):
     return member
 
 
-@pytest.mark.parametrize(("make", "mode"), [(make_tar, "w"), (make_tar, "w:gz"), (make_tar, "w:bz2"), (make_tar, "w:xz"), (make_zip, "")])
+@pytest.mark.parametrize(
+    ("make", "mode"), [(make_tar, "w"), (make_tar, "w:gz"), (make_tar, "w:bz2"), (make_tar, "w:xz"), (make_zip, "")]
+)
 def test_all_files_once(tmp_path, make, mode):
     folder = unpack(make(tmp_path / "corpus.any", mode), tmp_path / "downloads/corpus")
     assert {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == FILES
@@ -61,7 +63,8 @@ def test_all_files_once(tmp_path, make, mode):
         entry("evil", tarfile.CHRTYPE), entry("evil", tarfile.FIFOTYPE), entry("corpus/a.wav/evil"),
         zip_entry("../evil"), zip_entry("/tmp/evil"), zip_entry("evil", stat.S_IFLNK), zip_entry("corpus/a.wav/evil"),
     ],
-    ids=lambda member: f"{type(member).__name__} {getattr(member, 'name', None) or member.filename} {getattr(member, 'type', '')}",
+    ids=lambda member: f"{type(member).__name__} {getattr(member, 'name', None) or member.filename} "
+    f"{getattr(member, 'type', '')}",
 )  # fmt: skip
 def test_nothing_leaves_the_folder(tmp_path, bad):
     make = make_zip if isinstance(bad, zipfile.ZipInfo) else make_tar

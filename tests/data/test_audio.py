@@ -1,4 +1,6 @@
-"""Audio: any rate and channel count becomes float32 mono; what decodes is what counts; what cannot be used is refused by name."""
+"""Audio: any rate and channel count becomes float32 mono; what decodes is what counts; what cannot be used is refused
+by name.
+"""
 
 import io
 import pickle
@@ -10,7 +12,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechlm.data.audio import KEEPABLE, MAX_SEC, AudioError, Span, check_header, duration_sec, inspect_span, load_wav, save_wav
+from speechlm.data.audio import (
+    KEEPABLE,
+    MAX_SEC,
+    AudioError,
+    Span,
+    check_header,
+    duration_sec,
+    inspect_span,
+    load_wav,
+    save_wav,
+)
 
 RATE_HZ, SEC = 16000, 6.0
 ID3V2 = b"ID3\4\0\0\0\0\1\0" + 128 * b"\0"  # a tag of 128 bytes before the sound, and one of 128 after it
@@ -37,7 +49,13 @@ def test_unusable_files_are_refused_with_the_reason(tmp_path):
     (tmp_path / "text.wav").write_bytes(b"hello, this is text")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
     soundfile.write(tmp_path / "nan.wav", np.full(10, np.nan, np.float32), 16000, subtype="FLOAT")
-    reasons = {"gone": "no such file", "zero": "an empty file", "text": "not an audio file", "empty": "no samples", "nan": "NaN"}
+    reasons = {
+        "gone": "no such file",
+        "zero": "an empty file",
+        "text": "not an audio file",
+        "empty": "no samples",
+        "nan": "NaN",
+    }
     for name, reason in reasons.items():
         with pytest.raises(ValueError, match=reason):
             load_wav(tmp_path / f"{name}.wav")
@@ -47,7 +65,9 @@ def test_unusable_files_are_refused_with_the_reason(tmp_path):
 
 
 def speech(seconds: float = SEC, rate_hz: int = RATE_HZ) -> np.ndarray:
-    """Return noise that is faint in its first third: a variable bit rate starts low, and length by bit rate is then wrong."""
+    """Return noise that is faint in its first third: a variable bit rate starts low, and length by bit rate is then
+    wrong.
+    """
     loud_T = np.where(np.arange(round(seconds * rate_hz)) < seconds * rate_hz / 3, 0.001, 0.2)
     return loud_T * np.random.default_rng(0).standard_normal(len(loud_T))
 
@@ -184,7 +204,9 @@ def test_recordings_of_a_kaldi_archive_are_read_and_nothing_is_unpickled(tmp_pat
     for place in places:
         check_header(Span(place))
         assert np.array_equal(load_wav(place)[0], samples.astype(np.float32) / 2**15)
-        assert np.array_equal(load_wav(place, None, 1.0, 2.0)[0], samples[RATE_HZ : 2 * RATE_HZ].astype(np.float32) / 2**15)
+        assert np.array_equal(
+            load_wav(place, None, 1.0, 2.0)[0], samples[RATE_HZ : 2 * RATE_HZ].astype(np.float32) / 2**15
+        )
     (tmp_path / "evil.ark").write_bytes(b"c PKL" + pickle.dumps(speech()))
     for place in (f"{tmp_path}/evil.ark:2", f"{ark}:7777", f"{ark}:99999999"):
         with pytest.raises(AudioError, match="no recording of an archive"):
@@ -193,6 +215,8 @@ def test_recordings_of_a_kaldi_archive_are_read_and_nothing_is_unpickled(tmp_pat
 
 def test_a_playlist_opens_nothing(tmp_path):
     save_wav(tmp_path / "other.wav", speech(), RATE_HZ)
-    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:6,\nfile://{tmp_path}/other.wav\n#EXT-X-ENDLIST\n")
+    (tmp_path / "list.m3u8").write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:6,\nfile://{tmp_path}/other.wav\n#EXT-X-ENDLIST\n"
+    )
     with pytest.raises(AudioError, match="not an audio file"):
         load_wav(tmp_path / "list.m3u8")

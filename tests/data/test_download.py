@@ -113,7 +113,10 @@ def test_refused_and_missing_files_are_all_named_and_the_others_come(server, tmp
     with pytest.raises(ValueError) as error:
         fetch([signed, file(server, "404"), file(server, "ok")], tmp_path, jobs=1)
     said = str(error.value)
-    assert f"{server}/403/cv.tar.gz: HTTP 403 Forbidden. The address is refused: a signed link" in said and "secret" not in said
+    assert (
+        f"{server}/403/cv.tar.gz: HTTP 403 Forbidden. The address is refused: a signed link" in said
+        and "secret" not in said
+    )
     assert "404/a.tar: HTTP 404 Not Found. There is no such file" in said and "existing copy" in said
     assert [p.name for p in tmp_path.iterdir()] == ["ok.tar"]
 

@@ -10,7 +10,10 @@ from speechlm.data.espeak import Voice, speak, trim_silence
 
 def spoken(_job) -> list[np.ndarray]:
     voice = Voice("test", 90, 130, 105, 180)
-    return [speak(text, lang, voice, 16000) for text, lang in (("a red car", "en-us"), ("un coche rojo", "es"), ("红色的车", "cmn"))]
+    return [
+        speak(text, lang, voice, 16000)
+        for text, lang in (("a red car", "en-us"), ("un coche rojo", "es"), ("红色的车", "cmn"))
+    ]
 
 
 def test_fresh_processes_speak_the_same():

@@ -73,7 +73,10 @@ def test_files_have_the_permissions_of_the_umask(tmp_path, mask):
 
 
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
-    write = "import os, sys; from speechlm.data.files import atomic_write as a\nwith a(sys.argv[1]): os.kill(os.getpid(), 9)"
+    write = (
+        "import os, sys; from speechlm.data.files import atomic_write as a\nwith a(sys.argv[1]):"
+        " os.kill(os.getpid(), 9)"
+    )
     subprocess.run([sys.executable, "-c", write, str(tmp_path / "text")])
     assert [path.suffix for path in tmp_path.iterdir()] == [TEMPORARY]
     assert work(tmp_path, {})
@@ -142,8 +145,14 @@ def test_a_record_of_the_first_version_is_understood(tmp_path):
     """Inputs were keyed by paths; an option that came later had its default; what decides nothing is not compared."""
     (tmp_path / "manifest").write_text("one")
     digest = file_digest(tmp_path / "manifest")
-    old = {"settings": {"lr": 1, "eval_interval": 5}, "inputs": {"/elsewhere/manifest": digest, "/elsewhere/dev/manifest": "x"}}
-    new = {"settings": {"lr": 1, "patience": 3}, "inputs": {"train 1/manifest": digest, "llm/config.json": "not recorded then"}}
+    old = {
+        "settings": {"lr": 1, "eval_interval": 5},
+        "inputs": {"/elsewhere/manifest": digest, "/elsewhere/dev/manifest": "x"},
+    }
+    new = {
+        "settings": {"lr": 1, "patience": 3},
+        "inputs": {"train 1/manifest": digest, "llm/config.json": "not recorded then"},
+    }
     known = Known({"patience": 3}, frozenset({"eval_interval"}))
     assert differences(old, new, known) == []
     assert differences(old, new | {"settings": {"lr": 1, "patience": 4}}, known) == ["setting patience (3 -> 4)"]

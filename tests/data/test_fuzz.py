@@ -30,11 +30,17 @@ def test_the_fuzzer_notices_a_wrong_exception_a_silent_error_and_a_hang(script, 
     monkeypatch.setattr(script, "SECONDS_PER_INPUT", 0.05)
 
     def reader(read):
-        return script.Reader("r", tmp_path / "file", [b"good"], (b"x",), lambda path: path.read_bytes() == b"good" or read(path), 10)
+        return script.Reader(
+            "r", tmp_path / "file", [b"good"], (b"x",), lambda path: path.read_bytes() == b"good" or read(path), 10
+        )
 
     def hang(path):
         while True:
             pass
 
-    for read, message in ((lambda path: {}["x"], "KeyError"), (lambda path: int("x"), "does not name file"), (hang, "more than")):
+    for read, message in (
+        (lambda path: {}["x"], "KeyError"),
+        (lambda path: int("x"), "does not name file"),
+        (hang, "more than"),
+    ):
         assert message in script.fuzz(reader(read), 10, seed=0)[1]

@@ -22,11 +22,26 @@ def test_sentences_are_distinct_in_every_language_and_agree_in_gender():
 def test_the_wide_grammar_agrees_in_every_language():
     sentences = Grammar(GRAMMAR.with_name("grammar_wide.yaml")).sample_distinct(6000, random.Random(1))
     right = {  # what must occur, and what must not
-        "en": [r"\ban (?:old|expensive|umbrella)\b", r"\ba [aeiou]|\ban [^aeiou]|\b(?:I|we|they|ladies) (?:buys|has|wants)\b"],
-        "es": [r"\bla (?:casa|mesa|llave|silla) (?:blanca|roja|negra)\b", r"\b(?:el|un|este) (?:casa|mesa|llave|flor)\b|\bpuertas rojos\b"],
-        "fr": [r"\bl'horloge\b|\bcet oiseau\b", r"\b(?:le|la|ma|ce|je|ne|que) [aeéiouh]|\b(?:beau|nouveau|vieux) (?:arbre|oiseau)\b"],
-        "de": [r"\beinen (?:neuen|roten|alten|kleinen) ", r"\bden (?:Auto|Lampe|Haus|Tür)\b|\bdas (?:Hund|Tisch)\b|\bmein rote \w+"],
-        "it": [r"\bl'orologio\b|\bquest'albero\b", r"\b(?:il|la|questo|questa) [aeiou]|\bcasa bianco\b|\btazze nuovi\b"],
+        "en": [
+            r"\ban (?:old|expensive|umbrella)\b",
+            r"\ba [aeiou]|\ban [^aeiou]|\b(?:I|we|they|ladies) (?:buys|has|wants)\b",
+        ],
+        "es": [
+            r"\bla (?:casa|mesa|llave|silla) (?:blanca|roja|negra)\b",
+            r"\b(?:el|un|este) (?:casa|mesa|llave|flor)\b|\bpuertas rojos\b",
+        ],
+        "fr": [
+            r"\bl'horloge\b|\bcet oiseau\b",
+            r"\b(?:le|la|ma|ce|je|ne|que) [aeéiouh]|\b(?:beau|nouveau|vieux) (?:arbre|oiseau)\b",
+        ],
+        "de": [
+            r"\beinen (?:neuen|roten|alten|kleinen) ",
+            r"\bden (?:Auto|Lampe|Haus|Tür)\b|\bdas (?:Hund|Tisch)\b|\bmein rote \w+",
+        ],
+        "it": [
+            r"\bl'orologio\b|\bquest'albero\b",
+            r"\b(?:il|la|questo|questa) [aeiou]|\bcasa bianco\b|\btazze nuovi\b",
+        ],
     }
     for lang, (wanted, wrong) in right.items():
         texts = [s[lang] for s in sentences]
@@ -34,7 +49,10 @@ def test_the_wide_grammar_agrees_in_every_language():
         assert not [text for text in texts if re.search(wrong, text)][:3], lang
     words = {word for s in sentences for word in s["en"].strip("?").split()}
     assert len(words) > 250, "at least twice the words of grammar.yaml"
-    assert sum(s["en"].endswith("?") for s in sentences) > 600 and sum("{" in text for s in sentences for text in s.values()) == 0
+    assert (
+        sum(s["en"].endswith("?") for s in sentences) > 600
+        and sum("{" in text for s in sentences for text in s.values()) == 0
+    )
 
 
 def test_a_rule_agrees_with_another(tmp_path):
@@ -76,7 +94,10 @@ def test_mistakes_in_the_grammar_are_named(tmp_path):
     (tmp_path / "g.yaml").write_text("languages: [en]\nspelling: {en: {'(': a}}\nrules: {sentence: [{en: a}]}")
     with pytest.raises(ValueError, match="spelling: .*regular expressions"):
         Grammar(tmp_path / "g.yaml")
-    for rules in ("{sentence: [{en: '{a}'}], a: [{en: x}, {en: '{b}'}], b: [{en: '{a}'}]}", "{sentence: [{en: '{sentence}'}]}"):
+    for rules in (
+        "{sentence: [{en: '{a}'}], a: [{en: x}, {en: '{b}'}], b: [{en: '{a}'}]}",
+        "{sentence: [{en: '{sentence}'}]}",
+    ):
         (tmp_path / "g.yaml").write_text(f"languages: [en]\nrules: {rules}")
         with pytest.raises(ValueError, match="g.yaml: .*it stands for itself"):
             Grammar(tmp_path / "g.yaml")

@@ -16,7 +16,11 @@ from speechlm.data.manifest import CodesDigest, build_manifest, load_manifest, r
 @pytest.fixture
 def one_set(tmp_path):
     """A data directory with two utterances, and their codes."""
-    tables = {"text.en": {"b": "two words", "a": "one"}, "wav.scp.en": {"a": "a.wav", "b": "b.wav"}, "utt2spk": {"a": "v1", "b": "v1"}}
+    tables = {
+        "text.en": {"b": "two words", "a": "one"},
+        "wav.scp.en": {"a": "a.wav", "b": "b.wav"},
+        "utt2spk": {"a": "v1", "b": "v1"},
+    }
     write_data_dir(tmp_path / "data", tables)
     (tmp_path / "dump").mkdir()
     ark = tmp_path / "dump" / "codes.en.0.ark"
@@ -33,11 +37,15 @@ def test_manifest_and_codes_read_back(one_set):
 
 
 def test_other_codes_of_the_same_lengths_are_another_manifest(one_set):
-    """A codec trained again at the same path, recordings denoised in place: what was made from the old codes is out of date."""
+    """A codec trained again at the same path, recordings denoised in place: what was made from the old codes is out of
+    date.
+    """
 
     def digest() -> str:
         made = CodesDigest()
-        write_manifest(one_set / "dump/manifest.jsonl", build_manifest(one_set / "data", one_set / "dump", None, made), made)
+        write_manifest(
+            one_set / "dump/manifest.jsonl", build_manifest(one_set / "data", one_set / "dump", None, made), made
+        )
         return file_digest(one_set / "dump/manifest.jsonl")
 
     before, text = digest(), (one_set / "dump/manifest.jsonl").read_bytes()
@@ -50,7 +58,9 @@ def test_other_codes_of_the_same_lengths_are_another_manifest(one_set):
 
 def test_text_only_sets_have_no_codes(tmp_path):
     write_data_dir(tmp_path, {"text.es": {"s1": "hola"}, "text.en": {"s1": "hello"}})
-    assert list(build_manifest(tmp_path, tmp_path)) == [{"id": "s1", "speaker": "", "text": {"en": "hello", "es": "hola"}, "codes": {}}]
+    assert list(build_manifest(tmp_path, tmp_path)) == [
+        {"id": "s1", "speaker": "", "text": {"en": "hello", "es": "hola"}, "codes": {}}
+    ]
 
 
 def test_prompts_are_utterances_of_the_same_speaker(one_set):

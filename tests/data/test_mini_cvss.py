@@ -13,13 +13,22 @@ def make(folder, path=ROOT, **options):
     words = [str(word) for name, value in sizes.items() for word in (f"--{name}", value)]
     command = [sys.executable, str(ROOT / "egs/mini_cvss/local/make_corpus.py"), "--out", "data", *words]
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"PYTHONPATH": f"{path}:{ROOT}"}, capture_output=True, text=True, timeout=60
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": f"{path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     return done.stdout if done.returncode == 0 else done.stderr
 
 
 def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "data").rglob("*")) if p.is_file() and p.name[0] != "."}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted((folder / "data").rglob("*"))
+        if p.is_file() and p.name[0] != "."
+    }
 
 
 def test_only_what_is_missing_is_spoken_again(tmp_path):
@@ -63,7 +72,18 @@ def test_natural_voices_speak_the_wide_grammar_and_open_sentences(tmp_path):
     made = files(tmp_path)
     assert {"data/train/text.fr", "data/train_mono/text.en"} <= set(made) and "data/train_mono/text.fr" not in made
     make(tmp_path, **natural | {"nj": 2})
-    command = [sys.executable, str(local / "make_sentences.py"), "--out", "data/open", "--skip", "2", "--lines", "3", "--nj", "1"]
+    command = [
+        sys.executable,
+        str(local / "make_sentences.py"),
+        "--out",
+        "data/open",
+        "--skip",
+        "2",
+        "--lines",
+        "3",
+        "--nj",
+        "1",
+    ]
     subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=60)
     said = [line.split(" ", 1)[1] for line in files(tmp_path)["data/open/text.en"].decode().splitlines()]
     assert said == (local / "sentences.txt").read_text().splitlines()[2:5]

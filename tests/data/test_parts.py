@@ -37,7 +37,11 @@ def test_a_pool_does_the_batches_that_are_missing(tmp_path):
 
     with ThreadPoolExecutor(2) as pool:
         found = in_parts(batches, work, tmp_path, "decoded", pool)
-    assert list(found.items()) == [("a", "A"), ("b", "B"), ("c", "C"), ("e", "E"), ("d", "D")] and sorted(made) == ["c", "d", "e"]
+    assert list(found.items()) == [("a", "A"), ("b", "B"), ("c", "C"), ("e", "E"), ("d", "D")] and sorted(made) == [
+        "c",
+        "d",
+        "e",
+    ]
 
 
 def test_what_has_ended_is_kept_whatever_is_asked_for_next(tmp_path):

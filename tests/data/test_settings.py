@@ -38,7 +38,10 @@ def test_values_are_filled_and_wrong_ones_named():
 
 
 def test_damaged_files_are_refused_by_name(tmp_path):
-    for read, contents in ((read_json, (b"{", b"\xff", b"[" * 100_000)), (read_yaml, (b"a: [", b"\xff", b"[" * 100_000, b"a: 2001-99-99"))):
+    for read, contents in (
+        (read_json, (b"{", b"\xff", b"[" * 100_000)),
+        (read_yaml, (b"a: [", b"\xff", b"[" * 100_000, b"a: 2001-99-99")),
+    ):
         for content in contents:
             (tmp_path / "file").write_bytes(content)
             with pytest.raises(ValueError, match="file: cannot be read as"):
@@ -59,7 +62,16 @@ def test_a_small_file_that_stands_for_a_giant_one_is_refused_at_once(tmp_path):
 
 def test_yaml_is_read_as_it_looks(tmp_path):
     (tmp_path / "c.yaml").write_text("{a: 1e-1, b: 010, c: no, d: 1:30, e: true, f: null, g: 16.0, h: '1'}")
-    assert read_yaml(tmp_path / "c.yaml") == {"a": 0.1, "b": 10, "c": "no", "d": "1:30", "e": True, "f": None, "g": 16.0, "h": "1"}
+    assert read_yaml(tmp_path / "c.yaml") == {
+        "a": 0.1,
+        "b": 10,
+        "c": "no",
+        "d": "1:30",
+        "e": True,
+        "f": None,
+        "g": 16.0,
+        "h": "1",
+    }
     for content in ("a: 1\nb: 2\na: 3", "x: {a: 1, a: 2}"):
         (tmp_path / "c.yaml").write_text(content)
         with pytest.raises(ValueError, match="c.yaml: cannot be read as YAML: line .: a is there twice"):
@@ -104,24 +116,44 @@ def test_decoding_settings_are_checked_when_they_are_read(tmp_path, before, afte
 @pytest.mark.parametrize(
     ("read", "content", "message"),
     [
-        (read_cast, "train: [{name: a, rate_wpm: 0}]\nunheard: []", "train: rate_wpm is 0; expected a whole number, from 80 to 450"),
+        (
+            read_cast,
+            "train: [{name: a, rate_wpm: 0}]\nunheard: []",
+            "train: rate_wpm is 0; expected a whole number, from 80 to 450",
+        ),
         (read_cast, "train:\nunheard: []", "train is None; expected a list"),
         (read_cast, "train: [{name: a}]", "no unheard"),
         (read_cast, "train: [{name: ../a}]\nunheard: [{name: b}]", "name is '../a'"),
-        (read_llm_model, "vocab_size: 0\nmodel: {model_type: llama}", "vocab_size is 0; expected a whole number, 1 or more"),
+        (
+            read_llm_model,
+            "vocab_size: 0\nmodel: {model_type: llama}",
+            "vocab_size is 0; expected a whole number, 1 or more",
+        ),
         (read_llm_model, "vocab_size: 9\nmodel:", "model is None; expected names and values"),
-        (read_llm_model, "vocab_size: 9\nmodel: {model_type: llama, hidden_size: 10, num_attention_heads: 4}", "expected a multiple"),
+        (
+            read_llm_model,
+            "vocab_size: 9\nmodel: {model_type: llama, hidden_size: 10, num_attention_heads: 4}",
+            "expected a multiple",
+        ),
         (read_llm_model, "- 1", "found a list; expected names and values"),
         (read_course, "max_epoch: 3\nnum_iters_per_epoch: 2", "no scheduler_conf"),
         (read_course, "max_epoch: 0\nnum_iters_per_epoch: 2\nscheduler_conf: {}", "max_epoch is 0"),
         (read_config, "model: {kind: spectral}\nfit_clips: 0", "fit_clips is 0; expected a whole number, 1 or more"),
         (read_config, "model: {kind: encodec, ratios: [2, 0]}", "ratios is 0"),
-        (read_config, "model: {kind: encodec, activation: GELU}", "activation is 'GELU'; expected one of ELU, LeakyReLU"),
+        (
+            read_config,
+            "model: {kind: encodec, activation: GELU}",
+            "activation is 'GELU'; expected one of ELU, LeakyReLU",
+        ),
         (read_config, "model: {kind: vocos}\ndecay_share: 2", "decay_share is 2; expected a number, from 0 to 1"),
         (Grammar, "languages: []\nrules: {sentence: [{en: a}]}", r"languages is \[\]"),
         (Grammar, "languages: [en]\nrules: []", r"rules is \[\]; expected names and values"),
         (load_protocol, "description: x\nasr: {metrics: []}", r"metrics is \[\]"),
-        (load_protocol, "description: x\ntts: {metrics: [WER], beam: 0}", "beam is 0; expected a whole number, 1 or more"),
+        (
+            load_protocol,
+            "description: x\ntts: {metrics: [WER], beam: 0}",
+            "beam is 0; expected a whole number, 1 or more",
+        ),
         (load_protocol, "description: x\ntts: {metrics: WER}", "metrics is 'WER'; expected a list"),
     ],
 )

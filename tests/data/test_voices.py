@@ -1,4 +1,6 @@
-"""Voices of SVOX Pico: the same samples whatever was spoken before, speakers that differ, and espeak-ng where Pico is missing."""
+"""Voices of SVOX Pico: the same samples whatever was spoken before, speakers that differ, and espeak-ng where Pico is
+missing.
+"""
 
 import subprocess
 import sys
@@ -14,7 +16,13 @@ from speechlm.data.voices import read_cast
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / "egs/mini_cvss/local"
-SAID = {"en": "a red car", "es": "un coche rojo", "fr": "une voiture rouge", "de": "ein rotes Auto", "it": "una macchina rossa"}
+SAID = {
+    "en": "a red car",
+    "es": "un coche rojo",
+    "fr": "une voiture rouge",
+    "de": "ein rotes Auto",
+    "it": "una macchina rossa",
+}
 needs_pico = pytest.mark.skipif(not pico.is_installed(), reason="py-nanotts has no wheel for this system")
 
 
@@ -34,8 +42,12 @@ for lang, text in [*reversed(said.items()), *said.items()]:
 
 @needs_pico
 def test_a_text_sounds_the_same_whatever_was_spoken_before():
-    """In a process that does nothing else, as a recipe's are: among a thousand other tests Italian differed in its last bits."""
-    done = subprocess.run([sys.executable, "-c", IN_ANY_ORDER.format(said=SAID)], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    """In a process that does nothing else, as a recipe's are: among a thousand other tests Italian differed in its last
+    bits.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ANY_ORDER.format(said=SAID)], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -59,7 +71,9 @@ def test_where_pico_is_missing_espeak_speaks_and_says_so(monkeypatch, capsys):
 def test_mandarin_is_spoken_by_espeak():
     speaker = Speaker("x")
     assert speaker.accent("zh") is None
-    assert np.array_equal(speaker.speak("红色的车", "zh", 16000)[:100], speaker.as_espeak().speak("红色的车", "zh", 16000)[:100])
+    assert np.array_equal(
+        speaker.speak("红色的车", "zh", 16000)[:100], speaker.as_espeak().speak("红色的车", "zh", 16000)[:100]
+    )
 
 
 @pytest.mark.parametrize("path", sorted(LOCAL.glob("voices*.yaml")), ids=lambda path: path.name)
@@ -72,7 +86,10 @@ def test_the_recipes_voices_can_be_read(path):
     ("text", "message"),
     [
         ("synthesizer: festival\ntrain: []", "synthesizer is 'festival'; expected one of espeak-ng, pico"),
-        ("synthesizer: pico\ntrain: [{name: a, pitch: 3}]\nunheard: [{name: b}]", r"v.yaml: train: unknown keys .*pitch"),
+        (
+            "synthesizer: pico\ntrain: [{name: a, pitch: 3}]\nunheard: [{name: b}]",
+            r"v.yaml: train: unknown keys .*pitch",
+        ),
         ("synthesizer: pico\ntrain: [{name: a, english: en-AU}]\nunheard: [{name: b}]", "v.yaml.*english.*en-AU"),
         ("synthesizer: pico\ntrain: [{name: a/b}]\nunheard: [{name: b}]", "v.yaml.*a/b.*files are called so"),
         ("synthesizer: pico\ntrain: [{name: a}]\nunheard: [{name: a}]", "each name once"),

@@ -1,7 +1,8 @@
-"""Losses of every step of a tiny training, against those in golden.json: the same under both ESPnet releases, and after a refactoring.
+"""Losses of every step of a tiny training, against those in golden.json: the same under both ESPnet releases, and after
+a refactoring.
 
-The training mixes tasks, packs, accumulates, has dropout, and AdamW, in float32: Muon's iteration is in another precision on processors without
-bfloat16. After a change that is meant to change losses:
+The training mixes tasks, packs, accumulates, has dropout, and AdamW, in float32: Muon's iteration is in another
+precision on processors without bfloat16. After a change that is meant to change losses:
 
     SPEECHLM_WRITE_GOLDEN=1 tests/run.sh tests/espnet/test_golden.py
 """
@@ -24,7 +25,9 @@ def test_every_step_has_the_loss_that_it_had(tmp_path):
     assert done.status == 0, done.output[-2000:]
     lines = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
     found = {
-        f"{line['kind']} {line['step']}": {k: round(v, 6) for k, v in line.items() if isinstance(v, float) and k not in PACE}
+        f"{line['kind']} {line['step']}": {
+            k: round(v, 6) for k, v in line.items() if isinstance(v, float) and k not in PACE
+        }
         for line in lines
     }
     if os.environ.get("SPEECHLM_WRITE_GOLDEN"):

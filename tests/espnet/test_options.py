@@ -54,12 +54,22 @@ def test_numbers_are_numbers_and_an_overlay_may_be_empty(parser, tmp_path):
     (tmp_path / "cpt.yaml").write_text("{lr: 1e-3, max_steps: 1e3, prompt_frames: 16.0, mixture: {asr: 1}, llm: null}")
     (tmp_path / "empty.yaml").write_text("# rows: 3\n")
     args = parse(parser, tmp_path / "cpt.yaml", "--overlay", str(tmp_path / "empty.yaml"))
-    assert (args.lr, args.max_steps, args.prompt_frames, args.mixture, args.llm) == (0.001, 1000, 16, {"asr": 1.0}, None)
+    assert (args.lr, args.max_steps, args.prompt_frames, args.mixture, args.llm) == (
+        0.001,
+        1000,
+        16,
+        {"asr": 1.0},
+        None,
+    )
     assert type(args.max_steps) is type(args.prompt_frames) is int
 
 
 def test_all_shipped_settings_are_read(parser):
-    files = [p for p in ROOT.glob("egs/**/conf/**/*.yaml") if p.stem in ("cpt", "llm", "sft", "train") or p.stem.startswith("sft_")]
+    files = [
+        p
+        for p in ROOT.glob("egs/**/conf/**/*.yaml")
+        if p.stem in ("cpt", "llm", "sft", "train") or p.stem.startswith("sft_")
+    ]
     assert len(files) > 30
     for path in files:
         parse(parser, path)
@@ -67,7 +77,10 @@ def test_all_shipped_settings_are_read(parser):
 
 def test_the_command_line_says_what_it_expects(parser, tmp_path, capsys):
     (tmp_path / "cpt.yaml").write_text("")
-    for option, message in (("--rows 0", "expected a whole number, 1 or more"), ("--lr nan", "expected a number, 0 or more")):
+    for option, message in (
+        ("--rows 0", "expected a whole number, 1 or more"),
+        ("--lr nan", "expected a number, 0 or more"),
+    ):
         with pytest.raises(SystemExit):
             parse(parser, tmp_path / "cpt.yaml", *option.split())
         assert message in capsys.readouterr().err

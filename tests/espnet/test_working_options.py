@@ -65,6 +65,10 @@ def test_what_the_model_to_start_from_has_decided_is_not_asked_for_otherwise():
     vocab = tiny_model().vocab
     require_same(parse("--init_from", "cpt", "--langs", "en", "--pattern", "parallel"), vocab)
     require_same(parse("--init_from", "cpt"), tiny_model("delay").vocab)
-    for options, found in ((("--pattern", "delay"), "--pattern delay"), (("--tasks", "s2st"), "<s2st>"), (("--langs", "en", "zh"), "<zh>")):
+    for options, found in (
+        (("--pattern", "delay"), "--pattern delay"),
+        (("--tasks", "s2st"), "<s2st>"),
+        (("--langs", "en", "zh"), "<zh>"),
+    ):
         with pytest.raises(ValueError, match=f"--init_from cpt: the model has the pattern parallel .* found {found}"):
             require_same(parse("--init_from", "cpt", *options), vocab)

@@ -2,10 +2,10 @@
 
     python -m tests.long.checkpoint_cost                 # on a machine that does nothing else
 
-The model has the size of egs/mini_cvss (its llm_model.yaml and cpt.yaml), the codes are random. In one training, windows of
-100 steps take turns: one with a checkpoint in its middle, one without. A shared machine stalls and changes its pace by more
-than what is measured here; neighbours in time suffer alike, so each window with is compared with the one after it, and the
-median over the pairs counts. What the checkpoints themselves took is shown too.
+The model has the size of egs/mini_cvss (its llm_model.yaml and cpt.yaml), the codes are random. In one training,
+windows of 100 steps take turns: one with a checkpoint in its middle, one without. A shared machine stalls and changes
+its pace by more than what is measured here; neighbours in time suffer alike, so each window with is compared with the
+one after it, and the median over the pairs counts. What the checkpoints themselves took is shown too.
 """
 
 import argparse
@@ -56,7 +56,10 @@ def _train(folder: Path, interval: int, steps: int) -> None:
         times["saved"].append(time.perf_counter() - began)
 
     Run.one_step, Run.save = timed_step, timed_save
-    sys.argv = ["train", *training("out", "--save_interval", str(interval), "--max_steps", str(steps), "--log_level", "WARNING")]
+    sys.argv = [
+        "train",
+        *training("out", "--save_interval", str(interval), "--max_steps", str(steps), "--log_level", "WARNING"),
+    ]
     train_main()
     Path("times.json").write_text(json.dumps(times))
 
@@ -74,7 +77,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     args = parser.parse_args()
     cpt, _ = layered("cpt", [ROOT / "egs/TEMPLATE/conf", ROOT / "egs/mini_cvss/conf"])
-    mixture = {"mixture": {"continuation": 0.4, "asr": 0.3, "tts": 0.3}, "task_langs": {}, "eval_interval": 10**6, "accum_grad": 1}
+    mixture = {
+        "mixture": {"continuation": 0.4, "asr": 0.3, "tts": 0.3},
+        "task_langs": {},
+        "eval_interval": 10**6,
+        "accum_grad": 1,
+    }
     llm = yaml.safe_load((ROOT / "egs/mini_cvss/conf/llm_model.yaml").read_text())["model"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -86,7 +94,9 @@ def main() -> None:
         print(f"with {with_:.3f}   without {without:.3f} steps/s")
     cost = statistics.median(1 - with_ / without for with_, without in pairs)
     middle = [statistics.median(side) for side in zip(*pairs)]
-    print(f"checkpoint: {size / 1e6:.0f} MB, {1000 * statistics.median(saved[:-1]):.0f} ms (median of {len(saved) - 1})")
+    print(
+        f"checkpoint: {size / 1e6:.0f} MB, {1000 * statistics.median(saved[:-1]):.0f} ms (median of {len(saved) - 1})"
+    )
     print(f"a checkpoint every {args.interval} steps: {middle[0]:.3f} steps/s; none: {middle[1]:.3f} steps/s (medians)")
     print(f"cost, median over {len(pairs)} pairs: {100 * cost:.1f} %")
     sys.exit(0 if cost < 0.03 else 1)

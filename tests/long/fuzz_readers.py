@@ -1,11 +1,13 @@
-"""Damaged files for every reader: each input is read, or refused by a ValueError that names the file; nothing else, and no hang.
+"""Damaged files for every reader: each input is read, or refused by a ValueError that names the file; nothing else, and
+no hang.
 
-    PYTHONPATH=. python tests/long/fuzz_readers.py                 # about 130,000 inputs by hypothesis, 10 minutes on one core
+    PYTHONPATH=. python tests/long/fuzz_readers.py                 # about 130,000 inputs by hypothesis, 10 minutes on
+    one core
     PYTHONPATH=. python tests/long/fuzz_readers.py --atheris 20000 # coverage-guided, per parser (pip install atheris)
     PYTHONPATH=. python tests/long/fuzz_readers.py --readers wav flac --scale 0.1
 
-An input is a valid file that was cut, spliced and overwritten, or noise. Each has two seconds of processor time, and the
-process 2 GB more than it has at the start. A finding is printed with its input; the exit status is then 1.
+An input is a valid file that was cut, spliced and overwritten, or noise. Each has two seconds of processor time, and
+the process 2 GB more than it has at the start. A finding is printed with its input; the exit status is then 1.
 tests/data/test_fuzz.py runs a few hundred inputs per reader.
 """
 
@@ -32,18 +34,24 @@ SECONDS_PER_INPUT = 2.0  # of processor time: a busy machine is no hang
 SECONDS_IN_C = 60.0  # of any time; a signal does not interrupt a loop in C, then the process ends with a traceback
 EXTRA_BYTES = 2 << 30
 WORDS = {
-    "table": (b"\n", b" ", b"\t", b"\r\n", b"\0", b"../x", b"/x", b"\xff", b"\xef\xbb\xbf", "\u2028".encode(), b"a", b"b", b"nan", b"inf",
+    "table": (b"\n", b" ", b"\t", b"\r\n", b"\0", b"../x", b"/x", b"\xff", b"\xef\xbb\xbf", "\u2028".encode(), b"a",
+    b"b", b"nan", b"inf",
               b"-1", b"1e999"),
-    "json": (b"[", b"]", b"{", b"}", b'"', b",", b":", b"null", b"NaN", b"-1", b"1e999", b"9" * 5000, b'"\\ud800"', b"[" * 3000, b"\xff", b'""'),
-    "yaml": (b"\n", b"- ", b": ", b"&a ", b"*a", b"!!python/object ", b"<<: ", b"[", b"]", b"{", b"}", b"2001-99-99", b"0x", b"=", b"? ",
+    "json": (b"[", b"]", b"{", b"}", b'"', b",", b":", b"null", b"NaN", b"-1", b"1e999", b"9" * 5000, b'"\\ud800"',
+    b"[" * 3000, b"\xff", b'""'),
+    "yaml": (b"\n", b"- ", b": ", b"&a ", b"*a", b"!!python/object ", b"<<: ", b"[", b"]", b"{", b"}", b"2001-99-99",
+    b"0x", b"=", b"? ",
              b"{a}", b"[" * 3000),
-    "bytes": (b"\0", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff\xff\xff\x7f", b"data", b"RIFF", b"NPY", b"PKL", b"\0BFM ", b"\0BCM ", b"\x04"),
+    "bytes": (b"\0", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff\xff\xff\x7f", b"data", b"RIFF", b"NPY", b"PKL",
+    b"\0BFM ", b"\0BCM ", b"\x04"),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Reader:
-    """One reader: valid files to start from, words to splice in, how to read, and how many inputs the long run gives it."""
+    """One reader: valid files to start from, words to splice in, how to read, and how many inputs the long run gives
+    it.
+    """
 
     name: str
     path: Path
@@ -72,12 +80,18 @@ class Hang(BaseException):
     """Not an Exception, so that no reader takes it for a damaged file."""
 
 
-# ---------------------------------------------------------------- the readers (imported late: atheris instruments imports)
+# ---------------------------------------------------------------- the readers (imported late: atheris instruments
+# imports)
 
 
 def make_readers(folder: Path) -> list[Reader]:
     """Return all readers, with their files in `folder`."""
-    return [*make_table_readers(folder), *make_code_readers(folder), *make_settings_readers(folder), *make_audio_readers(folder)]
+    return [
+        *make_table_readers(folder),
+        *make_code_readers(folder),
+        *make_settings_readers(folder),
+        *make_audio_readers(folder),
+    ]
 
 
 def make_table_readers(folder: Path) -> list[Reader]:
@@ -103,9 +117,16 @@ def make_table_readers(folder: Path) -> list[Reader]:
 
     table = Reader("table", folder / "table", [*files.values()], WORDS["table"], kaldi.read_table, 20_000)
     inputs = {"text.en": 10_000, "utt2spk": 8_000, "wav.scp.en": 8_000, "segments.en": 10_000, "spk2utt": 4_000}
-    directory = [Reader(name, data / name, [files[name]], WORDS["table"], read_directory, inputs[name], tuple(files)) for name in files]
+    directory = [
+        Reader(name, data / name, [files[name]], WORDS["table"], read_directory, inputs[name], tuple(files))
+        for name in files
+    ]
     report = b"a\tsilence\tdata/train/wav.scp\ta.wav: silent\n"
-    return [table, *directory, Reader("report", folder / "left_out.tsv", [report], WORDS["table"], items.read_items, 4_000)]
+    return [
+        table,
+        *directory,
+        Reader("report", folder / "left_out.tsv", [report], WORDS["table"], items.read_items, 4_000),
+    ]
 
 
 def make_code_readers(folder: Path) -> list[Reader]:
@@ -116,7 +137,9 @@ def make_code_readers(folder: Path) -> list[Reader]:
     from speechlm.data import files, kaldi, manifest
 
     data, dump = folder / "one", folder / "dump"
-    kaldi.write_data_dir(data, {"text.en": {"a": "one", "b": "two"}, "wav.scp.en": {"a": "a", "b": "b"}, "utt2spk": {"a": "v", "b": "v"}})
+    kaldi.write_data_dir(
+        data, {"text.en": {"a": "one", "b": "two"}, "wav.scp.en": {"a": "a", "b": "b"}, "utt2spk": {"a": "v", "b": "v"}}
+    )
     dump.mkdir()
     codes = {"a": np.arange(6, dtype=np.int32).reshape(3, 2), "b": np.ones((5, 2), np.int32)}
     kaldiio.save_ark(str(dump / "codes.en.0.ark"), codes, scp=str(dump / "codes.en.scp"), write_function="numpy")
@@ -142,10 +165,25 @@ def make_code_readers(folder: Path) -> list[Reader]:
     return [
         Reader("manifest", inner["lines"] / "manifest.jsonl", [lines], WORDS["json"], read_manifest, 12_000),
         Reader(
-            "index", index, [index.read_bytes()], WORDS["json"], lambda _: list(manifest.load_manifest(indexed)), 6_000, (indexed.name,)
+            "index",
+            index,
+            [index.read_bytes()],
+            WORDS["json"],
+            lambda _: list(manifest.load_manifest(indexed)),
+            6_000,
+            (indexed.name,),
         ),
-        Reader("ark", inner["ark"] / "x.ark", archives, WORDS["bytes"], lambda path: manifest.read_matrix(path, 2), 10_000),
-        Reader("scp", dump / "codes.en.scp", [scp], WORDS["table"], lambda _: list(manifest.build_manifest(data, dump)), 5_000),
+        Reader(
+            "ark", inner["ark"] / "x.ark", archives, WORDS["bytes"], lambda path: manifest.read_matrix(path, 2), 10_000
+        ),
+        Reader(
+            "scp",
+            dump / "codes.en.scp",
+            [scp],
+            WORDS["table"],
+            lambda _: list(manifest.build_manifest(data, dump)),
+            5_000,
+        ),
     ]
 
 
@@ -169,17 +207,20 @@ def make_settings_readers(folder: Path) -> list[Reader]:
     Vocabulary(10, (*BOUNDARIES, "<asr>"), (4, 4), "parallel", "t", "c").save(folder / "vocab.json")
     row = {"model": "m", "task": "asr", "test_set": "test", "metric": "WER", "value": 1.5, "n": 3, "signature": "s"}
     grammar = (
-        b"languages: [en, es]\nrules:\n  sentence:\n    - {en: 'the {a}', es: 'la {a.f}'}\n  a:\n    - {en: cat, es: gato, es.f: gata}\n"
+        b"languages: [en, es]\nrules:\n  sentence:\n    - {en: 'the {a}', es: 'la {a.f}'}\n  a:\n    - {en: cat, es:"
+        b" gato, es.f: gata}\n"
     )
     train = b"model: {kind: spectral, mel_bands: 80, floor: 0.0001}\nfit_clips: 2400\nclip_sec: 1.28\n"
     return [
-        Reader("vocabulary", folder / "vocab.json", [(folder / "vocab.json").read_bytes()], WORDS["json"], Vocabulary.load, 6_000),
+        Reader("vocabulary", folder / "vocab.json", [(folder / "vocab.json").read_bytes()], WORDS["json"],
+        Vocabulary.load, 6_000),
         Reader("codec config", folder / "config.json", [(ASSETS / "codec_16k/config.json").read_bytes()], WORDS["json"],
                lambda path: config_from_dict(read_json(path), str(path)), 6_000),
         Reader("codec training", folder / "codec.yaml", [train], WORDS["yaml"], read_config, 4_000),
         Reader("results", folder / "score.json", [json.dumps([row]).encode()], WORDS["json"], read_rows, 4_000),
         Reader("grammar", folder / "grammar.yaml", [grammar], WORDS["yaml"], read_grammar, 8_000),
-        Reader("codec spec", folder / "codec", [b"encodec_24khz:6", b"codec_16k:", b"exp/codec"], (b":", b"/", b"\0", b"nan", b"..", b"1e999"),
+        Reader("codec spec", folder / "codec", [b"encodec_24khz:6", b"codec_16k:", b"exp/codec"], (b":", b"/", b"\0",
+        b"nan", b"..", b"1e999"),
                lambda path: load_codec(path.read_bytes().decode("utf-8", "surrogateescape")), 6_000),
     ]  # fmt: skip
 
@@ -208,11 +249,16 @@ def make_audio_readers(folder: Path) -> list[Reader]:
         load_span(Span(str(path), 0.001, 0.02), 16000)
         load_span(Span(str(path)), 16000)
 
-    wavs = [encode("WAV", s) for s in ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM")] + [encode("WAV", "PCM_16", 2)]
+    wavs = [encode("WAV", s) for s in ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM")] + [
+        encode("WAV", "PCM_16", 2)
+    ]
     flacs = [encode("FLAC", "PCM_16"), encode("FLAC", "PCM_24", 2)]
     others = [encode(kind) for kind in ("OGG", "AIFF", "AU", "W64", "RF64", "CAF", "NIST", "MP3")]
     inputs = {"wav": (wavs, 8_000), "flac": (flacs, 5_000), "other audio": (others, 3_000)}
-    return [Reader(name, folder / f"a.{name[:4]}", seeds, WORDS["bytes"], read, count) for name, (seeds, count) in inputs.items()]
+    return [
+        Reader(name, folder / f"a.{name[:4]}", seeds, WORDS["bytes"], read, count)
+        for name, (seeds, count) in inputs.items()
+    ]
 
 
 # ---------------------------------------------------------------- one input
@@ -272,7 +318,9 @@ def damaged(reader: Reader) -> st.SearchStrategy[bytes]:
         st.tuples(st.just("double"), place, size),
         st.tuples(st.just("end"), place, st.just(0)),
         st.tuples(st.just("insert"), place, st.one_of(st.sampled_from(reader.words), st.binary(max_size=8))),
-        st.tuples(st.just("replace"), place, st.one_of(st.sampled_from(reader.words), st.binary(min_size=1, max_size=8))),
+        st.tuples(
+            st.just("replace"), place, st.one_of(st.sampled_from(reader.words), st.binary(min_size=1, max_size=8))
+        ),
         st.tuples(st.just("head"), st.floats(0, 1), st.binary(min_size=1, max_size=4)),
     )
     valid = st.sampled_from(reader.seeds)
@@ -306,7 +354,13 @@ def fuzz(reader: Reader, inputs: int, seed: int) -> tuple[Count, str]:
     count, last = Count(), b""
 
     @hypothesis_seed(seed)
-    @settings(max_examples=inputs, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+    @settings(
+        max_examples=inputs,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
     @given(damaged(reader))
     def try_each(data: bytes) -> None:
         nonlocal last
@@ -337,7 +391,9 @@ def fuzz_with_atheris(name: str, runs: int, seed: int) -> None:
     corpus.mkdir()
     for i, valid in enumerate(reader.seeds):
         (corpus / str(i)).write_bytes(valid)
-    (folder / "words").write_text("".join('"' + "".join(f"\\x{byte:02x}" for byte in word[:60]) + '"\n' for word in reader.words))
+    (folder / "words").write_text(
+        "".join('"' + "".join(f"\\x{byte:02x}" for byte in word[:60]) + '"\n' for word in reader.words)
+    )
     count = Count()
     options = [
         f"-runs={runs}",
@@ -372,22 +428,31 @@ def main() -> None:
             count, finding = fuzz(reader, round(reader.inputs * args.scale), args.seed)
             total += count.accepted + count.refused
             print(
-                f"{reader.name:15} {count.accepted:6} read, {count.refused:6} refused in {len(count.kinds):4} ways, "
-                f"slowest {1000 * count.slowest_sec:5.0f} ms, {time.monotonic() - start:4.0f} s in all{'  FINDING' if finding else ''}",
+                f"{reader.name:15} {count.accepted:6} read, {count.refused:6} refused in {len(count.kinds):4} ways,"
+                f" slowest {1000 * count.slowest_sec:5.0f} ms, {time.monotonic() - start:4.0f} s in"
+                f" all{'  FINDING' if finding else ''}",
                 flush=True,
             )
             findings += [finding] if finding else []
-    print(f"{total} inputs, {len(findings)} findings, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")
+    print(
+        f"{total} inputs, {len(findings)} findings, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+        " at most"
+    )
     print("\n".join(findings))
     sys.exit(bool(findings))
 
 
 def fuzz_in_process(name: str, args: argparse.Namespace) -> bool:
-    """Run atheris on one reader in a process of its own; print its last lines, and return whether it found something."""
+    """Run atheris on one reader in a process of its own; print its last lines, and return whether it found
+    something.
+    """
     command = [sys.executable, __file__, "--atheris", str(args.atheris), "--seed", str(args.seed), "--readers", name]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     lines = done.stdout.splitlines()
-    print(f"{name:15} status {done.returncode}: " + "\n    ".join(lines[-25:] if done.returncode else lines[-1:]), flush=True)
+    print(
+        f"{name:15} status {done.returncode}: " + "\n    ".join(lines[-25:] if done.returncode else lines[-1:]),
+        flush=True,
+    )
     return done.returncode != 0
 
 

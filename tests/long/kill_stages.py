@@ -24,7 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = [("KILL", os.killpg), ("TERM", os.kill), ("TERM", os.killpg), ("INT", os.kill)]
-NOT_COMPARED = re.compile(r"/\.|/tensorboard/|\.log$|\.pth$|/config\.yaml$|/settings\.json$")  # times, paths of the run, checkpoints
+NOT_COMPARED = re.compile(
+    r"/\.|/tensorboard/|\.log$|\.pth$|/config\.yaml$|/settings\.json$"
+)  # times, paths of the run, checkpoints
 STARTED = re.compile(r"stage (\d+) \(\w+\): start")
 
 
@@ -43,10 +45,24 @@ class Attempt:
 
     def __init__(self, work: Path, python: str, stage: int, kill: Kill | None = None):
         folders = [word for name in ("data", "dump", "exp") for word in (f"--{name}dir", str(work / name))]
-        command = [str(ROOT / "egs/mini_cvss/run.sh"), "--preset", "tiny", "--python", python, *folders, "--stage", str(stage)]
+        command = [
+            str(ROOT / "egs/mini_cvss/run.sh"),
+            "--preset",
+            "tiny",
+            "--python",
+            python,
+            *folders,
+            "--stage",
+            str(stage),
+        ]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         self.kill, self.said = kill, ""
         self.began: dict[int, float] = {}
@@ -82,12 +98,16 @@ def undisturbed(work: Path, python: str) -> dict[int, float]:
 def plan_kills(seconds: dict[int, float], kills: int, rng: random.Random) -> list[Kill]:
     """Return the kills in order: one in each stage, the others by the stages' length.
 
-    What is finished is not done again, so a stage that is hit n times is hit in the first n-th of what is left. The last third
+    What is finished is not done again, so a stage that is hit n times is hit in the first n-th of what is left. The
+    last third
     is kept free: a stage may be quicker the second time, and a kill would fall into the next.
     """
     stages = sorted([*seconds, *rng.choices(list(seconds), list(seconds.values()), k=max(0, kills - len(seconds)))])
     delays = [rng.uniform(0, 2 / 3 * seconds[stage] / stages.count(stage)) for stage in stages]
-    return [Kill(stage, delay, *SIGNALS[i % len(SIGNALS)]) for i, (stage, delay) in enumerate(zip(stages, delays, strict=True))]
+    return [
+        Kill(stage, delay, *SIGNALS[i % len(SIGNALS)])
+        for i, (stage, delay) in enumerate(zip(stages, delays, strict=True))
+    ]
 
 
 def disturbed(work: Path, python: str, plan: list[Kill]) -> None:
@@ -121,12 +141,16 @@ def wait_for_survivors(work: Path) -> None:
 def content(work: Path) -> dict[str, bytes]:
     """Return {relative path: content, without the folder's own name} of everything that must be equal."""
     files = [path for path in sorted(work.rglob("*")) if path.is_file()]
-    kept = {str(path.relative_to(work)): path for path in files if not NOT_COMPARED.search(f"/{path.relative_to(work)}")}
+    kept = {
+        str(path.relative_to(work)): path for path in files if not NOT_COMPARED.search(f"/{path.relative_to(work)}")
+    }
     return {name: path.read_bytes().replace(str(work).encode(), b"WORK") for name, path in kept.items()}
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by every child too
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # in a shell's background it is ignored, by every child too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="an empty folder; keeps what differs")
     parser.add_argument("--python", required=True)
@@ -135,13 +159,19 @@ def main() -> None:
     args = parser.parse_args()
     start, whole, parts = time.monotonic(), args.work.resolve() / "whole", args.work.resolve() / "parts"
     seconds = undisturbed(whole, args.python)
-    print(f"undisturbed: {sum(seconds.values()):.0f} s; by stage { ({k: round(v, 1) for k, v in seconds.items()}) }", flush=True)
+    print(
+        f"undisturbed: {sum(seconds.values()):.0f} s; by stage { ({k: round(v, 1) for k, v in seconds.items()}) }",
+        flush=True,
+    )
     disturbed(parts, args.python, plan_kills(seconds, args.kills, random.Random(args.seed)))
     rows = [json.loads((folder / "exp/results.json").read_text()) for folder in (whole, parts)]
     left, right = content(whole), content(parts)
     different = sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
     print(f"{len(rows[0])} rows of results.json {'equal' if rows[0] == rows[1] else 'DIFFERENT'}")
-    print(f"{len(left)} files compared, {len(different)} different {different[:20]}; {time.monotonic() - start:.0f} s in all")
+    print(
+        f"{len(left)} files compared, {len(different)} different {different[:20]}; {time.monotonic() - start:.0f} s"
+        " in all"
+    )
     sys.exit(bool(different) or rows[0] != rows[1])
 
 

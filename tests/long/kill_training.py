@@ -1,4 +1,5 @@
-"""Kills a training at random moments, resumes it by the same command, and compares the end with an undisturbed run, bitwise.
+"""Kills a training at random moments, resumes it by the same command, and compares the end with an undisturbed run,
+bitwise.
 
     OMP_NUM_THREADS=1 python -m tests.long.kill_training --kills 30                # one process
     OMP_NUM_THREADS=1 python -m tests.long.kill_training --kills 10 --nproc 2      # two, on gloo
@@ -39,8 +40,10 @@ LLM = {
     "attention_dropout": 0.1,
 }  # fmt: skip
 CONFIG = {
-    "mixture": {"asr": 0.5, "tts": 0.3, "lm": 0.2}, "rows": 2, "row_length": 64, "prompt_frames": 4, "max_steps": 60, "save_interval": 7,
-    "eval_interval": 20, "log_interval": 3, "eval_examples": 2, "muon_lr": 0.003, "accum_grad": 2, "dtype": "float32", "llm_random": True,
+    "mixture": {"asr": 0.5, "tts": 0.3, "lm": 0.2}, "rows": 2, "row_length": 64, "prompt_frames": 4, "max_steps": 60,
+    "save_interval": 7,
+    "eval_interval": 20, "log_interval": 3, "eval_examples": 2, "muon_lr": 0.003, "accum_grad": 2, "dtype": "float32",
+    "llm_random": True,
 }  # fmt: skip
 WORDS = ["red", "car", "dog", "house"]
 ODD = "v-train-07"  # an utterance with a text that no other has: zoo
@@ -58,7 +61,9 @@ def make_recipe(folder: Path, llm: dict = LLM, **config) -> None:
         data, dump = folder / "data" / name, folder / "dump" / name
         data.mkdir(parents=True), dump.mkdir(parents=True)
         ids = [f"v-{name}-{i:02d}" for i in range(count)]
-        (data / "text").write_text("".join(f"{key} {'zoo' if key == ODD else ' '.join(rng.choice(WORDS, 4))}\n" for key in ids))
+        (data / "text").write_text(
+            "".join(f"{key} {'zoo' if key == ODD else ' '.join(rng.choice(WORDS, 4))}\n" for key in ids)
+        )
         (data / "utt2spk").write_text("".join(f"{key} v\n" for key in ids))
         (data / "wav.scp").write_text("".join(f"{key} {key}.wav\n" for key in ids))
         write_codes(dump, {key: rng.integers(0, 256, (int(rng.integers(6, 12)), 8)).astype(np.int32) for key in ids})
@@ -66,7 +71,9 @@ def make_recipe(folder: Path, llm: dict = LLM, **config) -> None:
         write_manifest(dump / "manifest.jsonl", build_manifest(data, dump, "en"))
     (folder / "cpt.yaml").write_text(yaml.safe_dump(CONFIG | config))
     (folder / "llm.yaml").write_text(yaml.safe_dump({"vocab_size": 300, "model": llm}))
-    done = Command(folder, "text_tokenizer", "--manifests", "dump/train/manifest.jsonl", "--config", "llm.yaml", "--out", "tok").wait()
+    done = Command(
+        folder, "text_tokenizer", "--manifests", "dump/train/manifest.jsonl", "--config", "llm.yaml", "--out", "tok"
+    ).wait()
     assert done.status == 0, done.output
 
 
@@ -105,7 +112,11 @@ class Command:
         """Return the processes that it started and that live: the ranks, if it started several."""
         try:
             found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            return [int(pid) for pid in found if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"]
+            return [
+                int(pid)
+                for pid in found
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+            ]
         except OSError:
             return []
 
@@ -130,7 +141,9 @@ def _run(folder: Path, name: str, options: tuple[str, ...], log: Path, environ: 
 
 @dataclass
 class Killer:
-    """Starts the training `out` of `max_steps` again and again, and kills it at random moments of its start and its steps."""
+    """Starts the training `out` of `max_steps` again and again, and kills it at random moments of its start and its
+    steps.
+    """
 
     folder: Path
     out: str
@@ -174,7 +187,9 @@ class Killer:
         return Command(self.folder, "train", *training(self.out, "--num_workers", workers, *self.options))
 
     def kill(self, command: Command) -> bool:
-        """Send a signal to the command or to one of its ranks; return whether it goes on, as elastic lets it if a rank died."""
+        """Send a signal to the command or to one of its ranks; return whether it goes on, as elastic lets it if a rank
+        died.
+        """
         number = signal.SIGKILL if self.only_ranks else self.rng.choice(SIGNALS)
         ranks = command.children() if "--nproc" in self.options else []
         victim = self.rng.choice(ranks if ranks and self.only_ranks else [command.pid, *ranks])
@@ -188,8 +203,12 @@ class Killer:
         if victim != command.pid and command.status is None:
             return True
         command.wait(90)
-        accepted = {-number, 128 + number} if number != signal.SIGKILL else {-number}  # -number: before the command could listen
-        assert command.status in accepted, f"{signal.Signals(number).name}: status {command.status}\n{command.output[-3000:]}"
+        accepted = (
+            {-number, 128 + number} if number != signal.SIGKILL else {-number}
+        )  # -number: before the command could listen
+        assert command.status in accepted, (
+            f"{signal.Signals(number).name}: status {command.status}\n{command.output[-3000:]}"
+        )
         return False
 
 
@@ -243,7 +262,11 @@ def main() -> None:
     parser.add_argument("--only_ranks", action="store_true")
     parser.add_argument("--sharding", default="none")
     args = parser.parse_args()
-    options = () if args.nproc == 1 else ("--nproc", str(args.nproc), "--max_restarts", str(args.kills), "--sharding", args.sharding)
+    options = (
+        ()
+        if args.nproc == 1
+        else ("--nproc", str(args.nproc), "--max_restarts", str(args.kills), "--sharding", args.sharding)
+    )
     with tempfile.TemporaryDirectory() as name:
         folder, began = Path(name), time.monotonic()
         make_recipe(folder, max_steps=args.steps, eval_interval=50)
@@ -251,7 +274,10 @@ def main() -> None:
         killer = Killer(folder, "parts", random.Random(args.seed), start_sec, args.steps, options, args.only_ranks)
         killer.run(args.kills)
         found = differences(folder, "whole", "parts")
-    print(f"kills: {sum(killer.made.values())} ({', '.join(f'{count} {name}' for name, count in sorted(killer.made.items()))})")
+    print(
+        f"kills: {sum(killer.made.values())}"
+        f" ({', '.join(f'{count} {name}' for name, count in sorted(killer.made.items()))})"
+    )
     print(f"different at the end: {', '.join(found) or 'nothing'}; {time.monotonic() - began:.0f} s in all")
     print(json.dumps({"kills": sum(killer.made.values()), "nproc": args.nproc, "different": found}))
     sys.exit(1 if found else 0)

@@ -1,10 +1,13 @@
 """Starts a training on ten million utterances: seconds to the first batch, memory, examples a second.
 
-    OMP_NUM_THREADS=1 python -m tests.long.scale --folder /tmp/scale                     # 10 million utterances, 4 GB, 10 minutes
+    OMP_NUM_THREADS=1 python -m tests.long.scale --folder /tmp/scale                     # 10 million utterances, 4 GB,
+    10 minutes
     OMP_NUM_THREADS=1 python -m tests.long.scale --folder /tmp/scale --utterances 200000
 
-Writes a manifest of made-up utterances of 20,000 speakers (whose codes are a thousand random ones, used again and again), starts
-`bin/train` on it, and measures the parts of a start in a fresh process. tests/train/test_scale.py does it with few utterances.
+Writes a manifest of made-up utterances of 20,000 speakers (whose codes are a thousand random ones, used again and
+again), starts
+`bin/train` on it, and measures the parts of a start in a fresh process. tests/train/test_scale.py does it with few
+utterances.
 """
 
 import argparse
@@ -33,7 +36,9 @@ def write_sets(dump: Path, utterances: int) -> None:
     for name, count in (("train", utterances), ("dev", 100)):
         codes = {f"c{i}": rng.integers(0, 256, (int(rng.integers(6, 30)), 8)).astype(np.int32) for i in range(CODES)}
         offsets = write_archive(dump / name / "codes.en.0.ark", codes)
-        write_manifest(dump / name / "manifest.jsonl", _lines(count, [(offsets[key], len(codes[key])) for key in codes]))
+        write_manifest(
+            dump / name / "manifest.jsonl", _lines(count, [(offsets[key], len(codes[key])) for key in codes])
+        )
 
 
 def _lines(count: int, places: list[tuple[int, int]]) -> Iterator[dict]:
@@ -57,7 +62,8 @@ def measure(folder: Path, examples: int) -> dict:
     vocab = load_model(folder / "llm_only").vocab
     config = yaml.safe_load((folder / "cpt.yaml").read_text())
     args = argparse.Namespace(
-        dump=str(folder / "dump"), langs=["en"], src_lang="en", tgt_lang="en", task_langs={}, task_sets={}, directions=[], mixture=config["mixture"],
+        dump=str(folder / "dump"), langs=["en"], src_lang="en", tgt_lang="en", task_langs={}, task_sets={},
+        directions=[], mixture=config["mixture"],
         prompt_frames=4, condition_weight=1.0, output_dir=str(folder / "llm_only"),
     )  # fmt: skip
     memory, began, cpu = _memory_mb("RssAnon"), time.monotonic(), time.process_time()
@@ -66,7 +72,11 @@ def measure(folder: Path, examples: int) -> dict:
     layout = LAYOUT | {"pad_id": vocab.pad_id, "num_columns": vocab.num_codebooks}
     batches = iter(make_training_iterator(corpus, args.mixture, layout, 1, (0, 1), 0))
     next(batches)
-    found = {"first_batch_sec": time.monotonic() - began, "first_batch_cpu_sec": time.process_time() - cpu, "examples": corpus.sizes()}
+    found = {
+        "first_batch_sec": time.monotonic() - began,
+        "first_batch_cpu_sec": time.process_time() - cpu,
+        "examples": corpus.sizes(),
+    }
     memory_after_start = _memory_mb("RssAnon")
     began, done = time.monotonic(), 0
     while done < examples:
@@ -80,7 +90,9 @@ def measure(folder: Path, examples: int) -> dict:
 
 
 def _memory_mb(kind: str) -> float:
-    """RssAnon: the process's own memory. VmHWM: the peak, with mapped files, whose pages the kernel may take back at any time."""
+    """RssAnon: the process's own memory. VmHWM: the peak, with mapped files, whose pages the kernel may take back at
+    any time.
+    """
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind)]
     return int(line.split()[1]) / 1024
 
@@ -102,7 +114,9 @@ def prepare(folder: Path, utterances: int) -> None:
 def measured(folder: Path, examples: int) -> dict:
     """Return what `measure` finds in a process of its own."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.long.scale", "--folder", folder, "--measure", examples]
-    return json.loads(subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
+    )
 
 
 def train_sec(folder: Path, out: str) -> float:
@@ -111,7 +125,12 @@ def train_sec(folder: Path, out: str) -> float:
 
     began = time.monotonic()
     options = training(out, "--max_steps", "1", "--eval_interval", "1")
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "speechlm.bin.train", *options], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "speechlm.bin.train", *options],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
     return time.monotonic() - began
 
 
@@ -119,7 +138,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="written to, and removed at the end")
     parser.add_argument("--utterances", type=int, default=10_000_000)
-    parser.add_argument("--measure", type=int, default=0, help="only measure a start in a prepared folder, and so many examples")
+    parser.add_argument(
+        "--measure", type=int, default=0, help="only measure a start in a prepared folder, and so many examples"
+    )
     args = parser.parse_args()
     if args.measure:
         print(json.dumps(measure(args.folder, args.measure)))

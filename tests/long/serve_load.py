@@ -1,8 +1,11 @@
-"""Fifty clients at once for a minute: nothing is lost, each gets what it alone would, the memory stays flat, a full queue answers 429.
+"""Fifty clients at once for a minute: nothing is lost, each gets what it alone would, the memory stays flat, a full
+queue answers 429.
 
-    OMP_NUM_THREADS=1 python -m tests.long.serve_load --model egs/mini_cvss/exp --audio A.wav --src es     # or none: a tiny model
+    OMP_NUM_THREADS=1 python -m tests.long.serve_load --model egs/mini_cvss/exp --audio A.wav --src es     # or none: a
+    tiny model
 
-The server is `speechlm serve` in a process of its own, with two cores. A client that is told to come again (429) does so after `Retry-After`.
+The server is `speechlm serve` in a process of its own, with two cores. A client that is told to come again (429) does
+so after `Retry-After`.
 """
 
 import argparse
@@ -27,7 +30,13 @@ class Load:
 
     def __init__(self, url: str, audio: Path, lang: str):
         self.url, self.audio, self.lang = url, audio.read_bytes(), lang
-        self.stop, self.lock, self.statuses, self.answers, self.took = threading.Event(), threading.Lock(), Counter(), {}, []
+        self.stop, self.lock, self.statuses, self.answers, self.took = (
+            threading.Event(),
+            threading.Lock(),
+            Counter(),
+            {},
+            [],
+        )
 
     def client(self, number: int) -> None:
         with httpx.Client(timeout=120) as http:
@@ -48,7 +57,9 @@ class Load:
             body = {"model": "speechlm", "input": text, "response_format": "wav"}
             return text, http.post(f"{self.url}/v1/audio/speech", json=body)
         form = {"model": "speechlm", "language": self.lang}
-        return "audio", http.post(f"{self.url}/v1/audio/transcriptions", data=form, files={"file": ("a.wav", self.audio)})
+        return "audio", http.post(
+            f"{self.url}/v1/audio/transcriptions", data=form, files={"file": ("a.wav", self.audio)}
+        )
 
 
 def resident_mb(pid: int) -> float:
@@ -57,7 +68,20 @@ def resident_mb(pid: int) -> float:
 
 
 def start_server(model: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "speechlm", "serve", "--model", model, "--port", str(PORT), "--max_active", "40", "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "speechlm",
+        "serve",
+        "--model",
+        model,
+        "--port",
+        str(PORT),
+        "--max_active",
+        "40",
+        "--device",
+        "cpu",
+    ]
     server = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
     for _ in range(240):
         try:
@@ -104,10 +128,15 @@ def measure(args: argparse.Namespace, pid: int) -> None:
         thread.join()
     took = sorted(load.took)
     print(
-        f"answers {dict(load.statuses)}, {load.statuses[200] / args.sec:.1f} a second; median {took[len(took) // 2]:.2f} s, most {took[-1]:.2f} s"
+        f"answers {dict(load.statuses)}, {load.statuses[200] / args.sec:.1f} a second; median"
+        f" {took[len(took) // 2]:.2f} s, most {took[-1]:.2f} s"
     )
     print(f"memory of the server in MB: {memory}")
-    print("\n".join(line for line in httpx.get(f"{load.url}/metrics").text.splitlines() if "batch" in line and line[0] != "#"))
+    print(
+        "\n".join(
+            line for line in httpx.get(f"{load.url}/metrics").text.splitlines() if "batch" in line and line[0] != "#"
+        )
+    )
     assert set(load.statuses) <= {200, 429} and load.statuses[429], load.statuses
     assert all(len(found) == 1 for found in load.answers.values()), "one request had several answers"
     assert memory[-1] < 1.05 * memory[2], "memory grew"

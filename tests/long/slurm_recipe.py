@@ -2,9 +2,10 @@
 
     tests/long/slurm_cluster.sh --count 2 tools/venv/bin/python -m tests.long.slurm_recipe --work /tmp/slurm_recipe
 
-The recipe is egs/mini_cvss, tiny models. Codes: three jobs, one of which is killed; then again; all files must be those of one
-process. CPT on two nodes of one process each: undisturbed; and stopped by SIGTERM to the recipe, then by SIGKILL to the launcher
-of one node, and resumed each time; then a rank is killed, and elastic starts both again; weights must be equal.
+The recipe is egs/mini_cvss, tiny models. Codes: three jobs, one of which is killed; then again; all files must be those
+of one process. CPT on two nodes of one process each: undisturbed; and stopped by SIGTERM to the recipe, then by SIGKILL
+to the launcher of one node, and resumed each time; then a rank is killed, and elastic starts both again; weights must
+be equal.
 """
 
 import argparse
@@ -36,7 +37,15 @@ class Recipe:
 
     def start(self, stages: tuple[int, int], *options: str, cmd: str = "slurm", **folders: str) -> subprocess.Popen:
         names = {"data": "data", "dump": "dump", "exp": "exp"} | folders
-        command = [ROOT / "egs/mini_cvss/run.sh", "--preset", "tiny", "--python", sys.executable, "--local_data_opts", CORPUS]
+        command = [
+            ROOT / "egs/mini_cvss/run.sh",
+            "--preset",
+            "tiny",
+            "--python",
+            sys.executable,
+            "--local_data_opts",
+            CORPUS,
+        ]
         command += [word for name, folder in names.items() for word in (f"--{name}dir", self.work / folder)]
         command += ["--stage", stages[0], "--stop_stage", stages[1], "--overlay", self.work / "longer", *options]
         environment = os.environ | {"SPEECHLM_CMD": cmd, "OMP_NUM_THREADS": "1"}
@@ -89,7 +98,10 @@ def codes(recipe: Recipe) -> None:
     assert 0 < done < len(alone), "the other jobs went on"
     recipe.run((2, 3), "--codes_jobs", "3", dump="dump_slurm", exp="codes")
     assert archives(dump) == alone
-    print(f"codes: {len(alone)} archives, {done} of them made before the failure, all equal to those of one machine", flush=True)
+    print(
+        f"codes: {len(alone)} archives, {done} of them made before the failure, all equal to those of one machine",
+        flush=True,
+    )
 
 
 def training(recipe: Recipe) -> None:
@@ -106,15 +118,28 @@ def training(recipe: Recipe) -> None:
 
     for step, stop, statuses, said in (
         (60, lambda pid: os.kill(pid, signal.SIGTERM), {143}, "is saved in"),
-        (120, lambda _pid: os.kill(min(of_second_node()), signal.SIGKILL), {137}, "task 1: Killed"),  # as if the machine were gone
-        (180, lambda _pid: os.kill(max(of_second_node()), signal.SIGKILL), {0}, "all start again from the last checkpoint"),
+        (
+            120,
+            lambda _pid: os.kill(min(of_second_node()), signal.SIGKILL),
+            {137},
+            "task 1: Killed",
+        ),  # as if the machine were gone
+        (
+            180,
+            lambda _pid: os.kill(max(of_second_node()), signal.SIGKILL),
+            {0},
+            "all start again from the last checkpoint",
+        ),
     ):
         driver = recipe.start((6, 6), *two, dump="dump_slurm", exp="parts")
         wait_for(steps_done(step), f"step {step}")
         stop(driver.pid)
         at = time.monotonic()
         assert driver.wait(120) in statuses and re.search(said, recipe.said("parts")), recipe.said("parts")[-2000:]
-        print(f"cpt: stopped after step {step} with status {driver.returncode}, {time.monotonic() - at:.0f} s later", flush=True)
+        print(
+            f"cpt: stopped after step {step} with status {driver.returncode}, {time.monotonic() - at:.0f} s later",
+            flush=True,
+        )
     assert recipe.said("parts").count("resumed from") >= 3
     found = differences(recipe.work, "whole/cpt", "parts/cpt")
     assert not found, found

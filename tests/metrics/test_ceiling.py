@@ -32,7 +32,9 @@ class LoudnessJudge:
 
     def transcribe(self, paths, lang):
         LoudnessJudge.calls += 1
-        return ["the dog" if np.abs(ceiling.load_span(ceiling.Span(str(path)), 16000)).max() > 0.1 else "" for path in paths]
+        return [
+            "the dog" if np.abs(ceiling.load_span(ceiling.Span(str(path)), 16000)).max() > 0.1 else "" for path in paths
+        ]
 
 
 @pytest.fixture
@@ -66,7 +68,9 @@ def test_rows_for_originals_and_reconstructions(parallel_set, tmp_path, monkeypa
     lines = read_lines(tmp_path / "one/tts_reconstruction/utterances.jsonl")
     assert [line["hyp"] for line in lines] == ["", ""] and Path(lines[0]["wav"]).is_file()
     calls = LoudnessJudge.calls
-    assert run(tmp_path / "two") == first and LoudnessJudge.calls == calls  # another experiment: nothing is coded or heard again
+    assert (
+        run(tmp_path / "two") == first and LoudnessJudge.calls == calls
+    )  # another experiment: nothing is coded or heard again
     save_wav(tmp_path / "v1-a.wav", np.tile(np.float32([0.05, -0.05]), 800), 16000)
     run(tmp_path / "two")
     assert LoudnessJudge.calls == calls + 2
@@ -76,7 +80,9 @@ def test_rows_for_originals_and_reconstructions(parallel_set, tmp_path, monkeypa
     assert len(read_lines(tmp_path / "two/s2st_originals/utterances.jsonl")) == 2
 
 
-def test_a_dump_that_may_only_be_read_is_scored_and_so_is_one_without_locks(parallel_set, tmp_path, monkeypatch, capsys):
+def test_a_dump_that_may_only_be_read_is_scored_and_so_is_one_without_locks(
+    parallel_set, tmp_path, monkeypatch, capsys
+):
     def no_locks(stream, operation):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -96,5 +102,7 @@ def test_a_gpu_that_is_not_there_is_one_line(parallel_set, tmp_path, monkeypatch
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     arguments = f"--data {parallel_set} --lang en --codec c --out {tmp_path}/exp --ngpu 1"
     monkeypatch.setattr(sys, "argv", ["ceiling", *arguments.split()])
-    with pytest.raises(ValueError, match=r"--ngpu 1: found 0 GPUs here \(with CUDA_VISIBLE_DEVICES=\). .*give --ngpu 0, the CPU"):
+    with pytest.raises(
+        ValueError, match=r"--ngpu 1: found 0 GPUs here \(with CUDA_VISIBLE_DEVICES=\). .*give --ngpu 0, the CPU"
+    ):
         ceiling.main()

@@ -22,7 +22,9 @@ def random_judge(tmp_path_factory):
     torch.manual_seed(0)
     settings = yaml.safe_load(DEFAULT_CONFIG.read_text())
     tokens = token_list("en")
-    config = JudgeConfig("en", RATE_HZ, tokens, settings["frontend_conf"], settings["encoder"], settings["encoder_conf"])
+    config = JudgeConfig(
+        "en", RATE_HZ, tokens, settings["frontend_conf"], settings["encoder"], settings["encoder_conf"]
+    )
     folder = tmp_path_factory.mktemp("judge")
     network = build_network(config)
     torch.nn.init.normal_(network.ctc.ctc_lo.weight)
@@ -81,7 +83,12 @@ def test_what_is_no_judge_is_refused(random_judge, tmp_path):
 
 def test_the_shipped_judge_spells_a_voice_that_it_never_heard(tmp_path):
     voice = Voice("stranger", pitch_low_hz=130, pitch_high_hz=185, formant_percent=107, rate_wpm=172)
-    sentences = ["the woman does not buy a small hat", "seven three nine", "house dog flower", "my brother finds the river"]
+    sentences = [
+        "the woman does not buy a small hat",
+        "seven three nine",
+        "house dog flower",
+        "my brother finds the river",
+    ]
     for i, sentence in enumerate(sentences):
         save_wav(tmp_path / f"{i}.wav", speak(sentence, "en-us", voice, 16000), 16000)
     heard = Judge.load("judge_en").transcribe([tmp_path / f"{i}.wav" for i in range(4)])

@@ -21,7 +21,9 @@ def test_the_first_protocol_that_covers_a_task_is_taken():
     assert rules_for(["cvss_whisper", "mini"], "tts").protocol == "mini"
     assert rules_for(["mini"], "s2st", "whisper:folder").recogniser == "whisper:folder"
     assert rules_for(["mini"], "asr", "whisper:folder").recogniser == ""  # what is recognised is the model's own output
-    with pytest.raises(ValueError, match="covost2_bleu: says nothing of task tts. Add one that does: libritts_cross_sentence, .*mini"):
+    with pytest.raises(
+        ValueError, match="covost2_bleu: says nothing of task tts. Add one that does: libritts_cross_sentence, .*mini"
+    ):
         rules_for(["covost2_bleu"], "tts")
     with pytest.raises(ValueError, match="found no such protocol and no such file. Expected one of aishell_cer, "):
         load_protocol("whisper_protocol")
@@ -33,7 +35,10 @@ def test_the_first_protocol_that_covers_a_task_is_taken():
         ("asr: {metrics: [WER]}", "expected a description and the rules"),
         ("description: x\nsinging: {metrics: [WER]}", "unknown tasks .*singing"),
         ("description: x\nasr: {metrics: [MER]}", "asr: metric MER; expected some of WER"),
-        ("description: x\nasr: {metrics: [WER], normaliser: upper}", "normaliser upper; expected some of lower-nopunct-v2"),
+        (
+            "description: x\nasr: {metrics: [WER], normaliser: upper}",
+            "normaliser upper; expected some of lower-nopunct-v2",
+        ),
         ("description: x\nasr: {metrics: [WER], normalizer: none}", "unknown keys .*normalizer"),
         ("description: [", "cannot be read as YAML"),
     ],

@@ -1,4 +1,6 @@
-"""Measures of sound: what is better scores better, silence and missing sound are the worst, and what takes long is resumed."""
+"""Measures of sound: what is better scores better, silence and missing sound are the worst, and what takes long is
+resumed.
+"""
 
 import json
 import shutil
@@ -19,12 +21,17 @@ from speechlm.metrics.rows import read_lines, read_rows, write_lines
 
 pytest.importorskip("pesq", reason="tools/install.sh leaves it out where there is no C compiler")
 RATE_HZ = 16000
-LOW, HIGH = Voice("low", pitch_low_hz=80, pitch_high_hz=110), Voice("high", pitch_low_hz=220, pitch_high_hz=300, formant_percent=118)
+LOW, HIGH = (
+    Voice("low", pitch_low_hz=80, pitch_high_hz=110),
+    Voice("high", pitch_low_hz=220, pitch_high_hz=300, formant_percent=118),
+)
 
 
 @pytest.fixture(scope="module")
 def sound() -> dict[str, np.ndarray]:
-    """A sentence, the same with weak and with strong noise, another by the same voice and by another, silence, nothing."""
+    """A sentence, the same with weak and with strong noise, another by the same voice and by another, silence,
+    nothing.
+    """
     wavs = {"clean": speak("the woman buys a small hat", "en-us", LOW, RATE_HZ)}
     noise_T = np.random.default_rng(0).standard_normal(len(wavs["clean"])).astype(np.float32)
     wavs |= {"weak": wavs["clean"] + 0.003 * noise_T, "strong": wavs["clean"] + 0.1 * noise_T}
@@ -58,15 +65,28 @@ def test_what_is_better_scores_better_and_silence_is_the_worst(sound, name):
 def test_identical_sound_has_the_best_values(sound):
     for name, best in (("stoi", 1), ("mel", 0), ("mstft", 0), ("pesq", 4.64), ("sim-resemblyzer", 1)):
         measure = load_measure(name)
-        assert measure_one(measure, sound["clean"], sound["clean"], RATE_HZ)[measure.names[0]] == pytest.approx(best, abs=0.01)
+        assert measure_one(measure, sound["clean"], sound["clean"], RATE_HZ)[measure.names[0]] == pytest.approx(
+            best, abs=0.01
+        )
 
 
 def test_wavlm_and_utmos_take_a_path(tmp_path, sound, monkeypatch):
     from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
     torch.manual_seed(0)
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "conv_dim": [16] * 7}
-    small |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "tdnn_dim": [16] * 5, "xvector_output_dim": 16}
+    small = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "conv_dim": [16] * 7,
+    }
+    small |= {
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+        "tdnn_dim": [16] * 5,
+        "xvector_output_dim": 16,
+    }
     WavLMForXVector(WavLMConfig(**small)).save_pretrained(tmp_path / "wavlm")
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path / "wavlm")
     similarity = load_measure(f"sim-wavlm:{tmp_path}/wavlm")
@@ -78,9 +98,9 @@ def test_wavlm_and_utmos_take_a_path(tmp_path, sound, monkeypatch):
             return wav_BT.abs().amax(dim=1)
 
     torch.jit.script(Loudness()).save(tmp_path / "loudness.pt")
-    assert measure_one(load_measure(f"utmos:{tmp_path}/loudness.pt"), sound["clean"], sound["clean"], RATE_HZ)["utmos"] == pytest.approx(
-        float(np.abs(sound["clean"]).max())
-    )
+    assert measure_one(load_measure(f"utmos:{tmp_path}/loudness.pt"), sound["clean"], sound["clean"], RATE_HZ)[
+        "utmos"
+    ] == pytest.approx(float(np.abs(sound["clean"]).max()))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for spec, message in (
         ("sim-wavlm:some/model", "hf download some/model --revision main --local-dir FOLDER"),
@@ -97,7 +117,11 @@ def test_wavlm_and_utmos_take_a_path(tmp_path, sound, monkeypatch):
 def test_the_voice_compared_with_is_another_recording_of_the_speaker():
     spans = {key: Span(key) for key in ("a-2", "a-1", "b-1", "a-3")}
     others = speech.other_recordings(spans, {"a-1": "a", "a-2": "a", "a-3": "a", "b-1": "b"})
-    assert {key: span.path for key, span in others.items()} == {"a-1": "a-2", "a-2": "a-3", "a-3": "a-1"}, "not with itself"
+    assert {key: span.path for key, span in others.items()} == {
+        "a-1": "a-2",
+        "a-2": "a-3",
+        "a-3": "a-1",
+    }, "not with itself"
 
 
 class NameReader:
@@ -106,21 +130,32 @@ class NameReader:
     signature, languages = "reader", ()
 
     def transcribe(self, paths, lang):
-        return [path.rpartition("/")[2].removesuffix(".wav").replace("_", " ") if load_wav(path)[0].any() else "" for path in paths]
+        return [
+            path.rpartition("/")[2].removesuffix(".wav").replace("_", " ") if load_wav(path)[0].any() else ""
+            for path in paths
+        ]
 
 
 @pytest.fixture
 def spoken(tmp_path, sound, monkeypatch):
     """Three references by one speaker, and a system that said one right, one wrong and one not at all."""
-    refs, said = {"u1": "one dog", "u2": "two cats", "u3": "three birds"}, {"u1": "one_dog", "u2": "two_rats", "u3": "three_birds"}
+    refs, said = (
+        {"u1": "one dog", "u2": "two cats", "u3": "three birds"},
+        {"u1": "one_dog", "u2": "two_rats", "u3": "three_birds"},
+    )
     for i, key in enumerate(refs):
         save_wav(tmp_path / "ref" / f"{key}.wav", sound["same" if i else "clean"], RATE_HZ)
         save_wav(tmp_path / "hyp" / f"{said[key]}.wav", sound["silence" if key == "u3" else "weak"], RATE_HZ)
-    tables = {"text": refs, "utt2spk": dict.fromkeys(refs, "anna"), "wav.scp": {key: str(tmp_path / "ref" / f"{key}.wav") for key in refs}}
+    tables = {
+        "text": refs,
+        "utt2spk": dict.fromkeys(refs, "anna"),
+        "wav.scp": {key: str(tmp_path / "ref" / f"{key}.wav") for key in refs},
+    }
     write_data_dir(tmp_path / "data", tables)
     write_table(tmp_path / "hyp/wav.scp", {key: str(tmp_path / "hyp" / f"{name}.wav") for key, name in said.items()})
     (tmp_path / "protocol.yaml").write_text(
-        "description: a test's\ntts: {metrics: [WER], normaliser: lower, recogniser: judge_en, quality: [sim-resemblyzer]}\n"
+        "description: a test's\ntts: {metrics: [WER], normaliser: lower, recogniser: judge_en, quality:"
+        " [sim-resemblyzer]}\n"
     )
     monkeypatch.setattr(speech, "load_recogniser", lambda *spec: NameReader())
     return tmp_path
@@ -128,7 +163,18 @@ def spoken(tmp_path, sound, monkeypatch):
 
 def score_tts(monkeypatch, folder, name="score", *more):
     out = folder / name / "score.json"
-    arguments = ["--task", "tts", "--hyp", folder / "hyp", "--ref", folder / "data", "--tgt_lang", "en", "--model", name]
+    arguments = [
+        "--task",
+        "tts",
+        "--hyp",
+        folder / "hyp",
+        "--ref",
+        folder / "data",
+        "--tgt_lang",
+        "en",
+        "--model",
+        name,
+    ]
     arguments += ["--test_set", "test", "--out", out, "--protocol", folder / "protocol.yaml", *more]
     monkeypatch.setattr(sys, "argv", ["score", *map(str, arguments)])
     score.main()
@@ -139,7 +185,11 @@ def test_silence_stays_in_the_test_set_and_scores_as_the_worst(spoken, monkeypat
     rows = score_tts(monkeypatch, spoken)
     assert rows["WER"].value == pytest.approx(100 * (0 + 1 + 2) / 6) and rows["WER"].n == 3
     lines = read_lines(spoken / "score/utterances.jsonl")
-    assert [(line["hyp"], line["errors"], line["WER"]) for line in lines] == [("one dog", 0, 0.0), ("two rats", 1, 50.0), ("", 2, 100.0)]
+    assert [(line["hyp"], line["errors"], line["WER"]) for line in lines] == [
+        ("one dog", 0, 0.0),
+        ("two rats", 1, 50.0),
+        ("", 2, 100.0),
+    ]
     similarities = [line["SIM-resemblyzer"] for line in lines]
     assert similarities[2] == 0 and rows["SIM-resemblyzer"].value == pytest.approx(np.mean(similarities))
     assert rows["WER"].signature.startswith("protocol:protocol|jiwer") and "norm:lower|reader" in rows["WER"].protocol
@@ -151,7 +201,8 @@ def test_silence_stays_in_the_test_set_and_scores_as_the_worst(spoken, monkeypat
     assert capsys.readouterr().out.count("already complete") == 2
     (spoken / "data/wav.scp").unlink()
     with pytest.raises(
-        ValueError, match="SIM-resemblyzer compares with the speaker's recordings, and 3 utterances have none in en: u1, u2, u3"
+        ValueError,
+        match="SIM-resemblyzer compares with the speaker's recordings, and 3 utterances have none in en: u1, u2, u3",
     ):
         score_tts(monkeypatch, spoken)
     write_table(spoken / "hyp/wav.scp", {"u1": str(spoken / "hyp/one_dog.wav")})
@@ -160,7 +211,9 @@ def test_silence_stays_in_the_test_set_and_scores_as_the_worst(spoken, monkeypat
         score_tts(monkeypatch, spoken)
 
 
-def test_a_speaker_of_one_recording_is_not_scored_against_it_and_the_score_says_over_how_many(spoken, monkeypatch, capsys):
+def test_a_speaker_of_one_recording_is_not_scored_against_it_and_the_score_says_over_how_many(
+    spoken, monkeypatch, capsys
+):
     speakers = {"u1": "anna", "u2": "anna", "u3": "eva"}
     write_table(spoken / "data/utt2spk", speakers)
     write_table(spoken / "hyp/wav.scp", {"u1": str(spoken / "hyp/one_dog.wav"), "u2": str(spoken / "hyp/two_rats.wav")})
@@ -170,7 +223,9 @@ def test_a_speaker_of_one_recording_is_not_scored_against_it_and_the_score_says_
     write_table(spoken / "data/utt2spk", {"u1": "anna", "u2": "eva"})
     for name in ("text", "wav.scp"):
         write_table(spoken / "data" / name, dict(list(read_table(spoken / "data" / name).items())[:2]))
-    (spoken / "protocol.yaml").write_text("description: x\ntts: {metrics: [WER], normaliser: lower, recogniser: judge_en}\n")
+    (spoken / "protocol.yaml").write_text(
+        "description: x\ntts: {metrics: [WER], normaliser: lower, recogniser: judge_en}\n"
+    )
     assert score_tts(monkeypatch, spoken)["WER"].n == 2, "nothing has a prompt: all are synthesised without"
 
 
@@ -195,7 +250,9 @@ def test_two_systems_are_compared_on_the_same_utterances(spoken, monkeypatch):
     save_wav(spoken / "hyp/three_birds.wav", load_wav(spoken / "hyp/one_dog.wav")[0], RATE_HZ)
     score_tts(monkeypatch, spoken, "b")
     table = compare.compare(spoken / "a", spoken / "b")
-    assert table[-2].split()[:6] == ["tts", "test", "WER", "50.00", "16.67", "-33.33"] and "SIM-resemblyzer" in table[-1]
+    assert (
+        table[-2].split()[:6] == ["tts", "test", "WER", "50.00", "16.67", "-33.33"] and "SIM-resemblyzer" in table[-1]
+    )
     assert compare.compare(spoken / "a", spoken / "b", "ar")[-2].split()[:6] == table[-2].split()[:6]
     lines = read_lines(spoken / "b/utterances.jsonl")
     write_lines(spoken / "b/utterances.jsonl", [lines[0] | {"hyp_norm": "something else entirely"}, *lines[1:]])
@@ -217,4 +274,8 @@ def test_export_in_the_format_of_versa(spoken, monkeypatch):
     lines = [json.loads(line) for line in (spoken / "versa.jsonl").read_text().splitlines()]
     counted = {"reader_wer_delete": 0, "reader_wer_insert": 0, "reader_wer_replace": 1, "reader_wer_equal": 1}
     assert [line["key"] for line in lines] == ["u1", "u2", "u3"] and counted.items() <= lines[1].items()
-    assert lines[1]["reader_hyp_text"] == "two rats" and lines[1]["ref_text"] == "two cats" and "SIM-resemblyzer" in lines[1]
+    assert (
+        lines[1]["reader_hyp_text"] == "two rats"
+        and lines[1]["ref_text"] == "two cats"
+        and "SIM-resemblyzer" in lines[1]
+    )

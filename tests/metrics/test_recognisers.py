@@ -17,7 +17,9 @@ from speechlm.metrics.recognisers import load_recogniser
 from speechlm.metrics.speech import _start, transcribe
 from tests.pools import InProcess
 
-LETTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4} | {letter: 5 + i for i, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")}
+LETTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4} | {
+    letter: 5 + i for i, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ'")
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,22 @@ def make_ctc(folder, kind: str, masked: bool):
 
     torch.manual_seed(0)
     config, network = {"wav2vec2": (Wav2Vec2Config, Wav2Vec2ForCTC), "hubert": (HubertConfig, HubertForCTC)}[kind]
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "conv_dim": [16] * 7}
-    small |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "vocab_size": len(LETTERS), "pad_token_id": 0}
-    network = network(config(**small, feat_extract_norm="layer" if masked else "group", do_stable_layer_norm=masked)).eval()
+    small = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "conv_dim": [16] * 7,
+    }
+    small |= {
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+        "vocab_size": len(LETTERS),
+        "pad_token_id": 0,
+    }
+    network = network(
+        config(**small, feat_extract_norm="layer" if masked else "group", do_stable_layer_norm=masked)
+    ).eval()
     torch.nn.init.normal_(network.lm_head.weight)
     network.save_pretrained(folder)
     (folder / "letters.json").write_text(json.dumps(LETTERS))
@@ -73,7 +88,13 @@ def test_ctc_transcripts_do_not_depend_on_the_batch(tmp_path, wavs, kind, masked
 
 
 def make_whisper(folder):
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
+    from transformers import (
+        WhisperConfig,
+        WhisperFeatureExtractor,
+        WhisperForConditionalGeneration,
+        WhisperProcessor,
+        WhisperTokenizer,
+    )
     from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
     torch.manual_seed(0)
@@ -96,8 +117,10 @@ def make_whisper(folder):
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in ("<|endoftext|>", *names)}
     WhisperProcessor(WhisperFeatureExtractor(), tokenizer).save_pretrained(folder)
     config = WhisperConfig(
-        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=16, decoder_ffn_dim=16, max_target_positions=448, decoder_start_token_id=ids["<|startoftranscript|>"],
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, max_target_positions=448,
+        decoder_start_token_id=ids["<|startoftranscript|>"],
         pad_token_id=ids["<|endoftext|>"], bos_token_id=ids["<|endoftext|>"], eos_token_id=ids["<|endoftext|>"],
         suppress_tokens=None, begin_suppress_tokens=None, tie_word_embeddings=False,
     )  # fmt: skip
@@ -105,7 +128,11 @@ def make_whisper(folder):
     letters = [tokenizer.convert_tokens_to_ids(letter) for letter in "abcdefghijklmnopqrstuvwxyz"]
     network.proj_out.weight.data[letters] *= 100  # so that it says letters
     layer = network.model.decoder.layers[0]
-    for weight in (network.model.decoder.embed_tokens.weight, *layer.encoder_attn.parameters(), *layer.self_attn.parameters()):
+    for weight in (
+        network.model.decoder.embed_tokens.weight,
+        *layer.encoder_attn.parameters(),
+        *layer.self_attn.parameters(),
+    ):
         torch.nn.init.normal_(weight)
     found = network.generation_config
     found._from_model_config = False
@@ -139,12 +166,20 @@ def make_espnet(folder):
 
     torch.manual_seed(0)
     config = vars(ASRTask.get_parser().parse_args(["--output_dir", str(folder)])) | {
-        "token_list": ["<blank>", "<unk>", *"abcdefgh", "<space>", "<sos/eos>"], "token_type": "char", "frontend": "default",
-        "frontend_conf": {"fs": "16k", "n_mels": 20}, "specaug": None, "normalize": "utterance_mvn", "normalize_conf": {},
-        "encoder": "transformer", "encoder_conf": {"output_size": 16, "attention_heads": 2, "linear_units": 16, "num_blocks": 1},
-        "decoder": "transformer", "decoder_conf": {"attention_heads": 2, "linear_units": 16, "num_blocks": 1}, "model_conf": {"ctc_weight": 0.5},
+        "token_list": ["<blank>", "<unk>", *"abcdefgh", "<space>", "<sos/eos>"], "token_type": "char",
+        "frontend": "default",
+        "frontend_conf": {"fs": "16k", "n_mels": 20}, "specaug": None, "normalize": "utterance_mvn",
+        "normalize_conf": {},
+        "encoder": "transformer", "encoder_conf": {"output_size": 16, "attention_heads": 2, "linear_units": 16,
+        "num_blocks": 1},
+        "decoder": "transformer", "decoder_conf": {"attention_heads": 2, "linear_units": 16, "num_blocks": 1},
+        "model_conf": {"ctc_weight": 0.5},
     }  # fmt: skip
-    plain = {key: value for key, value in config.items() if isinstance(value, (str, int, float, bool, list, dict, type(None)))}
+    plain = {
+        key: value
+        for key, value in config.items()
+        if isinstance(value, (str, int, float, bool, list, dict, type(None)))
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(plain))
     import argparse
 
@@ -154,7 +189,9 @@ def make_espnet(folder):
 
 @pytest.mark.parametrize("kind", ["whisper", "faster-whisper"])
 def test_real_weights_understand_speech(tmp_path, kind):
-    """SPEECHLM_WHISPER, SPEECHLM_FASTER_WHISPER: folders of a multilingual Whisper's weights, in transformers' and in CTranslate2's format."""
+    """SPEECHLM_WHISPER, SPEECHLM_FASTER_WHISPER: folders of a multilingual Whisper's weights, in transformers' and in
+    CTranslate2's format.
+    """
     from speechlm.data.pico import Speaker
 
     folder = os.environ.get(f"SPEECHLM_{kind.upper().replace('-', '_')}")
@@ -177,13 +214,18 @@ def test_espnet_models_are_read_from_their_folder(tmp_path, wavs):
     (folder / "second.pth").write_bytes(b"")
     with pytest.raises(ValueError, match="expected a meta.yaml .* or config.yaml with exactly one .pth"):
         load_recogniser(f"espnet:{folder}")
-    (folder / "meta.yaml").write_text("files: {asr_model_file: valid.acc.ave.pth}\nyaml_files: {asr_train_config: config.yaml}\n")
+    (folder / "meta.yaml").write_text(
+        "files: {asr_model_file: valid.acc.ave.pth}\nyaml_files: {asr_train_config: config.yaml}\n"
+    )
     assert load_recogniser(f"espnet:{folder}", beam=2).transcribe(wavs[:1], "en") == heard[:1]
 
 
 def test_what_is_missing_is_one_message_with_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ValueError, match="hf download some/model --revision v2 --local-dir FOLDER; copy FOLDER here and write ctc:FOLDER"):
+    with pytest.raises(
+        ValueError,
+        match="hf download some/model --revision v2 --local-dir FOLDER; copy FOLDER here and write ctc:FOLDER",
+    ):
         load_recogniser("ctc:some/model@v2")
     with pytest.raises(ValueError, match="expected KIND:MODEL.* judge, ctc, whisper, faster-whisper, espnet"):
         load_recogniser("kaldi:model")
@@ -219,7 +261,9 @@ def test_an_interrupted_transcription_goes_on_where_it_was(tmp_path, wavs, monke
     assert len(recogniser.heard) == 3 + 4  # of the second batch one was lost
     assert (tmp_path / "heard").read_text().splitlines()[0] == "a nothing.wav" and not list(tmp_path.glob(".parts*"))
     assert "6 utterances done, batch 3/3, 0 s left" in capsys.readouterr().out
-    assert transcribe(recogniser, named, "en", tmp_path / "heard") == dict(zip("fedcba", (w.rpartition("/")[2] for w in wavs)))
+    assert transcribe(recogniser, named, "en", tmp_path / "heard") == dict(
+        zip("fedcba", (w.rpartition("/")[2] for w in wavs))
+    )
     assert len(recogniser.heard) == 7
     save_wav(wavs[3], np.ones(800, np.float32) * 0.1, 16000)
     transcribe(recogniser, named, "en", tmp_path / "heard")
@@ -231,5 +275,7 @@ def test_on_several_devices_a_recogniser_each_hears_a_part(tmp_path, wavs, monke
     monkeypatch.setattr(pool, "ProcessPoolExecutor", InProcess)
     recogniser, named = load_recogniser("judge_en"), dict(zip("fedcba", wavs))
     one = transcribe(recogniser, named, "en", tmp_path / "one/heard")
-    many = transcribe(recogniser, named, "en", tmp_path / "many/heard", lambda: pool_on(["cpu"] * 2, _start, "judge_en", 1))
+    many = transcribe(
+        recogniser, named, "en", tmp_path / "many/heard", lambda: pool_on(["cpu"] * 2, _start, "judge_en", 1)
+    )
     assert many == one and (tmp_path / "many/heard").read_text() == (tmp_path / "one/heard").read_text()

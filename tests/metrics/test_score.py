@@ -47,11 +47,15 @@ def test_recognition_in_two_languages_has_a_combined_row(decoded, monkeypatch):
     assert {key: (row.value, row.n) for key, row in rows.items()} == {
         ("test.es", "WER"): (50, 2), ("test.en", "WER"): (0, 2), ("test.es+en", "WER"): (25, 4)
     }  # fmt: skip
-    assert "decode:temperature=0.5" in rows["test.es", "WER"].signature and "path" not in rows["test.es", "WER"].signature
+    assert (
+        "decode:temperature=0.5" in rows["test.es", "WER"].signature and "path" not in rows["test.es", "WER"].signature
+    )
 
 
 def test_translated_text_has_bleu_and_chrf(decoded, monkeypatch):
-    rows = score_rows(monkeypatch, decoded, "--task", "s2tt", "--tgt_lang", "en", "--hyp", decoded / "hyp_en", "--codec", "codec_16k")
+    rows = score_rows(
+        monkeypatch, decoded, "--task", "s2tt", "--tgt_lang", "en", "--hyp", decoded / "hyp_en", "--codec", "codec_16k"
+    )
     assert set(rows) == {("test", "BLEU"), ("test", "chrF")}
     assert "codec:codec_16k" in rows["test", "BLEU"].signature
 
@@ -67,7 +71,10 @@ def test_wrong_options_are_explained(decoded, monkeypatch):
 
 
 def test_the_table_puts_ceilings_first_and_numbers_signatures(tmp_path, monkeypatch, capsys):
-    rows = [Row(name, "tts", "test", "WER", value, 2, sign) for name, value, sign in (("a", 9.0, "x|y"), ("originals", 1.0, "z"))]
+    rows = [
+        Row(name, "tts", "test", "WER", value, 2, sign)
+        for name, value, sign in (("a", 9.0, "x|y"), ("originals", 1.0, "z"))
+    ]
     rows[0] = replace(rows[0], low=8.5, high=9.25)
     write_rows(tmp_path / "exp/one/score.json", rows[:1])
     write_rows(tmp_path / "exp/two/score.json", rows[1:])
@@ -87,20 +94,27 @@ def test_conflicting_or_damaged_rows_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not a list of result rows"):
         results.collect([tmp_path])
     with pytest.raises(ValueError, match="no score.json"):
-        results.collect([tmp_path / "a" / "nothing.d"] if (tmp_path / "a" / "nothing.d").mkdir() else [tmp_path / "a" / "nothing.d"])
+        results.collect(
+            [tmp_path / "a" / "nothing.d"] if (tmp_path / "a" / "nothing.d").mkdir() else [tmp_path / "a" / "nothing.d"]
+        )
 
 
 def test_a_table_does_not_mix_protocols(tmp_path):
     for name, how in (("a", "mini"), ("b", "whisper")):
         signature = f"protocol:{how}|norm:{how}|codec:{name}"
-        write_rows(tmp_path / name / "score.json", [Row(name, "tts", "t", "WER", 1.0, 1, signature, 0.5, 1.5, f"norm:{how}")])
+        write_rows(
+            tmp_path / name / "score.json", [Row(name, "tts", "t", "WER", 1.0, 1, signature, 0.5, 1.5, f"norm:{how}")]
+        )
     with pytest.raises(
-        ValueError, match="(?s)tts / t / WER was scored in two ways.*a/score.json: protocol:mini.*b/score.json: protocol:whisper"
+        ValueError,
+        match="(?s)tts / t / WER was scored in two ways.*a/score.json: protocol:mini.*b/score.json: protocol:whisper",
     ):
         results.collect([tmp_path])
     assert [row.model for row in results.collect([tmp_path], "whisper")] == ["b"]
     old = asdict(Row("c", "tts", "t", "WER", 1.0, 1, "norm:mini"))
-    (tmp_path / "b/score.json").write_text(json.dumps([{k: v for k, v in old.items() if k not in ("low", "high", "protocol")}]))
+    (tmp_path / "b/score.json").write_text(
+        json.dumps([{k: v for k, v in old.items() if k not in ("low", "high", "protocol")}])
+    )
     with pytest.raises(ValueError, match="before there were protocols"):
         results.collect([tmp_path])
 
@@ -109,7 +123,17 @@ def test_scoring_twice_gives_identical_files_and_one_line_per_utterance(decoded,
     write_table(decoded / "ref/utt2spk", {"a": "anna", "b": "bert"})
 
     def score_again():
-        score_rows(monkeypatch, decoded, "--task", "asr", "--src_lang", "es+en", "--hyp", decoded / "hyp_es", decoded / "hyp_en")
+        score_rows(
+            monkeypatch,
+            decoded,
+            "--task",
+            "asr",
+            "--src_lang",
+            "es+en",
+            "--hyp",
+            decoded / "hyp_es",
+            decoded / "hyp_en",
+        )
         return [(decoded / name).read_bytes() for name in ("score.json", "utterances.jsonl")]
 
     assert score_again() == score_again()
@@ -122,20 +146,31 @@ def test_scoring_twice_gives_identical_files_and_one_line_per_utterance(decoded,
 
 
 def test_text_to_speech_translation_is_scored_and_a_new_task_takes_one_entry(decoded, monkeypatch):
-    """Rules come from the task that is scored alike (s2st for t2st); driver, ceiling, page and protocol find what TASKS says."""
+    """Rules come from the task that is scored alike (s2st for t2st); driver, ceiling, page and protocol find what TASKS
+    says.
+    """
     rules = rules_for(["mini"], "t2st", "judge:mine")
     assert rules.recogniser == "judge:mine" and rules.metrics == rules_for(["mini"], "s2st").metrics
     [bleu, _], _ = score_texts(rules, Output("t2st", "en", {"a": "the dog"}, {"a": "the dog"}))
     assert bleu.name == "ASR-BLEU"
     monkeypatch.setitem(TASKS, "spell", Task("spell", ("speech:src",), "text:src", "same", "wer", told="Spelling"))
     monkeypatch.setattr(tasks, "SCORED", (*tasks.SCORED, "spell"))
-    options = argparse.Namespace(tasks=["spell", "t2st"], langs=["es", "en"], src_lang="es", tgt_lang="en", only=["spell=en"])
+    options = argparse.Namespace(
+        tasks=["spell", "t2st"], langs=["es", "en"], src_lang="es", tgt_lang="en", only=["spell=en"]
+    )
     assert tasks.plan(options) == [["spell", "text", "en", "en", "-", "en"], ["t2st", "speech", "es", "en", "-", "es"]]
     assert rules_for(["mini"], "spell") == rules_for(["mini"], "asr")
     monkeypatch.setattr(score, "SCORED", (*score.SCORED, "spell"))
     hyp = decoded / "hyp_en"
-    assert score_rows(monkeypatch, decoded, "--task", "spell", "--src_lang", "en", "--hyp", hyp)["test", "WER"].value == 0
-    shown = payload("", Experiments([], [], [], []), Corpus(None), Heard([], Recordings(Experiments([], [], [], []), Corpus(None), hyp, 0)))
+    assert (
+        score_rows(monkeypatch, decoded, "--task", "spell", "--src_lang", "en", "--hyp", hyp)["test", "WER"].value == 0
+    )
+    shown = payload(
+        "",
+        Experiments([], [], [], []),
+        Corpus(None),
+        Heard([], Recordings(Experiments([], [], [], []), Corpus(None), hyp, 0)),
+    )
     assert shown["tasks"]["spell"] == {"told": "Spelling", "recognises": True}
 
 
@@ -146,8 +181,17 @@ def test_an_unknown_task_is_one_line(monkeypatch):
 
 
 def test_less_is_better_of_every_perplexity():
-    """One place says it for the page's arrows, its order of systems, its worst utterances, and the comparison of arms."""
-    assert {"WER", "CER", "ppl", "perplexity", "word_perplexity", "bits_per_byte"} <= LOWER_IS_BETTER and "acc" not in LOWER_IS_BETTER
+    """One place says it for the page's arrows, its order of systems, its worst utterances, and the comparison
+    of arms.
+    """
+    assert {
+        "WER",
+        "CER",
+        "ppl",
+        "perplexity",
+        "word_perplexity",
+        "bits_per_byte",
+    } <= LOWER_IS_BETTER and "acc" not in LOWER_IS_BETTER
 
 
 def test_outputs_that_did_not_end_are_marked_and_nested_options_stand_in_the_signature(decoded, monkeypatch, capsys):

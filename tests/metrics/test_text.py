@@ -20,7 +20,9 @@ GOLDEN = Path(__file__).with_name("golden")
 
 def golden(name: str) -> tuple[dict, dict, np.ndarray]:
     """Return {id: reference}, {id: hypothesis} and the counts of a file."""
-    lines = [line for line in (GOLDEN / f"{name}.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in (GOLDEN / f"{name}.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
     assert len(lines) >= 20
     cells = [[cell.strip() for cell in line.split("|")] for line in lines]
     refs, hyps = ({f"u{i:02}": line[column] for i, line in enumerate(cells)} for column in (0, 1))
@@ -30,11 +32,15 @@ def golden(name: str) -> tuple[dict, dict, np.ndarray]:
 def score(metric: str, refs: dict, hyps: dict, lang: str = "en", **rules):
     """Return the score of one metric, and the lines."""
     normaliser = "lower-nopunct-v2" if metric in ("WER", "CER") else "none"
-    [found], lines = score_texts(Rules([metric], **{"normaliser": normaliser} | rules), Output("s2tt", lang, hyps, refs))
+    [found], lines = score_texts(
+        Rules([metric], **{"normaliser": normaliser} | rules), Output("s2tt", lang, hyps, refs)
+    )
     return found, lines
 
 
-@pytest.mark.parametrize("name, lang, errors, length", [("wer", "en", 13 + 11 + 10, 75), ("cer", "zh", 8 + 10 + 10, 80)])
+@pytest.mark.parametrize(
+    "name, lang, errors, length", [("wer", "en", 13 + 11 + 10, 75), ("cer", "zh", 8 + 10 + 10, 80)]
+)
 def test_error_rates_match_counts_made_by_hand(name, lang, errors, length):
     refs, hyps, counts = golden(name)
     found, lines = score("WER", refs, hyps, lang)
@@ -56,7 +62,9 @@ def test_bleu_matches_ngrams_counted_by_hand():
     assert found.value == pytest.approx(wanted, abs=1e-9)
     assert abs(np.mean([line["BLEU"] for line in lines]) - wanted) > 1  # averaged sentence BLEU is no corpus BLEU
     wrong_shape = sacrebleu.corpus_bleu(list(hyps.values()), [[ref] for ref in refs.values()])
-    assert wrong_shape.score == pytest.approx(100) and found.value < 60  # [[a], [b]] scores the first pair only, without an error
+    assert (
+        wrong_shape.score == pytest.approx(100) and found.value < 60
+    )  # [[a], [b]] scores the first pair only, without an error
     assert "nrefs:1" in found.protocol and "tok:13a" in found.protocol and "norm:none" in found.protocol
 
 
@@ -64,7 +72,9 @@ def test_the_famous_wrong_shape():
     """Two utterances of which one is right: 50 as it should be, 100 if the references are passed as one list each."""
     hyps, refs = {"a": "one two three four", "b": "x1 x2 x3 x4"}, {"a": "one two three four", "b": "y1 y2 y3 y4"}
     value = score("BLEU", refs, hyps)[0].value
-    assert value == pytest.approx(100 * (4 / 8 * 3 / 6 * 2 / 4 * 1 / 2) ** 0.25)  # 50: half of the n-grams of each order
+    assert value == pytest.approx(
+        100 * (4 / 8 * 3 / 6 * 2 / 4 * 1 / 2) ** 0.25
+    )  # 50: half of the n-grams of each order
     assert sacrebleu.corpus_bleu(list(hyps.values()), [[ref] for ref in refs.values()]).score == pytest.approx(100)
 
 
@@ -82,7 +92,9 @@ def test_chinese_is_scored_by_character():
     found, _ = score("BLEU", refs, hyps, "zh")
     by_word, _ = score("BLEU", refs, hyps, "zh", tokenise="13a")
     assert "tok:zh" in found.protocol and found.counts_NC[0, 0] == 8
-    assert found.value == pytest.approx(100 * (7 / 8 * 5 / 7 * 3 / 6 * 1 / 5) ** 0.25)  # hits: 7 characters, 5 pairs, 3 triples, 1 four
+    assert found.value == pytest.approx(
+        100 * (7 / 8 * 5 / 7 * 3 / 6 * 1 / 5) ** 0.25
+    )  # hits: 7 characters, 5 pairs, 3 triples, 1 four
     assert by_word.value == 0  # one long "word" that is wrong
 
 
@@ -92,7 +104,9 @@ def test_utterances_are_paired_by_id_and_none_is_left_out():
     other, other_lines = score("WER", refs, dict(reversed(hyps.items())))
     assert other.value == found.value and other_lines == lines
     for metric in ("WER", "BLEU", "chrF"):
-        with pytest.raises(ValueError, match="2 of 22 utterances without a hypothesis: u03, u05. Decode the whole test set again"):
+        with pytest.raises(
+            ValueError, match="2 of 22 utterances without a hypothesis: u03, u05. Decode the whole test set again"
+        ):
             score(metric, refs, {key: hyp for key, hyp in hyps.items() if key not in ("u03", "u05")})
         with pytest.raises(ValueError, match="no reference: stranger"):
             score(metric, refs, hyps | {"stranger": "x"})
@@ -127,7 +141,9 @@ def test_languages_without_blanks_are_scored_by_character_whatever_their_tag(lan
     assert wer.name == "CER" and wer.value == pytest.approx(100 / 8) and lines[0]["hyp_norm"] == "กขคงจฉชญ"
     assert "tok:13a" not in bleu.protocol
     row = bleu.to_row(Rules(["BLEU"]), "m", "s2tt", "t", "")
-    assert (metric_of(row).counts(["กขคงจฉชญ"], ["กขคง จฉชซ"]) == bleu.counts_NC).all()  # the interval and the page compute it alike
+    assert (
+        metric_of(row).counts(["กขคงจฉชญ"], ["กขคง จฉชซ"]) == bleu.counts_NC
+    ).all()  # the interval and the page compute it alike
 
 
 def test_a_script_with_blanks_is_scored_by_word():
@@ -167,10 +183,14 @@ def test_the_interval_is_that_of_a_known_distribution_and_has_one_seed():
 
 @pytest.mark.parametrize("name", ["WER", "BLEU"])
 def test_paired_tests_see_a_difference_that_single_intervals_hide(name):
-    """B is right wherever A is, and in 8 further utterances of 200: the intervals of A and B overlap, the difference is certain."""
+    """B is right wherever A is, and in 8 further utterances of 200: the intervals of A and B overlap, the difference is
+    certain.
+    """
     metric, n = make_metric(name, "en"), 200
     refs = ["one two three four five"] * n
-    a, b = (metric.counts([ref if i >= wrong else "x y z v w" for i, ref in enumerate(refs)], refs) for wrong in (60, 52))
+    a, b = (
+        metric.counts([ref if i >= wrong else "x y z v w" for i, ref in enumerate(refs)], refs) for wrong in (60, 52)
+    )
     intervals = [interval(counts, metric.value) for counts in (a, b)]
     assert max(low for low, _ in intervals) < min(high for _, high in intervals)
     low, high, p = paired_bootstrap(a, b, metric.value)

@@ -30,12 +30,29 @@ def test_a_judge_is_trained_and_loads(corpus, monkeypatch, capsys):
     config["encoder_conf"] |= {"output_size": 16, "linear_units": 16, "num_blocks": 1}
     (corpus / "tiny.yaml").write_text(yaml.safe_dump(config))
     out, data = corpus / "exp", str(corpus / "data")
-    arguments = ["--data", data, "--dev", data, "--out", str(out), "--copies", "2", "--config", str(corpus / "tiny.yaml"), "--epochs", "1"]
+    arguments = [
+        "--data",
+        data,
+        "--dev",
+        data,
+        "--out",
+        str(out),
+        "--copies",
+        "2",
+        "--config",
+        str(corpus / "tiny.yaml"),
+        "--epochs",
+        "1",
+    ]
     for start in ([], ["--init", str(out), "--max_lr", "0.0001"]):
         monkeypatch.setattr(sys, "argv", ["train_judge", *arguments, *start])
         train_judge.main()
     assert "new_training: done again" in capsys.readouterr().out
-    assert (out / "dump/train/text").read_text().splitlines()[:3] == ["0-v-0-0 one dog", "0-v-0-1 one dog", "0-v-1-0 two cats"]
+    assert (out / "dump/train/text").read_text().splitlines()[:3] == [
+        "0-v-0-0 one dog",
+        "0-v-0-1 one dog",
+        "0-v-1-0 two cats",
+    ]
     assert len(Judge.load(out).transcribe([corpus / "v-0.wav"])) == 1
     (out / "espnet/valid.cer_ctc.best.pth").unlink()
     with pytest.raises(ValueError, match="no best epoch yet"):

@@ -114,7 +114,10 @@ def _is_done(finished, best_open: float, length: int, options: DecodeOptions) ->
     """No open beam can beat the finished ones (scores only fall)."""
     if not finished:
         return False
-    return len(finished) >= options.beam or max(score for score, _ in finished) >= best_open / length**options.length_penalty
+    return (
+        len(finished) >= options.beam
+        or max(score for score, _ in finished) >= best_open / length**options.length_penalty
+    )
 
 
 @torch.inference_mode()
@@ -137,7 +140,9 @@ def generate_speech(model: SpeechLM, prefixes: list[np.ndarray], options: Decode
         row_BC = torch.full((B, vocab.num_columns), vocab.pad_id, device=device)
         row_BC[:, 0] = torch.where(length_B > frame, first_B, vocab.pad_id)
         later_BJ = model.generate_codes(state.hidden_BD, row_BC[:, 0], lambda logits, column: logits.argmax(dim=-1))
-        for column, ids_B in enumerate((later_BJ + torch.tensor(vocab.codebook_starts)[1 : 1 + later_BJ.shape[1]]).T, start=1):
+        for column, ids_B in enumerate(
+            (later_BJ + torch.tensor(vocab.codebook_starts)[1 : 1 + later_BJ.shape[1]]).T, start=1
+        ):
             frame, _ = pattern.cell(step, column, K)
             row_BC[:, column] = torch.where((frame >= 0) & (frame < length_B), ids_B, vocab.pad_id)
         rows.append(row_BC)
@@ -149,7 +154,9 @@ def generate_speech(model: SpeechLM, prefixes: list[np.ndarray], options: Decode
 
 
 def _choose_first(model: SpeechLM, hidden_BD: Tensor, among: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Choose column 0 `among` (codebook, end): its codes, and at the start of a frame `end`; return (ids, did it choose the end?)."""
+    """Choose column 0 `among` (codebook, end): its codes, and at the start of a frame `end`; return (ids, did it choose
+    the end?).
+    """
     k, end = among
     start, size = model.vocab.codebook_starts[k], model.vocab.codebook_sizes[k]
     logits_BV = model.first_logits(hidden_BD).float()

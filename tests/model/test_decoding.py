@@ -31,15 +31,25 @@ def test_what_has_no_voice_prompt_is_left_out_and_listed_or_all_are_without(tmp_
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2 and said[0].startswith("tts: 1 of 3 utterances left out: no other recording of their speaker")
     assert said[1].startswith("tts: all 3 utterances are synthesised without a voice prompt")
-    assert (tmp_path / "some/left_out.tsv").read_text().startswith("u2\tno voice prompt\t") and not (tmp_path / "all/left_out.tsv").exists()
+    assert (tmp_path / "some/left_out.tsv").read_text().startswith("u2\tno voice prompt\t") and not (
+        tmp_path / "all/left_out.tsv"
+    ).exists()
 
 
 def test_a_voice_prompt_is_as_long_as_in_training_and_outputs_as_long_as_targets(tmp_path):
-    """What a model was trained with stands beside it; another length of prompt in decoding is no longer taken without a word."""
+    """What a model was trained with stands beside it; another length of prompt in decoding is no longer taken without a
+    word.
+    """
     (tmp_path / "settings.json").write_text('{"format": 2, "settings": {"prompt_frames": 16}}')
     (tmp_path / "examples_train.json").write_text('{"longest_target": {"asr": 138, "tts": 150}}')
-    assert require_prompt_frames(tmp_path, None, "decode.yaml") == require_prompt_frames(tmp_path / "steps/5", 16, "decode.yaml") == 16
-    with pytest.raises(ValueError, match="decode.yaml: prompt_frames is 8, .* was trained with 16. Leave prompt_frames out"):
+    assert (
+        require_prompt_frames(tmp_path, None, "decode.yaml")
+        == require_prompt_frames(tmp_path / "steps/5", 16, "decode.yaml")
+        == 16
+    )
+    with pytest.raises(
+        ValueError, match="decode.yaml: prompt_frames is 8, .* was trained with 16. Leave prompt_frames out"
+    ):
         require_prompt_frames(tmp_path, 8, "decode.yaml")
     assert [usual_limit(tmp_path, task) for task in ("asr", "s2tt", "s2st")] == [215, 215, 233]
     with pytest.raises(ValueError, match="no prompt_frames"):

@@ -1,4 +1,6 @@
-"""The LLM of an espnet2.speechlm checkpoint: its text logits are the checkpoint's, and what does not belong together is refused."""
+"""The LLM of an espnet2.speechlm checkpoint: its text logits are the checkpoint's, and what does not belong together is
+refused.
+"""
 
 import sys
 from importlib.util import find_spec
@@ -19,7 +21,8 @@ from llms import make_llm  # noqa: E402
 
 AUDIO_ROWS = 2 * 9  # two streams of eight codes, each with its padding
 NEED_ESPNET = pytest.mark.skipif(
-    not all(map(find_spec, ("liger_kernel", "omniio"))), reason="espnet2.speechlm of release 202611 and liger-kernel are not installed"
+    not all(map(find_spec, ("liger_kernel", "omniio"))),
+    reason="espnet2.speechlm of release 202611 and liger-kernel are not installed",
 )
 
 
@@ -30,9 +33,15 @@ def trained_state(llm: Path, text_start: int) -> dict:
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         rows, width = state[name].shape
         table = torch.randn(text_start + rows + AUDIO_ROWS, width)
-        table[text_start : text_start + rows] = state[name] + (0.5 if name.startswith("lm_head") else 0)  # no longer tied
+        table[text_start : text_start + rows] = state[name] + (
+            0.5 if name.startswith("lm_head") else 0
+        )  # no longer tied
         state[name] = table
-    return state | {"stream_emb.weight": torch.randn(2, width), "vocab_weight": torch.ones(len(table)), "adaptor.a.weight": torch.ones(2)}
+    return state | {
+        "stream_emb.weight": torch.randn(2, width),
+        "vocab_weight": torch.ones(len(table)),
+        "adaptor.a.weight": torch.ones(2),
+    }
 
 
 def config(path: Path, llm: Path, intervals: dict | None, parts=("text", "discrete_audio")) -> Path:
@@ -69,7 +78,9 @@ def test_the_llm_is_the_checkpoints(llm, tmp_path, kind):
 def test_what_does_not_belong_together_is_refused(llm, tmp_path):
     torch.save({"module": trained_state(llm, 256)}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="not the first of multimodal_io"):
-        write_llm(config(tmp_path / "a.yaml", llm, None, ("discrete_audio", "text")), tmp_path / "model.pt", tmp_path / "out")
+        write_llm(
+            config(tmp_path / "a.yaml", llm, None, ("discrete_audio", "text")), tmp_path / "model.pt", tmp_path / "out"
+        )
     with pytest.raises(ValueError, match="text ends at 9999.*train.yaml of this checkpoint"):
         write_llm(config(tmp_path / "b.yaml", llm, {"text": [[256, 9999]]}), tmp_path / "model.pt", tmp_path / "out")
     with pytest.raises(ValueError, match="its text has 20 rows.*--base"):
@@ -91,9 +102,22 @@ def test_the_llm_of_the_installed_releases_model(llm, tmp_path):
 
     text = HuggingFaceTextIO(str(llm))
     end = 256 + text.vocab_size
-    meta = {"vocab_size": end + AUDIO_ROWS, "text_start": 256, "text_end": end, "mm_start": end, "mm_end": end + AUDIO_ROWS}
-    meta |= {"num_stream": 2, "vocab": text.get_vocabulary(), "vocab_intervals": {}, "vocab_weight": torch.ones(end + AUDIO_ROWS)}
-    theirs = ParallelHFModel(str(llm), multimodal_io={"text": text}, vocab_meta=meta, is_train=False, dtype=torch.float32)
+    meta = {
+        "vocab_size": end + AUDIO_ROWS,
+        "text_start": 256,
+        "text_end": end,
+        "mm_start": end,
+        "mm_end": end + AUDIO_ROWS,
+    }
+    meta |= {
+        "num_stream": 2,
+        "vocab": text.get_vocabulary(),
+        "vocab_intervals": {},
+        "vocab_weight": torch.ones(end + AUDIO_ROWS),
+    }
+    theirs = ParallelHFModel(
+        str(llm), multimodal_io={"text": text}, vocab_meta=meta, is_train=False, dtype=torch.float32
+    )
     torch.manual_seed(2)
     with torch.no_grad():
         for weight in theirs.parameters():
@@ -104,4 +128,6 @@ def test_the_llm_of_the_installed_releases_model(llm, tmp_path):
     ids = torch.arange(12)[None]
     hidden = theirs.model(inputs_embeds=theirs.model.embed_tokens(ids + 256)).last_hidden_state
     expected = theirs.lm_head(hidden)[..., 256:end]
-    torch.testing.assert_close(load_llm(str(tmp_path / "out"), random_init=False)(ids).logits, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        load_llm(str(tmp_path / "out"), random_init=False)(ids).logits, expected, rtol=1e-4, atol=1e-4
+    )

@@ -58,7 +58,9 @@ def family_model(name: str) -> SpeechLM:
 
     torch.manual_seed(0)
     llm = AutoModelForCausalLM.from_config(
-        FAMILIES[name].config(vocab_size=20, tie_word_embeddings=FAMILIES[name].tied, pad_token_id=0, bos_token_id=1, eos_token_id=2),
+        FAMILIES[name].config(
+            vocab_size=20, tie_word_embeddings=FAMILIES[name].tied, pad_token_id=0, bos_token_id=1, eos_token_id=2
+        ),
         attn_implementation="eager" if name == "gemma2" else "sdpa",
     )
     return SpeechLM(llm, Vocabulary(20, (*BOUNDARIES, "<asr>", "<tts>", "<en>"), (8, 8, 8), "parallel", "t", "c"))
@@ -92,7 +94,9 @@ def test_greedy_output_is_that_of_growing_caches(name):
         assert [one.output.tolist() for one in found] == [codes_TK.tolist() for codes_TK in expected]
         assert [one.ended for one in found] == [len(codes_TK) < 20 for codes_TK in expected]
         found = run(model, False, text, options, fixed)
-        assert [one.output for one in found] == texts and [one.ended for one in found] == [len(ids) < 20 for ids in texts]
+        assert [one.output for one in found] == texts and [one.ended for one in found] == [
+            len(ids) < 20 for ids in texts
+        ]
 
 
 @pytest.mark.parametrize(("beam", "name"), [(2, "parallel"), (4, "parallel"), (3, "gemma2")])
@@ -131,14 +135,21 @@ def test_samples_are_drawn_from_the_models_distribution():
     rule = make_rule(model, False, options)
     ids_1SK = torch.from_numpy(prefix)[None]
     with torch.no_grad():
-        hidden = model.hidden(ids_1SK, torch.ones(ids_1SK.shape[:2], dtype=torch.long), torch.arange(len(prefix))[None])[:, -1]
+        hidden = model.hidden(
+            ids_1SK, torch.ones(ids_1SK.shape[:2], dtype=torch.long), torch.arange(len(prefix))[None]
+        )[:, -1]
         logits = rule._logits(hidden)[0] / 0.7
     kept = logits.topk(5).indices.tolist()
     expected = logits[kept].softmax(dim=0)
     counts = torch.tensor([found.count(() if i == model.vocab.text_size else (i,)) for i in kept]) / len(found)
     assert counts.sum() == 1 and (counts - expected).abs().max() < 0.03
     chances = uniform(0, torch.arange(1000)[:, None], torch.arange(100))
-    assert 0 <= chances.min() and chances.max() < 1 and abs(chances.mean() - 0.5) < 0.005 and abs(chances.var() - 1 / 12) < 0.002
+    assert (
+        0 <= chances.min()
+        and chances.max() < 1
+        and abs(chances.mean() - 0.5) < 0.005
+        and abs(chances.var() - 1 / 12) < 0.002
+    )
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -159,7 +170,8 @@ def test_bfloat16_keeps_positions_exact(name):
     tables = {key: value.clone() for key, value in model.llm.named_buffers()}
     model.cast(torch.bfloat16)
     assert (
-        all(torch.equal(value, tables[key]) for key, value in model.llm.named_buffers()) and model.new_head.weight.dtype == torch.bfloat16
+        all(torch.equal(value, tables[key]) for key, value in model.llm.named_buffers())
+        and model.new_head.weight.dtype == torch.bfloat16
     )
     found = generate_speech(model, speech_prefixes(model.vocab), DecodeOptions(max_rows=4))
     assert len(found) == len(wide) and all(one.output.max(initial=0) < 8 for one in found)
@@ -168,7 +180,9 @@ def test_bfloat16_keeps_positions_exact(name):
 def test_what_does_not_fit_and_contradictions_are_refused():
     model = tiny_model()
     engine = Engine(make_rule(model, False, DecodeOptions(max_rows=20)), 1, 24)
-    with pytest.raises(ValueError, match="an example of 6 rows and up to 20 more does not fit into 24 positions. Expected a shorter"):
+    with pytest.raises(
+        ValueError, match="an example of 6 rows and up to 20 more does not fit into 24 positions. Expected a shorter"
+    ):
         engine.add(0, text_prefixes(model.vocab)[3])
     with pytest.raises(ValueError, match="beam 4 and temperature 0.5: expected a beam, or to sample, not both"):
         DecodeOptions(beam=4, temperature=0.5)

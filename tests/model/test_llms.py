@@ -1,4 +1,6 @@
-"""Every family of LLMs: nothing that it knew is lost by becoming a speech LLM, in training, decoding, saving and exporting."""
+"""Every family of LLMs: nothing that it knew is lost by becoming a speech LLM, in training, decoding, saving and
+exporting.
+"""
 
 import math
 from pathlib import Path
@@ -25,12 +27,18 @@ from speechlm.train.iterator import pack
 from speechlm.train.loss import training_model
 from tests.model.llms import FAMILIES, SIZES, make_llm
 
-SENTENCES = ["the dog sees the small cat and a house", "12 Häuser", "你好 perro </s> <|endoftext|> <image_soft_token> <eos>"]
+SENTENCES = [
+    "the dog sees the small cat and a house",
+    "12 Häuser",
+    "你好 perro </s> <|endoftext|> <image_soft_token> <eos>",
+]
 
 
 def options(llm: Path, *more: str):
     parser = SpeechLMTask.get_parser()
-    return parse_options(parser, ["--llm", str(llm), "--codec", "codec_16k", "--pattern", "parallel", "--langs", "en", *more])
+    return parse_options(
+        parser, ["--llm", str(llm), "--codec", "codec_16k", "--pattern", "parallel", "--langs", "en", *more]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,9 @@ def test_perplexity_is_that_of_transformers(llms, name):
         nats += torch.nn.functional.cross_entropy(llm(ids[None]).logits[0, :-1], ids[1:], reduction="sum").item()
         count += len(ids) - 1
     expected = math.exp(nats / count)
-    assert text_perplexity(model, load_text_tokenizer(str(folder)), SENTENCES, masked=True) == pytest.approx(expected, rel=1e-4)
+    assert text_perplexity(model, load_text_tokenizer(str(folder)), SENTENCES, masked=True) == pytest.approx(
+        expected, rel=1e-4
+    )
     assert load_text_tokenizer(str(folder)).decode(ids_of(folder, SENTENCES[0])[:-1]).strip() == SENTENCES[0]
 
 
@@ -84,19 +94,24 @@ def test_packed_texts_have_the_logits_of_transformers(llms, name):
     hidden = model.hidden(batch["ids_BLK"], None, batch["position_BL"])
     logits, start = model.first_logits(hidden)[0, :, : model.vocab.text_size], 0
     for ids in texts:
-        torch.testing.assert_close(logits[start : start + len(ids)], llm(torch.tensor([ids])).logits[0], atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            logits[start : start + len(ids)], llm(torch.tensor([ids])).logits[0], atol=2e-3, rtol=1e-3
+        )
         start += len(ids)
 
 
 @pytest.mark.parametrize("name", ["llama3", "qwen2.5", "qwen3", "gemma2", "gemma3"])
 @torch.no_grad()
 def test_packed_rows_have_the_loss_of_their_examples_alone_under_every_attention(tmp_path, name):
-    """Dense attention, which the CPU trains with, and FlexAttention, which GPUs do (and which has no backward pass on the CPU)."""
+    """Dense attention, which the CPU trains with, and FlexAttention, which GPUs do (and which has no backward pass on
+    the CPU).
+    """
     args = options(make_llm(tmp_path, name))
     model = training_model(start_from_llm(args), args).eval()
     vocab, frames = model.speechlm.vocab, np.random.default_rng(0).integers(0, 256, (9, 8))
     examples = [
-        join([*text_segment(list(range(3, 3 + n)), vocab), *speech_segment(frames[:n], vocab)], condition_weight=1.0) for n in (2, 9, 5)
+        join([*text_segment(list(range(3, 3 + n)), vocab), *speech_segment(frames[:n], vocab)], condition_weight=1.0)
+        for n in (2, 9, 5)
     ]
     packed = pack([examples], 60, vocab.pad_id, vocab.num_columns)
     alone = sum(model(**pack([[example]], len(example), vocab.pad_id, vocab.num_columns))[1] for example in examples)
@@ -123,7 +138,9 @@ def test_new_tokens_enter_at_the_scale_of_text(llms, name):
     frames = torch.from_numpy(speech_segment(codes, model.vocab)[1].ids_TK[:-1])
     found, frame = model.embed(rows[None])[0], model.embed(frames[None])[0]
     scale = found[: len(text)].std().item()
-    assert found[-3:].std().item() == pytest.approx(scale, rel=0.4) and frame.std().item() == pytest.approx(scale, rel=0.4)
+    assert found[-3:].std().item() == pytest.approx(scale, rel=0.4) and frame.std().item() == pytest.approx(
+        scale, rel=0.4
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -132,14 +149,22 @@ def test_decoding_with_a_cache_equals_decoding_without(llms, name):
     _, model = llms(name)
     special = lambda *names: special_segment(list(names), model.vocab)  # noqa: E731
     codes = np.random.default_rng(0).integers(0, 256, (9, 8))
-    text = [join([special("<asr>", "<en>"), *speech_segment(codes[:n], model.vocab), special("<text>")], 0).ids_TK for n in (9, 2)]
+    text = [
+        join([special("<asr>", "<en>"), *speech_segment(codes[:n], model.vocab), special("<text>")], 0).ids_TK
+        for n in (9, 2)
+    ]
     for prefix, found in zip(text, generate_text(model, text, DecodeOptions(max_rows=7)), strict=True):
         ids = found.output
         logits = uncached(model, [prefix, plain_text_segment(ids, model.vocab).ids_TK])[len(prefix) - 1 :]
-        allowed = torch.cat([logits[:, : model.vocab.text_size], logits[:, [model.vocab.special_id("</text>")]]], dim=1).argmax(dim=1)
+        allowed = torch.cat(
+            [logits[:, : model.vocab.text_size], logits[:, [model.vocab.special_id("</text>")]]], dim=1
+        ).argmax(dim=1)
         assert allowed[: len(ids)].tolist() == ids and (len(ids) == 7 or allowed[len(ids)] == model.vocab.text_size)
     speech = [
-        join([special("<tts>", "<en>"), *text_segment(list(range(4, 4 + n)), model.vocab), special("<speech>")], 0).ids_TK for n in (8, 3)
+        join(
+            [special("<tts>", "<en>"), *text_segment(list(range(4, 4 + n)), model.vocab), special("<speech>")], 0
+        ).ids_TK
+        for n in (8, 3)
     ]
     start = model.vocab.codes_start
     for prefix, found in zip(speech, generate_speech(model, speech, DecodeOptions(max_rows=6)), strict=True):
@@ -153,7 +178,9 @@ def uncached(model, parts: list[np.ndarray]) -> torch.Tensor:
     """Return logits_LV of column 0 by one pass over all rows."""
     ids_1LK = torch.from_numpy(np.concatenate(parts))[None]
     length = ids_1LK.shape[1]
-    return model.first_logits(model.hidden(ids_1LK, torch.ones(1, length, dtype=torch.long), torch.arange(length)[None]))[0]
+    return model.first_logits(
+        model.hidden(ids_1LK, torch.ones(1, length, dtype=torch.long), torch.arange(length)[None])
+    )[0]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -169,12 +196,16 @@ def test_saved_loaded_and_exported_it_is_the_same(llms, name, tmp_path):
     assert {p.dtype for p in again.parameters()} == {torch.bfloat16}, "buffers stay as they are"
     assert all(torch.equal(a.bfloat16(), b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(model.buffers(), again.buffers(), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), trained.model.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), trained.model.state_dict().values(), strict=True)
+    )
     ids = ids_of(folder, SENTENCES[0])
     rows = plain_text_segment(ids, model.vocab).ids_TK
     assert torch.equal(uncached(model, [rows]), uncached(trained.model, [rows]))
     export_llm(trained)
-    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "llm", dtype=torch.float32, attn_implementation="eager").eval()
+    exported = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "llm", dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     expected = uncached(model, [rows])[:, : model.vocab.text_size]
     torch.testing.assert_close(exported(torch.tensor([ids])).logits[0], expected, atol=2e-3, rtol=1e-3)
     assert (exported.get_input_embeddings().weight is exported.get_output_embeddings().weight) == FAMILIES[name].tied
@@ -226,7 +257,9 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path, name):
 
 
 def test_a_tokenizer_of_another_llm_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"its tokenizer has ids up to \d+, its embedding table \d+ rows.*Restore the tokenizer files"):
+    with pytest.raises(
+        ValueError, match=r"its tokenizer has ids up to \d+, its embedding table \d+ rows.*Restore the tokenizer files"
+    ):
         start_from_llm(options(make_llm(tmp_path, "llama2", spare=-20)))
 
 
@@ -240,7 +273,9 @@ def test_preflight_refuses_an_llm_whose_text_would_change(llms):
 
 def test_preflight_refuses_an_llm_whose_packed_examples_see_each_other(llms):
     check_packing(llms("gemma3")[1])
-    config = OPTConfig(vocab_size=300, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=32)
+    config = OPTConfig(
+        vocab_size=300, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4, word_embed_proj_dim=32
+    )
     model = SpeechLM(AutoModelForCausalLM.from_config(config), Vocabulary(300, BOUNDARIES, (8,), "parallel", "t", "c"))
     with pytest.raises(ValueError, match="opt: examples that are packed into one row see each other"):
         check_packing(model)

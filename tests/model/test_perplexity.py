@@ -40,8 +40,12 @@ def test_last_words_and_whole_texts_in_a_batch_as_alone():
         whole -= sum(logp[i, token].item() for i, token in enumerate([*ids[1:], 2]))
         tokens += len(ids)
     accuracy, perplexity = final_word(model, text, sentences, batch_size=2)
-    assert accuracy == pytest.approx(100 * sum(right) / 3) and perplexity == pytest.approx(math.exp(sum(nats) / 3), rel=1e-4)
-    assert text_perplexity(model, text, sentences, masked=True, batch_size=2) == pytest.approx(math.exp(whole / tokens), rel=1e-4)
+    assert accuracy == pytest.approx(100 * sum(right) / 3) and perplexity == pytest.approx(
+        math.exp(sum(nats) / 3), rel=1e-4
+    )
+    assert text_perplexity(model, text, sentences, masked=True, batch_size=2) == pytest.approx(
+        math.exp(whole / tokens), rel=1e-4
+    )
 
 
 def test_a_text_of_one_word_is_refused():

@@ -1,4 +1,6 @@
-"""The model: isolation of packed examples, streams that see what they should, text ability untouched, strict loading."""
+"""The model: isolation of packed examples, streams that see what they should, text ability untouched, strict
+loading.
+"""
 
 import os
 
@@ -114,7 +116,9 @@ def score(model, prefix, ids, end) -> float:
     column[0, len(prefix) :, 0] = torch.tensor([*ids, end])
     length = column.shape[1]
     with torch.no_grad():
-        logits = model.first_logits(model.hidden(column, torch.ones(1, length, dtype=torch.long), torch.arange(length)[None]))[0]
+        logits = model.first_logits(
+            model.hidden(column, torch.ones(1, length, dtype=torch.long), torch.arange(length)[None])
+        )[0]
     allowed = torch.cat([logits[:, :20], logits[:, end : end + 1]], dim=1).log_softmax(dim=1)
     targets = [*ids, 20]
     return sum(allowed[len(prefix) - 1 + i, t].item() for i, t in enumerate(targets))
@@ -130,9 +134,13 @@ def test_a_wide_beam_finds_the_best_text():
     assert found_score >= exhaustive_best(model, prefix, 3) - 1e-4
 
 
-@pytest.mark.parametrize(("pattern", "text_weight"), [*((name, 2.0) for name in PATTERNS), ("parallel", 0.0), ("delay", 0.0)])
+@pytest.mark.parametrize(
+    ("pattern", "text_weight"), [*((name, 2.0) for name in PATTERNS), ("parallel", 0.0), ("delay", 0.0)]
+)
 def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern, text_weight):
-    """The weighted loss of packed rows trains every column, and greedy decoding as well as sampling (of a sure model) finds the codes again."""
+    """The weighted loss of packed rows trains every column, and greedy decoding as well as sampling (of a sure model)
+    finds the codes again.
+    """
     torch.manual_seed(1)
     model = tiny_model(pattern)
     training = TrainingModel(model, [1.0, 0.7, 0.5], text_weight)
@@ -206,7 +214,9 @@ def test_weights_survive_saving_and_a_misfit_is_refused(tmp_path, tied, pattern)
     save_weights(tmp_path / "model.safetensors", model)
     load_weights(other, tmp_path / "model.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
-    save_file({k: v.clone() for k, v in model.state_dict().items() if "new_head" not in k}, tmp_path / "part.safetensors")
+    save_file(
+        {k: v.clone() for k, v in model.state_dict().items() if "new_head" not in k}, tmp_path / "part.safetensors"
+    )
     with pytest.raises(ValueError, match="new_head"):
         load_weights(other, tmp_path / "part.safetensors")
 

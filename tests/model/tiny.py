@@ -11,7 +11,8 @@ from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 def tiny_model(pattern: str = "parallel", tied: bool = False) -> SpeechLM:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=20, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=20, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2,
         max_position_embeddings=128, tie_word_embeddings=tied,
     )  # fmt: skip
     specials = (*BOUNDARIES, "<asr>", "<tts>", "<en>")

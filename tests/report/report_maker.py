@@ -28,10 +28,17 @@ class Maker:
         self.keys = [f"{'anna' if i % 2 else 'bert'}-{i:04d}" for i in range(utterances)]
         self.speakers = {key: key.split("-")[0] for key in self.keys}
         self.refs = {key: " ".join(self.rng.choice(WORDS, self.rng.integers(3, 12))) for key in self.keys}
-        tables = {"utt2spk": self.speakers, "text.es": {key: f"es {text}" for key, text in self.refs.items()}, "text.en": self.refs}
+        tables = {
+            "utt2spk": self.speakers,
+            "text.es": {key: f"es {text}" for key, text in self.refs.items()},
+            "text.en": self.refs,
+        }
         tables["wav.scp.es"] = self.wavs("data/test/wav.es", "es")
         write_data_dir(root / "data/test", tables)
-        write_data_dir(root / "data/train", {"utt2spk": {"anna-x": "anna"}, "text.en": {"anna-x": "a"}, "wav.scp.en": {"anna-x": "x.wav"}})
+        write_data_dir(
+            root / "data/train",
+            {"utt2spk": {"anna-x": "anna"}, "text.en": {"anna-x": "a"}, "wav.scp.en": {"anna-x": "x.wav"}},
+        )
 
     def wavs(self, folder: str, name: str) -> dict[str, str]:
         """Write recordings; return {utterance: path as the recipe writes it}."""
@@ -39,7 +46,9 @@ class Maker:
             time_T = np.arange(int(16000 * self.sec * self.rng.uniform(0.7, 1.3))) / 16000
             tone = np.sin(2 * np.pi * time_T * self.rng.uniform(100, 300)) * np.sin(2 * np.pi * 3 * time_T) ** 2
             save_wav(
-                self.root / folder / f"{name}{number}.wav", (0.4 * tone + self.rng.normal(0, 0.02, len(time_T))).astype(np.float32), 16000
+                self.root / folder / f"{name}{number}.wav",
+                (0.4 * tone + self.rng.normal(0, 0.02, len(time_T))).astype(np.float32),
+                16000,
             )
         return {key: f"{folder}/{name}{i % WAVS}.wav" for i, key in enumerate(self.keys)}
 
@@ -52,9 +61,13 @@ class Maker:
         """Write score.json and utterances.jsonl as the scoring commands do."""
         rules = rules_for(["mini"], task)
         wavs = self.wavs(f"{folder}/wav", model.replace(" ", "_")) if spoken else {}
-        scores, lines = score_texts(rules, Output(task, "en", hyps, self.refs, self.speakers, wavs), "judge:x" if spoken else "")
+        scores, lines = score_texts(
+            rules, Output(task, "en", hyps, self.refs, self.speakers, wavs), "judge:x" if spoken else ""
+        )
         write_lines(self.root / folder / "utterances.jsonl", lines)
-        write_rows(self.root / folder / "score.json", [score.to_row(rules, model, task, "test", "") for score in scores])
+        write_rows(
+            self.root / folder / "score.json", [score.to_row(rules, model, task, "test", "") for score in scores]
+        )
 
     def experiment(self, name: str, error: float, train_loss: float = 3.0) -> Path:
         """Write an experiment with speech translation, its ceilings, translation to text, and a training."""
@@ -66,7 +79,9 @@ class Maker:
         shutil.copytree(self.root / "ceiling", self.root / name / "ceiling/test")
         with open(self.root / name / "sft_s2st/train.jsonl", "w") as stream:
             for kind, step, loss in (("train", 50, train_loss), ("train", 100, 2.0), ("valid", 100, 2.1)):
-                stream.write(json.dumps({"kind": kind, "step": step, "loss": loss, "code0": loss / 2, "positions": 7.0}) + "\n")
+                stream.write(
+                    json.dumps({"kind": kind, "step": step, "loss": loss, "code0": loss / 2, "positions": 7.0}) + "\n"
+                )
         return self.root / name
 
 

@@ -15,7 +15,9 @@ SCORE = "#list thead button[data-key=score0]"
 
 def scores(page, column=0):
     """Return the scores of the first rows of the list."""
-    return [float(text) for text in page.locator(f"#list td[data-name$='sft']:nth-child({4 + column})").all_inner_texts()]
+    return [
+        float(text) for text in page.locator(f"#list td[data-name$='sft']:nth-child({4 + column})").all_inner_texts()
+    ]
 
 
 def plays(page, audio):
@@ -37,14 +39,22 @@ def test_a_thousand_utterances_open_in_two_seconds(open_page, thousand):
 def test_players_play_and_only_one_at_a_time(open_page):
     page = open_page()
     players = page.locator("#list figure.clip")
-    assert players.locator("figcaption span").all_inner_texts() == ["Source", "Reference", "Codec ceiling", "good/sft", "bad/sft"]
+    assert players.locator("figcaption span").all_inner_texts() == [
+        "Source",
+        "Reference",
+        "Codec ceiling",
+        "good/sft",
+        "bad/sft",
+    ]
     before = None
     for i in range(players.count()):
         players.nth(i).locator(".play").click()
         audio = players.nth(i).locator("audio").element_handle()
         assert plays(page, audio) and page.evaluate("audio => audio.duration", audio) > 1
         assert before is None or page.evaluate("audio => audio.paused", before)
-        assert page.evaluate("image => image.complete && image.naturalWidth > 50", players.nth(i).locator("img").element_handle())
+        assert page.evaluate(
+            "image => image.complete && image.naturalWidth > 50", players.nth(i).locator("img").element_handle()
+        )
         before = audio
     players.nth(0).locator(".view").click(position={"x": 100, "y": 20})  # the spectrogram is a place to play from
     assert plays(page, players.nth(0).locator("audio").element_handle())
@@ -53,7 +63,9 @@ def test_players_play_and_only_one_at_a_time(open_page):
 def test_sorting_and_filtering(open_page, thousand):
     page = open_page()
     head = page.locator("#list thead th", has=page.locator("button[data-key=score0]"))
-    assert head.get_attribute("aria-sort") == "ascending" and scores(page) == sorted(scores(page))  # BLEU: the worst first
+    assert head.get_attribute("aria-sort") == "ascending" and scores(page) == sorted(
+        scores(page)
+    )  # BLEU: the worst first
     page.click(SCORE)
     assert head.get_attribute("aria-sort") == "descending" and scores(page)[0] == 100
     page.click("#list thead button[data-key=length]")
@@ -136,7 +148,9 @@ def test_blind_votes_are_saved_and_exported(open_page, tmp_path):
     [test] = saved.values()
     trials = test["trials"]
     assert [trial["vote"] for trial in trials[:4]] == [trials[0]["a"], trials[1]["b"], "none", None]
-    assert {trial["a"] for trial in trials} == {"good/sft", "bad/sft"} and all({t["a"], t["b"]} == {"good/sft", "bad/sft"} for t in trials)
+    assert {trial["a"] for trial in trials} == {"good/sft", "bad/sft"} and all(
+        {t["a"], t["b"]} == {"good/sft", "bad/sft"} for t in trials
+    )
     page.reload()
     assert page.locator("[data-trial='3']").count() == 1  # goes on after a reload
     with page.expect_download() as download:
@@ -157,7 +171,8 @@ def test_phone_has_no_sideways_scrolling(open_page, width):
     page = open_page(viewport={"width": width, "height": 780}, is_mobile=True, has_touch=True)
     page.wait_for_selector("#list figure.clip")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    wide = """[...document.querySelectorAll('main *')].map(e => [e.className, e.closest('svg') ? 0 : e.getBoundingClientRect().right])
+    wide = """[...document.querySelectorAll('main *')].map(e =>
+      [e.className, e.closest('svg') ? 0 : e.getBoundingClientRect().right])
       .filter(([name, right]) => right > innerWidth + 1)"""
     assert page.evaluate(wide) == []
     page.locator("#list .play").first.tap()
@@ -166,11 +181,13 @@ def test_phone_has_no_sideways_scrolling(open_page, width):
 
 CONTRAST = """() => {
   const channels = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
   const back = (node) => { for (; node; node = node.parentElement) { const c = getComputedStyle(node).backgroundColor;
     if (c.startsWith('rgb') && (channels(c)[3] ?? 1) > 0.9) return channels(c); } return [255, 255, 255]; };
-  const some = ['h1', '.lead', '.note', '.tile .set', '#results a', 'del', 'ins', '.open', 'nav a', 'td .badge', '.number', '.sort', '.time'];
+  const some = ['h1', '.lead', '.note', '.tile .set', '#results a', 'del', 'ins', '.open', 'nav a', 'td .badge',
+    '.number', '.sort', '.time'];
   return some.map((where) => {
     const node = document.querySelector(where);
     const [a, b] = [light(channels(getComputedStyle(node).color)), light(back(node))];
@@ -192,7 +209,8 @@ def test_headings_and_names_for_screen_readers(open_page):
     levels = page.evaluate("[...document.querySelectorAll('main h1, main h2, main h3')].map(e => Number(e.tagName[1]))")
     assert levels.count(1) == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:]))
     unnamed = """[...document.querySelectorAll('button, input, select, img, a')].filter(e =>
-      !(e.getAttribute('aria-label') || e.alt || e.textContent.trim() || e.labels && e.labels.length)).map(e => e.outerHTML)"""
+      !(e.getAttribute('aria-label') || e.alt || e.textContent.trim() ||
+        e.labels && e.labels.length)).map(e => e.outerHTML)"""
     assert page.evaluate(unnamed) == []
 
 
@@ -214,7 +232,10 @@ def test_pages_without_audio_with_long_names_and_characters(chromium, tmp_path, 
         page.goto((tmp_path / exp / "report/index.html").as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         if exp == "exp":
-            assert page.locator("#list tr:has-text('今') del, #list tr:has-text('今') ins").all_inner_texts() == ["的", "很"]
+            assert page.locator("#list tr:has-text('今') del, #list tr:has-text('今') ins").all_inner_texts() == [
+                "的",
+                "很",
+            ]
         page.close()
     assert not complaints
 
@@ -243,7 +264,10 @@ def test_text_from_right_to_left_stands_so_in_word_differences_too(chromium, tmp
     for lang, (ref, hyp, *_) in RIGHT_TO_LEFT.items():
         scores_, lines = score_texts(rules, Output("asr", lang, {"u1": hyp}, {"u1": ref}))
         write_lines(tmp_path / f"exp/{lang}/utterances.jsonl", lines)
-        write_rows(tmp_path / f"exp/{lang}/score.json", [score.to_row(rules, "sft", "asr", f"test_{lang}", "") for score in scores_])
+        write_rows(
+            tmp_path / f"exp/{lang}/score.json",
+            [score.to_row(rules, "sft", "asr", f"test_{lang}", "") for score in scores_],
+        )
     make_report(tmp_path / "exp", "--out", tmp_path / "report")
     page = chromium.new_page()
     page.goto((tmp_path / "report/index.html").as_uri())
@@ -260,6 +284,8 @@ def test_text_from_right_to_left_stands_so_in_word_differences_too(chromium, tmp
             assert rights == sorted(rights, reverse=True) and boxes[0]["text"].startswith(ref.split()[0])
             assert boxes[0]["right"] == pytest.approx(line.bounding_box()["x"] + line.bounding_box()["width"], abs=1)
         difference = page.locator("#list .words").first
-        assert difference.locator("del").first.inner_text() == lost and difference.locator("ins").first.inner_text() == got
+        assert (
+            difference.locator("del").first.inner_text() == lost and difference.locator("ins").first.inner_text() == got
+        )
         page.screenshot(path=tmp_path / f"{lang}.png", full_page=True)
     page.close()

@@ -1,4 +1,6 @@
-"""What goes on the page: figures, systems of several experiments, recordings; made once, the same twice, and wrong input refused."""
+"""What goes on the page: figures, systems of several experiments, recordings; made once, the same twice, and wrong
+input refused.
+"""
 
 import json
 import re
@@ -20,7 +22,11 @@ def maker(tmp_path, monkeypatch):
 
 def content(out: Path) -> dict:
     """Return what a page was given."""
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', (out / "index.html").read_text(), re.S)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', (out / "index.html").read_text(), re.S)[
+            1
+        ]
+    )
 
 
 def files(out: Path) -> dict:
@@ -68,7 +74,9 @@ def test_an_interrupted_report_keeps_the_old_page_and_goes_on(maker, monkeypatch
     monkeypatch.setattr("speechlm.report.listen.make_clip", make_clip)
     made_before = {clip.name: Path(f"out/audio/{clip.name}.mp3").stat().st_mtime_ns for clip in made}
     make_report(exp, "--out", "out", *options(maker))
-    assert {name: Path(f"out/audio/{name}.mp3").stat().st_mtime_ns for name in made_before} == made_before  # not made again
+    assert {
+        name: Path(f"out/audio/{name}.mp3").stat().st_mtime_ns for name in made_before
+    } == made_before  # not made again
 
 
 def test_figures_are_those_of_the_scores(maker):
@@ -126,7 +134,9 @@ def test_texts_of_a_corpus_are_no_html(maker):
     assert "<img" not in page and "<script>alert" not in page
     assert content(Path("out"))["groups"][0]["utterances"][0]["hyps"][0]["text"] == EVIL
     sources = "".join(path.read_text() for path in Path(make_clip.__code__.co_filename).with_name("page").glob("*.js"))
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|https?://(?!www\.w3\.org/2000/svg)", sources)
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|https?://(?!www\.w3\.org/2000/svg)", sources
+    )
 
 
 def test_recordings_are_found_where_an_experiment_was_moved_and_limited(maker, capsys, tmp_path):
@@ -136,9 +146,14 @@ def test_recordings_are_found_where_an_experiment_was_moved_and_limited(maker, c
     assert "warning" not in capsys.readouterr().out
     shutil.rmtree("kept/sft_s2st/score/wav")
     make_report("kept", "--out", "out", *options(maker))
-    assert re.search(r"warning: \d+ recordings were not found or can't be read, for instance exp/sft_s2st", capsys.readouterr().out)
+    assert re.search(
+        r"warning: \d+ recordings were not found or can't be read, for instance exp/sft_s2st", capsys.readouterr().out
+    )
     make_report("kept", "--out", "small", "--max_mb", "0.05", *options(maker))
-    assert content(Path("small"))["full"] and 0 < sum(path.stat().st_size for path in Path("small/audio").iterdir()) < 0.2e6
+    assert (
+        content(Path("small"))["full"]
+        and 0 < sum(path.stat().st_size for path in Path("small/audio").iterdir()) < 0.2e6
+    )
 
 
 def test_an_experiment_within_an_experiment_is_not_its_own(maker):

@@ -9,7 +9,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(command: list, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     """Run a command and return its exit status and texts; the environment is only what is given, and PATH."""
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(cwd)} | environment
-    return subprocess.run([str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def write_script(path: Path, text: str) -> Path:

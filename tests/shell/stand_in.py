@@ -1,6 +1,7 @@
 """Stands in for the commands of a recipe that take long: writes what they write, as a function of their options alone.
 
-`stand_in.py -m speechlm.bin.score --task tts ... --out x/score.json`; the commands of the comparison itself are run as they are.
+`stand_in.py -m speechlm.bin.score --task tts ... --out x/score.json`; the commands of the comparison itself are run as
+they are.
 """
 
 import json
@@ -29,7 +30,9 @@ def text_of(folder: Path) -> dict[str, str]:
     """Return hypotheses whose errors follow from the arm in the folder's path."""
     arm = next((name for name in QUALITY if name in folder.parts), "joint")
     rng = random.Random(zlib.crc32(str(folder).encode()))
-    return {key: " ".join("x" if rng.random() < QUALITY[arm] else word for word in ref.split()) for key, ref in REFS.items()}
+    return {
+        key: " ".join("x" if rng.random() < QUALITY[arm] else word for word in ref.split()) for key, ref in REFS.items()
+    }
 
 
 def train() -> None:
@@ -38,10 +41,21 @@ def train() -> None:
     if (out / "model.safetensors").exists():
         return
     time.sleep(0.2)  # so that there is a time to be killed in
-    lines = [{"kind": kind, "step": step, "loss": 1.0, "text": 2.0, "task.asr": 1.0} for step in (20, 40) for kind in ("train", "valid")]
+    lines = [
+        {"kind": kind, "step": step, "loss": 1.0, "text": 2.0, "task.asr": 1.0}
+        for step in (20, 40)
+        for kind in ("train", "valid")
+    ]
     (out / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     session = {"commit": "c", "machine": "m", "began": "b", "seconds": 1.0}
-    cost = {"steps": steps, "parameters": 10, "seconds": 1.0, "core_hours": 0.1, "gpu_hours": 0.0, "sessions": [session]}
+    cost = {
+        "steps": steps,
+        "parameters": 10,
+        "seconds": 1.0,
+        "core_hours": 0.1,
+        "gpu_hours": 0.0,
+        "sessions": [session],
+    }
     (out / "cost.json").write_text(json.dumps(cost))
     after = sys.argv[sys.argv.index("--keep_steps") + 1 :] if "--keep_steps" in sys.argv else []
     for step in takewhile(str.isdecimal, after):
@@ -73,7 +87,22 @@ def lm_eval() -> None:
     out = Path(option("--out"))
     out.parent.mkdir(parents=True, exist_ok=True)
     value = random.Random(zlib.crc32(str(out).encode())).uniform(0.4, 0.6)
-    write_rows(out, [Row(out.parent.name, "lm_eval", "held_out_final_word", "acc", value, len(KEYS), "s", value - 0.1, value + 0.1)])
+    write_rows(
+        out,
+        [
+            Row(
+                out.parent.name,
+                "lm_eval",
+                "held_out_final_word",
+                "acc",
+                value,
+                len(KEYS),
+                "s",
+                value - 0.1,
+                value + 0.1,
+            )
+        ],
+    )
 
 
 def main() -> None:

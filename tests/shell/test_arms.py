@@ -1,4 +1,6 @@
-"""egs/TEMPLATE/arms.sh: the comparison from its pieces to the tables, with stand-ins for what takes long (stand_in.py)."""
+"""egs/TEMPLATE/arms.sh: the comparison from its pieces to the tables, with stand-ins for what takes long
+(stand_in.py).
+"""
 
 import json
 import os
@@ -21,7 +23,8 @@ def recipe(tmp_path):
     write_script(tmp_path / "bin/python", f'exec "{sys.executable}" "{here}" "$@"\n')
     write_script(
         tmp_path / "run.sh",
-        f'exec "{ROOT}/egs/TEMPLATE/speechlm.sh" --text_train_set t --text_test_set t --lm_eval_tasks held_out_final_word "$@"\n',
+        f'exec "{ROOT}/egs/TEMPLATE/speechlm.sh" --text_train_set t --text_test_set t --lm_eval_tasks'
+        ' held_out_final_word "$@"\n',
     )
     write_script(tmp_path / "local/data.sh", "true\n")
     (tmp_path / "conf").mkdir()
@@ -83,7 +86,19 @@ def test_a_part_says_what_is_missing_and_a_changed_setting_redoes_its_pieces_alo
 
 def test_arms_differ_in_what_their_files_say(recipe):
     done = run(
-        command(recipe, "--arms", "replay_40 random joint_50", "--seeds", "1", "--stop_stage", "2", "--arms_nj", "1", "--tasks", "asr"),
+        command(
+            recipe,
+            "--arms",
+            "replay_40 random joint_50",
+            "--seeds",
+            "1",
+            "--stop_stage",
+            "2",
+            "--arms_nj",
+            "1",
+            "--tasks",
+            "asr",
+        ),
         recipe,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -86,11 +86,16 @@ def test_stages_run_in_order_and_tell_their_time(recipe):
     done, calls = drive(recipe, "--tasks", "asr tts")
     assert done.returncode == 0, done.stdout
     assert [line.split(" ", 2)[2] for line in done.stdout.splitlines() if ": start" in line] == [
-        f"stage {i} ({name}): start" for i, name in enumerate("data codes text llm preflight cpt sft decode score results".split(), start=1)
+        f"stage {i} ({name}): start"
+        for i, name in enumerate("data codes text llm preflight cpt sft decode score results".split(), start=1)
     ]
     assert done.stdout.count(": done in ") == 10
     in_order = list(dict.fromkeys(names(calls)))
-    assert in_order == ("data extract_codes manifest text_tokenizer tokens train preflight decode ceiling score results report".split())
+    assert (
+        in_order
+        == "data extract_codes manifest text_tokenizer tokens train preflight decode ceiling score results "
+        "report".split()
+    )
     assert "stage 10 (results): done" in (recipe / "exp/run.log").read_text()
 
 
@@ -110,7 +115,8 @@ def test_tasks_run_side_by_side_and_one_that_fails_does_not_take_the_others_alon
     done, calls = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2", "--stop_stage", "7")
     assert done.returncode == 0 and names(calls).count("train") == 3
     write_script(
-        recipe / "bin/python", TASKS + """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """
+        recipe / "bin/python",
+        TASKS + """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """,
     )
     done, _ = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2")
     assert done.returncode == 1 and "asr: out of memory" in done.stdout and "failed: asr" in done.stdout
@@ -146,7 +152,13 @@ def test_settings_are_layers_of_the_template_the_recipe_and_the_overlays(recipe)
     (recipe / "conf/mine/cpt.yaml").touch()
     _, calls = drive(recipe, "--stage", "6", "--stop_stage", "7", "--tasks", "asr", "--overlay", "paper mine")
     cpt = ["template/train.yaml", "template/cpt.yaml", "conf/cpt.yaml", "template/paper/cpt.yaml", "conf/mine/cpt.yaml"]
-    sft = ["template/train.yaml", "template/sft.yaml", "template/sft_asr.yaml", "conf/sft_asr.yaml", "template/paper/sft.yaml"]
+    sft = [
+        "template/train.yaml",
+        "template/sft.yaml",
+        "template/sft_asr.yaml",
+        "conf/sft_asr.yaml",
+        "template/paper/sft.yaml",
+    ]
     assert [layers(call) for call in calls] == [cpt, sft]
     _, calls = drive(recipe, "--stage", "6", "--stop_stage", "6", "--cpt_config", "my.yaml", "--overlay", "paper")
     assert layers(calls[0]) == ["my.yaml", "template/paper/cpt.yaml"]
@@ -159,11 +171,18 @@ def test_settings_are_layers_of_the_template_the_recipe_and_the_overlays(recipe)
 def test_a_dry_run_plans_every_training_and_leaves_nothing_behind(recipe):
     done, calls = drive(recipe, "--dry_run", "true", "--tasks", "asr tts", "--gpu", "A100", "--overlay", "paper")
     assert done.returncode == 0 and not (recipe / "exp").exists()
-    assert [layers(call)[-1] for call in calls] == ["conf/llm.yaml", "template/paper/cpt.yaml"] + ["template/paper/sft.yaml"] * 2
+    assert [layers(call)[-1] for call in calls] == ["conf/llm.yaml", "template/paper/cpt.yaml"] + [
+        "template/paper/sft.yaml"
+    ] * 2
     assert all(
-        option(c, "--dry_run") == "true" and option(c, "--gpu") == "A100" and option(c, "--llm") == "conf/llm_model.yaml" for c in calls
+        option(c, "--dry_run") == "true"
+        and option(c, "--gpu") == "A100"
+        and option(c, "--llm") == "conf/llm_model.yaml"
+        for c in calls
     )
-    done, calls = drive(recipe, "--dry_run", "true", "--tasks", "", "--train_sets", "", "--dev_set", "", "--llm", "hub/name")
+    done, calls = drive(
+        recipe, "--dry_run", "true", "--tasks", "", "--train_sets", "", "--dev_set", "", "--llm", "hub/name"
+    )
     assert done.returncode == 0 and names(calls) == ["train"] and "--dev_set" not in calls[0]
     _, calls = drive(recipe, "--dry_run", "true", "--tasks", "asr", "--llm", "hub/name", "--skip_cpt", "true")
     assert [option(call, "--llm") for call in calls] == ["hub/name"]
@@ -178,7 +197,11 @@ def test_sets_of_other_recipes_are_used_where_they_are(recipe):
         [c for c in calls if f"speechlm.bin.{name}" in c] for name in ("extract_codes", "text_tokenizer", "train")
     ]
     assert extract[extract.index("--train_sets") :][:5] == ["--train_sets", "mine", "--test_sets", "dev", "test"]
-    assert [option(c, "--data") for c in calls if "speechlm.bin.manifest" in c] == ["data/mine", "data/dev", "data/test"]
+    assert [option(c, "--data") for c in calls if "speechlm.bin.manifest" in c] == [
+        "data/mine",
+        "data/dev",
+        "data/test",
+    ]
     assert f"{other}/train/manifest.jsonl" in tokenizer
     for call in train:
         at = call.index("--train_sets")
@@ -221,7 +244,9 @@ def test_the_small_llm_is_trained_from_its_architecture_unless_random_init(recip
 
 def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
     corpus = ["--langs", "es en", "--src_lang", "es", "--tgt_lang", "en", "--test_sets", "test test_unheard"]
-    done, calls = drive(recipe, *corpus, "--stage", "8", "--stop_stage", "9", "--tasks", "asr tts s2st", "--zero_shot_tasks", "s2st")
+    done, calls = drive(
+        recipe, *corpus, "--stage", "8", "--stop_stage", "9", "--tasks", "asr tts s2st", "--zero_shot_tasks", "s2st"
+    )
     assert done.returncode == 0, done.stdout
     decodings = [c for c in calls if "speechlm.bin.decode" in c]
     assert len(decodings) == 4  # all sets and languages of a model's task in one process
@@ -229,7 +254,8 @@ def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
     assert decoded == [
         f"exp/{exp}/decode_{task}_{name}_{lang}"
         for exp, task, langs in [
-            ("sft_asr", "asr", ("es", "en")), ("sft_tts", "tts", ("en",)), ("sft_s2st", "s2st", ("es",)), ("cpt", "s2st", ("es",)),
+            ("sft_asr", "asr", ("es", "en")), ("sft_tts", "tts", ("en",)), ("sft_s2st", "s2st", ("es",)), ("cpt",
+            "s2st", ("es",)),
         ]
         for name in ("test", "test_unheard")
         for lang in langs
@@ -242,9 +268,22 @@ def test_each_task_is_decoded_and_scored_in_its_languages(recipe):
     }  # fmt: skip
     assert option(scored[-1], "--model") == "cpt" and option(scored[0], "--test_set") == "test"
     _, calls = drive(
-        recipe, *corpus, "--stage", "8", "--stop_stage", "9", "--tasks", "", "--zero_shot_tasks", "s2st", "--cpt_exp", "/theirs/cpt"
+        recipe,
+        *corpus,
+        "--stage",
+        "8",
+        "--stop_stage",
+        "9",
+        "--tasks",
+        "",
+        "--zero_shot_tasks",
+        "s2st",
+        "--cpt_exp",
+        "/theirs/cpt",
     )
-    assert {option(c, "--out").split("/")[1] for c in calls if "ceiling" not in c[1]} == {"zero_shot"}, "a given model may be a colleague's"
+    assert {option(c, "--out").split("/")[1] for c in calls if "ceiling" not in c[1]} == {"zero_shot"}, (
+        "a given model may be a colleague's"
+    )
     assert option(calls[0], "--exp") == "/theirs/cpt"
 
 
@@ -278,7 +317,8 @@ def test_jobs_can_go_to_slurm_and_trainings_to_several_nodes(recipe):
     preflight, training = [call for call in calls if call.startswith("srun")]
     assert preflight.startswith("srun --ntasks=1 --cpus-per-task=32 --partition=a --mem=64G --gpus=8")
     assert training.startswith(
-        "srun --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 --cpus-per-task=32 --partition=a --mem=64G --gpus-per-node=8"
+        "srun --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 --cpus-per-task=32 --partition=a --mem=64G"
+        " --gpus-per-node=8"
     )
     assert training.endswith("--nodes 2")
 
@@ -290,37 +330,77 @@ def test_several_nodes_need_a_cluster(recipe):
 
 def test_a_failed_job_of_the_codes_is_named_with_its_log_and_the_others_end(recipe):
     done, calls = on_slurm(recipe, "--stage", "2", "--stop_stage", "3", "--codes_jobs", "3")
-    assert done.returncode == 1 and len([call for call in calls if call.startswith("srun --ntasks=1 --cpus-per-task=2 --partition=a")]) == 3
-    assert "1 of 3 jobs failed. Their logs: dump/codec_16k/log/codes.2.log." in done.stdout and "node down" in done.stdout
+    assert (
+        done.returncode == 1
+        and len([call for call in calls if call.startswith("srun --ntasks=1 --cpus-per-task=2 --partition=a")]) == 3
+    )
+    assert (
+        "1 of 3 jobs failed. Their logs: dump/codec_16k/log/codes.2.log." in done.stdout and "node down" in done.stdout
+    )
     assert "only what is missing" in done.stdout
     (recipe / "calls").unlink()
     done, calls = drive(recipe, "--stage", "2", "--stop_stage", "2", "--codes_jobs", "2")
     assert done.returncode == 0
-    assert sorted(call[call.index("--shard") + 1] if "--shard" in call else "all" for call in calls) == ["1/2", "2/2", "all"]
+    assert sorted(call[call.index("--shard") + 1] if "--shard" in call else "all" for call in calls) == [
+        "1/2",
+        "2/2",
+        "all",
+    ]
     assert "--shard" not in calls[-1], "the scp files are written after all jobs"
 
 
 def test_every_option_that_the_driver_passes_exists_in_the_program(recipe):
-    corpus = ["--langs", "es en", "--src_lang", "es", "--text_train_set", "text_train", "--text_test_set", "text_test", "--ngpu", "2"]
+    corpus = [
+        "--langs",
+        "es en",
+        "--src_lang",
+        "es",
+        "--text_train_set",
+        "text_train",
+        "--text_test_set",
+        "text_test",
+        "--ngpu",
+        "2",
+    ]
     _, calls = drive(recipe, *corpus, "--tasks", "asr tts s2tt s2st", "--zero_shot_tasks", "s2st")
     passed = {}
     for call in calls:
         if call[0] == "-m":
             passed.setdefault(call[1], set()).update(word for word in call[2:] if word.startswith("--"))
-    done = subprocess.run([sys.executable, "-c", HELP_OF_ALL, *passed], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", HELP_OF_ALL, *passed], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     helps = json.loads(done.stdout.splitlines()[-1])
-    assert {m: sorted(o for o in passed[m] if not re.search(rf"{o}\b", helps[m])) for m in passed} == {m: [] for m in passed}
+    assert {m: sorted(o for o in passed[m] if not re.search(rf"{o}\b", helps[m])) for m in passed} == {
+        m: [] for m in passed
+    }
 
 
 def test_values_that_a_shell_would_act_on_stay_as_they_are(recipe):
     odd = "a b;touch hacked;$(touch hacked)`touch hacked`&'\"*[0]"
-    done, calls = drive(recipe, "--stage", "6", "--stop_stage", "7", "--tasks", "asr", "--expdir", f"x/{odd}", "--llm", odd, "--codec", odd)
+    done, calls = drive(
+        recipe,
+        "--stage",
+        "6",
+        "--stop_stage",
+        "7",
+        "--tasks",
+        "asr",
+        "--expdir",
+        f"x/{odd}",
+        "--llm",
+        odd,
+        "--codec",
+        odd,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert names(calls) == ["train", "train"]
     assert option(calls[0], "--llm") == option(calls[0], "--codec") == odd
     assert option(calls[1], "--init_from") == f"x/{odd}/cpt" and option(calls[1], "--output_dir") == f"x/{odd}/sft_asr"
-    done, calls = drive(recipe, "--stage", "8", "--stop_stage", "10", "--tasks", "asr tts", "--expdir", f"x/{odd}", "--dumpdir", odd)
+    done, calls = drive(
+        recipe, "--stage", "8", "--stop_stage", "10", "--tasks", "asr tts", "--expdir", f"x/{odd}", "--dumpdir", odd
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     decode, score = [next(call for call in calls if name in call[1]) for name in ("decode", "score")]
     assert option(decode, "--out") == option(score, "--hyp") == f"x/{odd}/sft_asr/decode_asr_test_en"

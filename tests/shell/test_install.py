@@ -1,4 +1,6 @@
-"""tools/install.sh: done once, redone when interrupted or outdated, never over somebody's folder. No network: pip and uv are played."""
+"""tools/install.sh: done once, redone when interrupted or outdated, never over somebody's folder. No network: pip and
+uv are played.
+"""
 
 import os
 import shutil
@@ -38,7 +40,9 @@ def install(clone, **environment):
     python = str(clone / "fake/python3.11")
     calls = clone / "calls"
     calls.unlink(missing_ok=True)
-    done = run([clone / "tools/install.sh"], clone, **({"PYTHON": python} | environment), FAKE_PYTHON=python, CALLS=str(calls))
+    done = run(
+        [clone / "tools/install.sh"], clone, **({"PYTHON": python} | environment), FAKE_PYTHON=python, CALLS=str(calls)
+    )
     return done, calls.read_text().splitlines() if calls.exists() else []
 
 
@@ -84,8 +88,15 @@ def test_without_a_compiler_what_needs_one_is_left_out_and_named(clone):
 def test_a_place_without_locks_a_path_with_a_blank_and_a_module_system(clone):
     write_script(clone / "fake/flock", "echo 'flock: 9: Function not implemented' >&2; exit 65\n")
     write_script(clone / "a place/python", '[ -z "${PYTHONHOME-}${PYTHONPATH-}" ] || exit 1\n' + PYTHON)
-    environment = {"PATH": f"{clone / 'fake'}:{os.environ['PATH']}", "PYTHONHOME": "/module", "PYTHONPATH": "/module", "CDPATH": "/usr"}
-    done, calls = install(clone, PYTHON=str(clone / "a place/python"), SPEECHLM_VENV=str(clone / "its env"), **environment)
+    environment = {
+        "PATH": f"{clone / 'fake'}:{os.environ['PATH']}",
+        "PYTHONHOME": "/module",
+        "PYTHONPATH": "/module",
+        "CDPATH": "/usr",
+    }
+    done, calls = install(
+        clone, PYTHON=str(clone / "a place/python"), SPEECHLM_VENV=str(clone / "its env"), **environment
+    )
     assert done.returncode == 0 and len(calls) == 3, done.stderr
     assert "No lock can be had in" in done.stderr and "Another installation" not in done.stdout
     done, calls = install(clone, SPEECHLM_VENV=str(clone / "a:b"))
@@ -104,7 +115,9 @@ def test_the_python_of_the_path_is_taken_if_it_fits_else_one_is_looked_for(clone
     for name in {"python3", "python3.11", "python3.12", "python3.13"} - {Path(place).name}:
         write_script(clone / "fake" / name, "exit 1\n")  # of a version that does not fit
     environment = {"PATH": f"{clone / 'fake'}:/usr/bin:/bin", "HOME": str(clone / "home"), "PYTHON": ""}
-    done = run([clone / "tools/install.sh"], clone, **environment, FAKE_PYTHON=str(clone / place), CALLS=str(clone / "calls"))
+    done = run(
+        [clone / "tools/install.sh"], clone, **environment, FAKE_PYTHON=str(clone / place), CALLS=str(clone / "calls")
+    )
     assert done.returncode == 0 and f"for {clone / place}" in done.stdout, done.stderr
 
 

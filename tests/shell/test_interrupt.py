@@ -9,7 +9,8 @@ import pytest
 from shell import ROOT, run, write_script
 
 DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
-# A Python that says how tasks are tested, and else notes its process, takes its time, and on SIGTERM "saves" before it ends.
+# A Python that says how tasks are tested, and else notes its process, takes its time, and on SIGTERM "saves" before it
+# ends.
 SLOW = """
 case $* in *speechlm.bin.tasks*) echo "asr text en en - en"; echo "tts speech en en - en"; exit ;; esac
 echo "$$ $*" >> started
@@ -35,7 +36,9 @@ def start(recipe, *options):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command(recipe, *options), cwd=recipe, start_new_session=True, preexec_fn=hear_interrupts, **pipes)
+    return subprocess.Popen(
+        command(recipe, *options), cwd=recipe, start_new_session=True, preexec_fn=hear_interrupts, **pipes
+    )
 
 
 def wait_for(path, text=""):
@@ -78,7 +81,9 @@ def test_where_the_file_system_has_no_locks_work_goes_on_and_says_so(recipe):
 
 def test_a_shared_folder_that_may_only_be_read_is_used(recipe):
     (recipe / "go").touch()
-    done = run(command(recipe, "--stage", "3", "--stop_stage", "4", "--dumpdir", "/proc"), recipe)  # there even root makes no file
+    done = run(
+        command(recipe, "--stage", "3", "--stop_stage", "4", "--dumpdir", "/proc"), recipe
+    )  # there even root makes no file
     assert done.returncode == 0 and "/proc: may only be read" in done.stdout, done.stdout + done.stderr
 
 
@@ -88,7 +93,12 @@ def test_runs_that_share_data_wait_for_each_other_in_stages_1_to_3_only(recipe):
     second = start(recipe, "--stage", "2", "--stop_stage", "2", "--expdir", "other")
     wait_for(recipe / "other/run.log", "Waiting for another run")
     wait_for(recipe / "other/run.log", f"process {first.pid}")
-    assert run(command(recipe, "--stage", "4", "--stop_stage", "4", "--llm", "hub/x", "--expdir", "third"), recipe).returncode == 0
+    assert (
+        run(
+            command(recipe, "--stage", "4", "--stop_stage", "4", "--llm", "hub/x", "--expdir", "third"), recipe
+        ).returncode
+        == 0
+    )
     (recipe / "go").touch()
     assert (first.wait(10), second.wait(10)) == (0, 0)
 
@@ -134,10 +144,16 @@ def test_srun_is_told_by_the_signal_that_it_passes_on(recipe):
         'while [[ $1 == --* ]]; do shift; done ; "$@" & job=$!\n'
         "trap 'kill -KILL $job; exit 137' TERM\ntrap 'kill -TERM $job' USR1\nwait $job || true\nwait $job\n",
     )
-    srun.write_text(srun.read_text().replace("#!/usr/bin/env bash", "#!/bin/bash"))  # so that the process is called srun
+    srun.write_text(
+        srun.read_text().replace("#!/usr/bin/env bash", "#!/bin/bash")
+    )  # so that the process is called srun
     environment = os.environ | {"SPEECHLM_CMD": "slurm", "PATH": f"{recipe}/bin:{os.environ['PATH']}"}
     process = subprocess.Popen(
-        command(recipe, "--stage", "6", "--stop_stage", "6"), cwd=recipe, env=environment, start_new_session=True, stdout=subprocess.PIPE
+        command(recipe, "--stage", "6", "--stop_stage", "6"),
+        cwd=recipe,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
     )
     wait_for(recipe / "started", "cpt")
     [driver_child] = [int(line.split()[0]) for line in (recipe / "started").read_text().splitlines()]

@@ -14,7 +14,14 @@ from shell import ROOT, run
 @pytest.fixture
 def clone(tmp_path):
     """The parts of the repository that a new recipe needs."""
-    for part in ("egs/TEMPLATE", "utils", "tools/new_recipe.sh", "speechlm/data", "speechlm/bin", "speechlm/__init__.py"):
+    for part in (
+        "egs/TEMPLATE",
+        "utils",
+        "tools/new_recipe.sh",
+        "speechlm/data",
+        "speechlm/bin",
+        "speechlm/__init__.py",
+    ):
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / part).is_dir() else shutil.copy2)(ROOT / part, tmp_path / part)
     return tmp_path
@@ -34,7 +41,9 @@ def first_stage(recipe: Path, *options: str):
     return run([recipe / "run.sh", "--python", sys.executable, "--stop_stage", "1", *options], recipe, PATH=path)
 
 
-@pytest.mark.parametrize(("options", "suffixes"), [([], [""]), (["--src_lang", "fr", "--tgt_lang", "en"], [".fr", ".en"])])
+@pytest.mark.parametrize(
+    ("options", "suffixes"), [([], [""]), (["--src_lang", "fr", "--tgt_lang", "en"], [".fr", ".en"])]
+)
 def test_a_new_recipe_makes_data_directories(clone, options, suffixes):
     done = run([clone / "tools/new_recipe.sh", "mine", *options], clone)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""Where a recipe lies, who runs it, and what the user's shell says: egs/TEMPLATE/path.sh, utils/place.sh, and how scripts find their clone."""
+"""Where a recipe lies, who runs it, and what the user's shell says: egs/TEMPLATE/path.sh, utils/place.sh, and how
+scripts find their clone.
+"""
 
 import os
 import shutil
@@ -10,7 +12,8 @@ from shell import ROOT, run, write_script
 
 PARTS = ("egs/TEMPLATE", "egs/librispeech", "utils")
 ASKED = 'if [ "${2-}" = speechlm.bin.tasks ]; then exit; fi\n'  # what the driver asks before its stages
-RECORD = f"""{ASKED}printf '%s\\n' "$PWD" "$PYTHONPATH" "${{PYTHONHOME-}}${{PYTHONINSPECT-}}" "${{XDG_CACHE_HOME-}}" "$*" >> "$CALLS"\n"""
+RECORD = f"""{ASKED}printf '%s\\n' "$PWD" "$PYTHONPATH" "${{PYTHONHOME-}}${{PYTHONINSPECT-}}" \\
+    "${{XDG_CACHE_HOME-}}" "$*" >> "$CALLS"\n"""
 HOSTILE = {
     "PYTHONPATH": "/modules/python",
     "PYTHONHOME": "/modules",
@@ -84,15 +87,25 @@ def test_a_user_without_a_name_gets_one(tmp_path):
     nobody = ["setpriv", "--reuid", "12345", "--clear-groups", *reads_all]
     if run([*nobody, "true"], tmp_path).returncode:
         pytest.skip("only root can become another user")
-    done = run([*nobody, "bash", "-euc", f". '{ROOT}/egs/TEMPLATE/path.sh'; echo $LOGNAME $XDG_CACHE_HOME"], tmp_path, TMPDIR="/tmp")
+    done = run(
+        [*nobody, "bash", "-euc", f". '{ROOT}/egs/TEMPLATE/path.sh'; echo $LOGNAME $XDG_CACHE_HOME"],
+        tmp_path,
+        TMPDIR="/tmp",
+    )
     assert done.stdout == "12345 /tmp/speechlm-12345\n", done.stderr  # getpass.getuser() reads LOGNAME
 
 
 def test_words_of_an_option_reach_the_data_script_as_written_and_no_word_is_dropped(tmp_path):
     clone = make_clone(tmp_path / "clone")
     script = clone / "egs/librispeech/run.sh"
-    done, [call] = first_stage(clone, script, tmp_path, "--local_data_opts", "--librispeech '/data/One Blank' --partial true")
-    assert done.returncode == 0 and "--librispeech /data/One Blank --prompts  --downloads" in call[4] and "--partial true" in call[4]
+    done, [call] = first_stage(
+        clone, script, tmp_path, "--local_data_opts", "--librispeech '/data/One Blank' --partial true"
+    )
+    assert (
+        done.returncode == 0
+        and "--librispeech /data/One Blank --prompts  --downloads" in call[4]
+        and "--partial true" in call[4]
+    )
     (tmp_path / "calls").unlink()
     for options, message in [
         ("--librispeech /data/One Blank", "data.sh: 'Blank' is no option"),
@@ -129,7 +142,11 @@ def test_gpus_that_are_not_there_are_told_before_anything_runs(tmp_path, script,
         assert "GPUs" not in done.stderr
     assert not (message and ((tmp_path / "exp").exists() or (tmp_path / "called").exists()))
     if script == "speechlm.sh":  # neither data, nor a plan, nor a login node needs a GPU
-        for options, more in ((["--stop_stage", "1"], {}), (["--dry_run", "true"], {}), ([], {"SPEECHLM_CMD": "slurm"})):
+        for options, more in (
+            (["--stop_stage", "1"], {}),
+            (["--dry_run", "true"], {}),
+            ([], {"SPEECHLM_CMD": "slurm"}),
+        ):
             assert "GPUs" not in run([*command[:-1], *options], tmp_path, **environment, **more).stderr
 
 
@@ -137,11 +154,26 @@ def test_scripts_that_change_while_they_run_run_on_as_they_were(tmp_path):
     clone = make_clone(tmp_path / "clone")
     recipe = clone / "egs/librispeech"
     write_script(clone / "bin/python", ASKED + 'echo "$*" >> started\nwhile [ ! -e go ]; do sleep 0.05; done\n')
-    command = [recipe / "run.sh", "--python", clone / "bin/python", "--ngpu", "0", "--tasks", "asr", "--stop_stage", "5"]
+    command = [
+        recipe / "run.sh",
+        "--python",
+        clone / "bin/python",
+        "--ngpu",
+        "0",
+        "--tasks",
+        "asr",
+        "--stop_stage",
+        "5",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while not (recipe / "started").exists():
         assert process.poll() is None, process.communicate()
-    for path in (recipe / "run.sh", recipe / "local/data.sh", *(clone / "egs/TEMPLATE").glob("*.sh"), *(clone / "utils").glob("*.sh")):
+    for path in (
+        recipe / "run.sh",
+        recipe / "local/data.sh",
+        *(clone / "egs/TEMPLATE").glob("*.sh"),
+        *(clone / "utils").glob("*.sh"),
+    ):
         path.write_text("touch hacked; exit 9\n" * 2000)
     (recipe / "go").touch()
     said, _ = process.communicate(timeout=60)

@@ -38,7 +38,10 @@ def lines(tmp_path) -> list[dict]:
     )}  # fmt: skip
     offsets = write_archive(tmp_path / "codes.ark", {k: v.astype(np.int32) for k, v in codes.items()})
     text = {"a": {"es": "hola mundo", "en": "hello world"}, "b": {"es": "adiós", "en": "good bye now"}}
-    refs = {key: {lang: [f"codes.ark:{offsets[f'{key}.{lang}']}", len(codes[f"{key}.{lang}"])] for lang in ("es", "en")} for key in "ab"}
+    refs = {
+        key: {lang: [f"codes.ark:{offsets[f'{key}.{lang}']}", len(codes[f"{key}.{lang}"])] for lang in ("es", "en")}
+        for key in "ab"
+    }
     return [manifest_line(key, text[key], refs[key]) for key in "ab"]
 
 
@@ -71,7 +74,8 @@ def test_asr(records):
 def test_tts_is_given_the_text_and_another_utterance_of_the_voice(records):
     sequence, _ = build(records, "tts", "en", "en")
     assert names(sequence.ids_TK) == [
-        "<tts>", "<en>", "<text>", 15, 15, "</text>", "<speech>", "code", "code", "</speech>", "<speech>", *["code"] * 4, "</speech>",
+        "<tts>", "<en>", "<text>", 15, 15, "</text>", "<speech>", "code", "code", "</speech>", "<speech>",
+        *["code"] * 4, "</speech>",
     ]  # fmt: skip
     assert sequence.ids_TK[7, 0] == VOCAB.codebook_starts[0] + 3, "the prompt is the English of the other record"
     assert sequence.loss_T.tolist() == [0] * 11 + [1] * 5
@@ -99,7 +103,14 @@ def test_an_utterance_that_lacks_a_part_is_not_listed(lines, tmp_path):
     records = load_manifest(tmp_path / "manifest.jsonl")
     assert [i.record.id for i in list_items(get_task("s2tt"), records, [("es", "en")])] == ["a", "b"]
     items = list_items(get_task("lm"), records, [("es", "es"), ("en", "en")])
-    assert [(i.record.id, i.src) for i in items] == [("a", "es"), ("b", "es"), ("c", "es"), ("a", "en"), ("b", "en"), ("c", "en")]
+    assert [(i.record.id, i.src) for i in items] == [
+        ("a", "es"),
+        ("b", "es"),
+        ("c", "es"),
+        ("a", "en"),
+        ("b", "en"),
+        ("c", "en"),
+    ]
 
 
 def test_a_prompt_is_another_utterance(records):
@@ -121,7 +132,21 @@ def test_an_utterance_that_is_its_own_prompt_is_continued(records):
     record = replace(records[0], prompt="a")
     item, builder = Item(get_task("tts"), record, "en", "en"), ExampleBuilder(VOCAB, Words(), prompt_frames=2)
     assert len(builder.beginning(item)) == 2
-    expected = ["<tts>", "<en>", "<text>", 15, 15, "</text>", "<speech>", "code", "code", "</speech>", "<speech>", "code", "code"]
+    expected = [
+        "<tts>",
+        "<en>",
+        "<text>",
+        15,
+        15,
+        "</text>",
+        "<speech>",
+        "code",
+        "code",
+        "</speech>",
+        "<speech>",
+        "code",
+        "code",
+    ]
     assert names(builder.prefix(item, record)) == expected
     delayed = ExampleBuilder(replace(VOCAB, pattern="delay"), Words(), prompt_frames=2)
     with pytest.raises(ValueError, match="the pattern delay cannot continue given speech"):
@@ -138,7 +163,10 @@ def test_a_prompt_may_come_from_another_set_and_is_never_of_another_voice(lines,
     records = load_manifest(*(tmp_path / name / "manifest.jsonl" for name in sets))
     assert [record.id for record in records] == [records[i].id for i in range(4)] == ["a", "b", "c", "d"]
     index = PromptIndex(records)
-    prompts = [[found and found.id for found in (index.find(record, "es", number) for number in range(3))] for record in records]
+    prompts = [
+        [found and found.id for found in (index.find(record, "es", number) for number in range(3))]
+        for record in records
+    ]
     assert prompts == [[None] * 3, ["c"] * 3, ["b"] * 3, [None] * 3], "a voice of one recording has no prompt"
 
 
@@ -147,7 +175,9 @@ def test_an_utterance_alone_of_its_voice_is_never_its_own_prompt(lines, tmp_path
     for name, of_set in {"train": alone, "again": alone[:1]}.items():
         write_manifest(tmp_path / name / "manifest.jsonl", of_set)
         shutil.copy(tmp_path / "codes.ark", tmp_path / name)
-    records = load_manifest(tmp_path / "train/manifest.jsonl", tmp_path / "again/manifest.jsonl")  # the same utterance is in both
+    records = load_manifest(
+        tmp_path / "train/manifest.jsonl", tmp_path / "again/manifest.jsonl"
+    )  # the same utterance is in both
     items, index = list_items(get_task("tts"), records, [("en", "en")]), PromptIndex(records)
     assert [index.for_item(item, number) for item in items for number in range(3)] == [None] * 9
     item, builder = items[0], ExampleBuilder(VOCAB, Words(), prompt_frames=2)
@@ -158,7 +188,10 @@ def test_an_utterance_alone_of_its_voice_is_never_its_own_prompt(lines, tmp_path
 
 
 def test_examples_without_a_voice_prompt_are_counted(lines, tmp_path):
-    more = [lines[0] | {"id": "c", "speaker": "w"}, lines[1] | {"id": "d", "speaker": "x", "codes": {"es": lines[1]["codes"]["es"]}}]
+    more = [
+        lines[0] | {"id": "c", "speaker": "w"},
+        lines[1] | {"id": "d", "speaker": "x", "codes": {"es": lines[1]["codes"]["es"]}},
+    ]
     write_manifest(tmp_path / "manifest.jsonl", [*lines, *more])
     records = load_manifest(tmp_path / "manifest.jsonl")
     index, pairs = PromptIndex(records), [("es", "es"), ("en", "en")]
@@ -181,4 +214,7 @@ def test_training_takes_no_prompt_from_a_list(lines, tmp_path):
     write_manifest(tmp_path / "manifest.jsonl", [line | {"prompt": line["id"]} for line in lines])
     records = load_manifest(tmp_path / "manifest.jsonl")
     items = list_items(get_task("tts"), records, [("en", "en")])
-    assert [[PromptIndex(records, listed).for_item(item, 0).id for item in items] for listed in (True, False)] == [["a", "b"], ["b", "a"]]
+    assert [[PromptIndex(records, listed).for_item(item, 0).id for item in items] for listed in (True, False)] == [
+        ["a", "b"],
+        ["b", "a"],
+    ]

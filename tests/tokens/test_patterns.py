@@ -8,7 +8,9 @@ from hypothesis.extra.numpy import arrays
 
 from speechlm.tokens.patterns import PATTERNS, delay, flatten, get_pattern
 
-codes = st.tuples(st.integers(1, 12), st.integers(1, 8)).flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(0, 255)))
+codes = st.tuples(st.integers(1, 12), st.integers(1, 8)).flatmap(
+    lambda shape: arrays(np.int64, shape, elements=st.integers(0, 255))
+)
 
 
 @pytest.mark.parametrize("name", PATTERNS)

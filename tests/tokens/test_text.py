@@ -45,7 +45,10 @@ def test_full_width_punctuation_costs_no_bleu(tokenizer):
 
 def test_no_line_is_too_long_to_learn_from(tmp_path):
     text = "医生今天卖那本书" * 700
-    assert "".join(split_long(text, MOST_BYTES)) == text and max(len(p.encode()) for p in split_long(text, MOST_BYTES)) <= MOST_BYTES
+    assert (
+        "".join(split_long(text, MOST_BYTES)) == text
+        and max(len(p.encode()) for p in split_long(text, MOST_BYTES)) <= MOST_BYTES
+    )
     assert list(split_long("ab cd ef", 5)) == ["ab ", "cd ef"]
     write_llm_folder(tmp_path, [text], {"vocab_size": 300, "model": {}})
     assert len(load_text_tokenizer(str(tmp_path)).encode(text[:100])) < 110  # 301 when the line was dropped
@@ -56,7 +59,9 @@ def test_blanks_before_punctuation_stay(llm, tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     text = "n 't , what ? do n't ."
-    model = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*dict.fromkeys(text.split()), "</s>"])}, unk_token="</s>"))
+    model = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate([*dict.fromkeys(text.split()), "</s>"])}, unk_token="</s>")
+    )
     model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     model.save(str(tmp_path / "tokenizer.json"))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "clean_up_tokenization_spaces": True}

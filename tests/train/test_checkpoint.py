@@ -45,7 +45,8 @@ def test_the_last_two_are_kept_and_read(tmp_path):
 
 
 @pytest.mark.parametrize("name, kind", [
-    ("__0_0.distcp", "cut"), ("__0_0.distcp", "changed"), (".metadata", "cut"), ("state.pt", "cut"), ("__0_0.distcp", "lost"), ("whole.json", "lost"),
+    ("__0_0.distcp", "cut"), ("__0_0.distcp", "changed"), (".metadata", "cut"), ("state.pt", "cut"), ("__0_0.distcp",
+    "lost"), ("whole.json", "lost"),
 ])  # fmt: skip
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_and_is_done_again(tmp_path, name, kind):
     save(tmp_path, 1, 2)
@@ -67,7 +68,10 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
 
 def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
     torch.save({"step": 1}, tmp_path / "checkpoint.pth")
-    with pytest.raises(ValueError, match=r"checkpoint\.pth: an earlier version wrote .* Finish this training with that version, or delete"):
+    with pytest.raises(
+        ValueError,
+        match=r"checkpoint\.pth: an earlier version wrote .* Finish this training with that version, or delete",
+    ):
         newest(tmp_path)
 
 

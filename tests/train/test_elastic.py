@@ -1,4 +1,6 @@
-"""Several processes by torch elastic: who dies is started again, who hangs is shown, a mistake is told once; where the machines meet."""
+"""Several processes by torch elastic: who dies is started again, who hangs is shown, a mistake is told once; where the
+machines meet.
+"""
 
 import argparse
 import os
@@ -37,7 +39,9 @@ def test_a_rank_that_hangs_ends_the_run_and_every_rank_says_where_it_is(own_sign
         torch.distributed.barrier()
 
     began = time.monotonic()
-    with pytest.raises(ValueError, match=r"rank 0 of 2 ended with status 1 .*the same command goes on from the last checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"rank 0 of 2 ended with status 1 .*the same command goes on from the last checkpoint"
+    ):
         launch(work, options(max_restarts=0), 2)
     said = capfd.readouterr().err
     assert time.monotonic() - began < 20 and "Timed out waiting" in said
@@ -60,7 +64,10 @@ def test_a_killed_rank_is_started_again_and_a_mistake_is_not(own_signals, tmp_pa
 
     with pytest.raises(ValueError, match=r"^a file is missing\.$"):
         launch(work, options(max_restarts=3), 2)
-    assert "rank 1 of 2 was killed by SIGKILL: all start again from the last checkpoint (restart 1 of 3" in capfd.readouterr().err
+    assert (
+        "rank 1 of 2 was killed by SIGKILL: all start again from the last checkpoint (restart 1 of 3"
+        in capfd.readouterr().err
+    )
     assert (tmp_path / "tries").read_text() == "again "
 
 
@@ -84,7 +91,8 @@ def test_an_exit_by_a_signal_is_passed_on_and_not_tried_again(own_signals, tmp_p
 
 
 SLURM = {
-    "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "gpu[03-07,9],x",
+    "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NODELIST": "gpu[03-07,9],x",
 }  # fmt: skip
 
 
@@ -100,6 +108,8 @@ def test_where_the_machines_meet():
         find_meeting(options(nodes=2), {})
 
 
-@pytest.mark.parametrize("nodelist, first", [("a", "a"), ("a1,b2", "a1"), ("n[1-3]", "n1"), ("n[007,9-10]-ib,m", "n007-ib")])
+@pytest.mark.parametrize(
+    "nodelist, first", [("a", "a"), ("a1,b2", "a1"), ("n[1-3]", "n1"), ("n[007,9-10]-ib,m", "n007-ib")]
+)
 def test_the_first_host_of_a_job(nodelist, first):
     assert first_host(nodelist) == first

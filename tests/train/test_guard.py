@@ -21,7 +21,9 @@ def guard_after(losses: list[float], warmup_steps: int = 5) -> LossGuard:
     return guard
 
 
-@pytest.mark.parametrize("loss, norm, said", [(math.nan, 1.0, "loss is nan"), (math.inf, 1.0, "loss is inf"), (2.0, math.inf, "norm inf")])
+@pytest.mark.parametrize(
+    "loss, norm, said", [(math.nan, 1.0, "loss is nan"), (math.inf, 1.0, "loss is inf"), (2.0, math.inf, "norm inf")]
+)
 def test_what_is_not_finite_is_refused_from_the_first_step(loss, norm, said):
     guard = guard_after([])
     assert judge(guard, loss, norm) == 1 and said in guard.refused().complaint
@@ -41,7 +43,9 @@ def test_after_a_refused_step_nothing_is_learned_and_the_first_one_is_told():
 
 
 def test_ordinary_training_is_not_refused():
-    """A fall from 24 nats to 0.01, with batches up to four times as hard as the mean, and single hard ones at the end."""
+    """A fall from 24 nats to 0.01, with batches up to four times as hard as the mean, and single hard ones at
+    the end.
+    """
     rng = random.Random(1)
     losses = [(24 * 0.99**step + 0.01) * rng.uniform(0.3, 4) for step in range(1500)]
     guard_after(losses + [3.0] + losses[-100:] + [8.0])
@@ -57,7 +61,9 @@ def test_a_restored_guard_judges_alike():
 @pytest.mark.parametrize("kind", [lambda p: torch.optim.AdamW(p, lr=0.1, fused=True), lambda p: Muon(p, "cpu", lr=0.1)])
 @pytest.mark.parametrize("learned", [0, 2])
 def test_a_step_that_is_not_learned_leaves_weights_and_optimizer_as_they_were(kind, learned):
-    """Bit by bit, though its gradient is not finite, from the first step on; and what follows is as if it had not been."""
+    """Bit by bit, though its gradient is not finite, from the first step on; and what follows is as if it had
+    not been.
+    """
     torch.manual_seed(0)
     grads, found = [torch.randn(6, 4) for _ in range(4)], []
     for steps in (grads, [*grads[:learned], torch.full((6, 4), math.nan), *grads[learned:]]):

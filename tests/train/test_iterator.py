@@ -1,4 +1,6 @@
-"""Plans and batches: an example is as long as planned; what is stored of texts is what the tokenizer says, of this manifest."""
+"""Plans and batches: an example is as long as planned; what is stored of texts is what the tokenizer says, of this
+manifest.
+"""
 
 from contextlib import closing
 
@@ -36,13 +38,17 @@ class Words:
 def write_set(folder, rng, number: int) -> None:
     """12 utterances of 4 speakers, two of them in both sets, as is one utterance; some lack a language."""
     keys = [f"{number}-{i}" if i else "shared" for i in range(12)]
-    codes = {f"{key}.{lang}": rng.integers(0, 8, (rng.integers(1, 9), 2)).astype(np.int32) for key in keys for lang in LANGS}
+    codes = {
+        f"{key}.{lang}": rng.integers(0, 8, (rng.integers(1, 9), 2)).astype(np.int32) for key in keys for lang in LANGS
+    }
     offsets = write_archive(folder / "codes.ark", codes)
     write_manifest(folder / "manifest.jsonl", (
         {
             "id": key, "speaker": f"speaker{i % 4 if i % 4 < 2 else i % 4 + 10 * number}",
-            "text": {lang: " ".join("x" * n for n in rng.integers(1, 9, rng.integers(1, 6))) for lang in LANGS if i != 5 or lang == "en"},
-            "codes": {lang: [f"codes.ark:{offsets[f'{key}.{lang}']}", len(codes[f"{key}.{lang}"])] for lang in LANGS if i != 7 or lang == "es"},
+            "text": {lang: " ".join("x" * n for n in rng.integers(1, 9, rng.integers(1,
+            6))) for lang in LANGS if i != 5 or lang == "en"},
+            "codes": {lang: [f"codes.ark:{offsets[f'{key}.{lang}']}",
+            len(codes[f"{key}.{lang}"])] for lang in LANGS if i != 7 or lang == "es"},
         } for i, key in enumerate(keys)
     ))  # fmt: skip
 

@@ -31,7 +31,9 @@ class Recordings:
 
 def options(row_length: int, max_left_out: float = 0.05) -> argparse.Namespace:
     mixture = {"asr": 1.0, "lm": 0.5, "s2st": 0.0}
-    return argparse.Namespace(config="conf/asr.yaml", row_length=row_length, rows=8, mixture=mixture, max_left_out=max_left_out)
+    return argparse.Namespace(
+        config="conf/asr.yaml", row_length=row_length, rows=8, mixture=mixture, max_left_out=max_left_out
+    )
 
 
 def test_few_long_examples_with_much_of_the_audio_are_refused():

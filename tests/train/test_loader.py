@@ -35,7 +35,9 @@ def test_a_killed_worker_is_named_at_once():
     batches, began = workers.results(count(10)), time.monotonic()
     next(batches)
     os.kill(workers._processes[1].pid, signal.SIGKILL)
-    with pytest.raises(ValueError, match="loader worker 1 of 2 was killed by SIGKILL.* --num_workers 0 .*the same command goes on"):
+    with pytest.raises(
+        ValueError, match="loader worker 1 of 2 was killed by SIGKILL.* --num_workers 0 .*the same command goes on"
+    ):
         for _ in batches:
             pass
     assert time.monotonic() - began < 5 and not workers._processes

@@ -1,4 +1,6 @@
-"""The loss: equal to one that makes all logits at once; means of streams and tasks each by its own weight, however rows are spread over batches."""
+"""The loss: equal to one that makes all logits at once; means of streams and tasks each by its own weight, however rows
+are spread over batches.
+"""
 
 import pytest
 import torch
@@ -20,9 +22,17 @@ WEIGHTS = [1.0, 0.7, 0.5]
 def batch_of(vocab) -> dict:
     """Rows of asr, tts and text, of weights 1, 0.5 and 0, with padding."""
     start = special_segment(["<asr>", "<en>"], vocab)
-    asr = join([start, *speech_segment(random_codes(7), vocab), *text_segment([3, 4, 5], vocab, target=True)], 0.5, "asr")
+    asr = join(
+        [start, *speech_segment(random_codes(7), vocab), *text_segment([3, 4, 5], vocab, target=True)], 0.5, "asr"
+    )
     tts = join(
-        [special_segment(["<tts>"], vocab), *text_segment([6], vocab), *speech_segment(random_codes(5, 1), vocab, target=True)], 0.0, "tts"
+        [
+            special_segment(["<tts>"], vocab),
+            *text_segment([6], vocab),
+            *speech_segment(random_codes(5, 1), vocab, target=True),
+        ],
+        0.0,
+        "tts",
     )
     text = join([plain_text_segment([3, 9, 8], vocab)], 1.0, "lm")
     return pack([[asr, text], [tts]], 64, vocab.pad_id, vocab.num_columns)
@@ -33,7 +43,11 @@ def dense_total(model: SpeechLM, batch: dict, text_weight: float) -> torch.Tenso
     vocab, ids_BLK = model.vocab, batch["ids_BLK"]
     hidden_BLD = model.hidden(ids_BLK, None, batch["position_BL"])
     counts_BL = batch["loss_BL"][:, 1:] > 0
-    hidden_ND, target_NK, weight_N = hidden_BLD[:, :-1][counts_BL], ids_BLK[:, 1:][counts_BL], batch["loss_BL"][:, 1:][counts_BL]
+    hidden_ND, target_NK, weight_N = (
+        hidden_BLD[:, :-1][counts_BL],
+        ids_BLK[:, 1:][counts_BL],
+        batch["loss_BL"][:, 1:][counts_BL],
+    )
     logits_NV, first_N = model.first_logits(hidden_ND).float(), target_NK[:, 0]
     stream_N = torch.bucketize(first_N.contiguous(), torch.tensor(vocab.codebook_starts), right=True)
     scale_N = torch.tensor([text_weight, *WEIGHTS])[stream_N]
@@ -49,13 +63,17 @@ def dense_total(model: SpeechLM, batch: dict, text_weight: float) -> torch.Tenso
         return total
     codes_NK = target_NK[holds_N]
     if model.depth is None:
-        logits = (hidden_ND[holds_N] @ model.new_head.weight[vocab.codebook_starts[1] - vocab.text_size :].T).split(8, dim=1)
+        logits = (hidden_ND[holds_N] @ model.new_head.weight[vocab.codebook_starts[1] - vocab.text_size :].T).split(
+            8, dim=1
+        )
     else:
         own_NJW = model.depth(hidden_ND[holds_N], model.new_embedding(codes_NK[:, :-1] - vocab.text_size))
         logits = [own_NJW[:, j] @ table_CW.T for j, table_CW in enumerate(model.depth.head.weight.split(8))]
     for k, logits_NC in enumerate(logits, start=1):
         here_N = codes_NK[:, k] != vocab.pad_id
-        nats_N = F.cross_entropy(logits_NC[here_N].float(), codes_NK[here_N, k] - vocab.codebook_starts[k], reduction="none")
+        nats_N = F.cross_entropy(
+            logits_NC[here_N].float(), codes_NK[here_N, k] - vocab.codebook_starts[k], reduction="none"
+        )
         total = total + (nats_N * weight_N[holds_N][here_N]).sum() * WEIGHTS[k]
     return total
 
@@ -110,7 +128,11 @@ def test_means_do_not_depend_on_how_rows_are_spread_over_batches():
     """A batch of one row of text and 29 of speech weighs 1 in the mean of text, beside one of 12 rows of text."""
     model = tiny_model()
     training = TrainingModel(model, WEIGHTS, 2.0, tasks=["lm", "tts"]).eval()
-    spoken = join([special_segment(["<tts>"], model.vocab), *speech_segment(random_codes(29), model.vocab, target=True)], 0.0, "tts")
+    spoken = join(
+        [special_segment(["<tts>"], model.vocab), *speech_segment(random_codes(29), model.vocab, target=True)],
+        0.0,
+        "tts",
+    )
     texts = [join([plain_text_segment([3, *range(3, 3 + n)], model.vocab)], 1.0, "lm") for n in (1, 12)]
     spread, together = Meter(training.figures), Meter(training.figures)
     for meter, batches in ((spread, [[[spoken, texts[0]]], [[texts[1]]]]), (together, [[[spoken, *texts]]])):

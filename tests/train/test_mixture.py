@@ -35,7 +35,14 @@ class OneByOne:
     """The order of training as its definition says it, one draw after the other."""
 
     def __init__(self, sizes: dict[str, int], seed: int, large: int):
-        self.sizes, self.seed, self.large, self.drawn, self.too_long, self.waiting = sizes, seed, large, Counter(), Counter(), []
+        self.sizes, self.seed, self.large, self.drawn, self.too_long, self.waiting = (
+            sizes,
+            seed,
+            large,
+            Counter(),
+            Counter(),
+            [],
+        )
 
     def draw(self) -> Draw:
         used = {name: self.drawn[name] - self.too_long[name] for name in sorted(WEIGHTS)}
@@ -130,12 +137,20 @@ def test_examples_longer_than_a_row_are_counted_and_cost_no_share():
     left_out, state = LeftOut.of(pack.state()), pack.state()
     assert used == Counter(state["drawn"]) - left_out.counts and left_out.longest == {"asr": 17}
     percent = 100 * left_out.counts["asr"] / state["drawn"]["asr"]
-    said = f"longer than row_length 14: {left_out.counts['asr']} of {state['drawn']['asr']} asr ({percent:.1f} %, the longest 17 positions)"
+    said = (
+        f"longer than row_length 14: {left_out.counts['asr']} of {state['drawn']['asr']} asr ({percent:.1f} %, the"
+        " longest 17 positions)"
+    )
     assert said in left_out.told(state["drawn"], 14)
 
 
 def test_a_task_that_never_fits_is_an_error_though_another_does():
-    pack = Packer(Mixture(SIZES, WEIGHTS, seed=1), lambda task, *where: lengths(task, *where) + (50 if task == "tts" else 0), 3, 40)
+    pack = Packer(
+        Mixture(SIZES, WEIGHTS, seed=1),
+        lambda task, *where: lengths(task, *where) + (50 if task == "tts" else 0),
+        3,
+        40,
+    )
     with pytest.raises(ValueError, match="none of the first 101 examples of tts fits a row, the longest has 6"):
         [pack.next_plan() for _ in range(200)]
 
@@ -150,7 +165,9 @@ def test_restored_state_goes_on_as_if_never_stopped():
 
 def test_restoring_takes_the_same_time_however_far_the_run_is():
     began, resumed = time.process_time(), packer()
-    resumed.restore({"drawn": {"asr": 750_000_000, "tts": 250_000_000}, "waiting": [("asr", 3, 749_999_999)], "too_long": {}})
+    resumed.restore(
+        {"drawn": {"asr": 750_000_000, "tts": 250_000_000}, "waiting": [("asr", 3, 749_999_999)], "too_long": {}}
+    )
     plan = resumed.next_plan()
     assert time.process_time() - began < 0.1
     assert Draw("asr", 3, 749_999_999) in plan[0]

@@ -1,4 +1,6 @@
-"""Where bfloat16 is slow, training is in float32: Muon's steps are those of torch's within bfloat16's rounding, and checkpoints fit both."""
+"""Where bfloat16 is slow, training is in float32: Muon's steps are those of torch's within bfloat16's rounding, and
+checkpoints fit both.
+"""
 
 import pytest
 import torch
@@ -14,7 +16,10 @@ def test_muon_steps_as_torchs(shape, fast, monkeypatch):
     start, grads = torch.randn(shape), torch.randn(3, *shape)
     options = {"lr": 0.1, "weight_decay": 0.1, "ns_steps": 3}
     found = []
-    for kind in (lambda m: torch.optim.Muon(m, adjust_lr_fn="match_rms_adamw", **options), lambda m: precision.Muon(m, "cpu", **options)):
+    for kind in (
+        lambda m: torch.optim.Muon(m, adjust_lr_fn="match_rms_adamw", **options),
+        lambda m: precision.Muon(m, "cpu", **options),
+    ):
         matrix = torch.nn.Parameter(start.clone())
         optimizer = kind([matrix])
         for grad in grads:

@@ -1,4 +1,6 @@
-"""What an earlier training in the same folder becomes: kept if nothing that decides changed, put aside until the new one stands."""
+"""What an earlier training in the same folder becomes: kept if nothing that decides changed, put aside until the new
+one stands.
+"""
 
 import json
 from argparse import Namespace
@@ -13,7 +15,9 @@ KNOWN = Known({"codec_fingerprint": "c"}, NEUTRAL)
 
 @pytest.fixture
 def run(tmp_path):
-    """Return a function that prepares a folder for a training with these options, and one that pretends to train there."""
+    """Return a function that prepares a folder for a training with these options, and one that pretends to
+    train there.
+    """
     (tmp_path / "dump/train").mkdir(parents=True)
     (tmp_path / "dump/train/manifest.jsonl").write_text("one")
     folder = tmp_path / "exp"
@@ -21,9 +25,13 @@ def run(tmp_path):
 
     def prepare(**options):
         args = Namespace(
-            **{"accum_grad": 1, "lr": 1.0, "max_steps": 10, "train_sets": ["train"], "dev_set": ["dev"], "codec": "c"} | options
+            **{"accum_grad": 1, "lr": 1.0, "max_steps": 10, "train_sets": ["train"], "dev_set": ["dev"], "codec": "c"}
+            | options
         )
-        args = Namespace(**{"init_from": None, "init_param": [], "llm": None, "llm_random": False, "dump": tmp_path / "dump"} | vars(args))
+        args = Namespace(
+            **{"init_from": None, "init_param": [], "llm": None, "llm_random": False, "dump": tmp_path / "dump"}
+            | vars(args)
+        )
         prepare_folder(folder, args, result_settings(args, 1), input_files(args), KNOWN)
         return sorted(path.name for path in folder.iterdir() if path.name != "settings.json")
 
@@ -80,7 +88,15 @@ def test_settings_of_the_first_version_are_understood(run):
     prepare()
     train()
     digest = file_digest(folder.parent / "dump/train/manifest.jsonl")
-    old = {"accum_grad": 1, "lr": 1.0, "max_steps": 10, "eval_interval": 500, "dev_set": ["dev"], "codec": "c", "llm_random": False}
+    old = {
+        "accum_grad": 1,
+        "lr": 1.0,
+        "max_steps": 10,
+        "eval_interval": 500,
+        "dev_set": ["dev"],
+        "codec": "c",
+        "llm_random": False,
+    }
     (folder / "settings.json").write_text(json.dumps(old | {"input /old/place/train/manifest.jsonl": digest}))
     assert "model.safetensors" in prepare()
 
@@ -90,7 +106,11 @@ def test_an_llm_of_the_hub_is_told_by_its_files_and_its_revision(tmp_path, monke
 
     def publish(revision: str, weights: str):
         repo = tmp_path / "hub/models--owner--name"
-        files = {"refs/main": revision, f"snapshots/{revision}/config.json": "{}", f"snapshots/{revision}/model.safetensors": weights}
+        files = {
+            "refs/main": revision,
+            f"snapshots/{revision}/config.json": "{}",
+            f"snapshots/{revision}/model.safetensors": weights,
+        }
         for path, text in files.items():
             (repo / path).parent.mkdir(parents=True, exist_ok=True)
             (repo / path).write_text(text)
@@ -98,7 +118,9 @@ def test_an_llm_of_the_hub_is_told_by_its_files_and_its_revision(tmp_path, monke
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    args = Namespace(train_sets=[], dev_set=[], dump="", init_from=None, init_param=[], llm="owner/name", llm_random=False)
+    args = Namespace(
+        train_sets=[], dev_set=[], dump="", init_from=None, init_param=[], llm="owner/name", llm_random=False
+    )
     found = []
     for revision, weights in (("a" * 40, "one"), ("b" * 40, "two")):
         publish(revision, weights)

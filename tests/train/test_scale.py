@@ -1,4 +1,6 @@
-"""Starting a training takes no time or memory that grows with the corpus; tests/long/scale.py does it with ten million utterances."""
+"""Starting a training takes no time or memory that grows with the corpus; tests/long/scale.py does it with ten million
+utterances.
+"""
 
 from tests.long.scale import measured, prepare
 

@@ -1,4 +1,6 @@
-"""FSDP2: losses, gradients and steps of one process, of two with DDP and of two that share the model; checkpoints go from each to each."""
+"""FSDP2: losses, gradients and steps of one process, of two with DDP and of two that share the model; checkpoints go
+from each to each.
+"""
 
 from argparse import Namespace
 from pathlib import Path
@@ -29,9 +31,11 @@ from tests.model.tiny import tiny_model
 
 BATCHES, STEPS = 4, 3  # of a step over all processes
 OPTIONS = {
-    "output_dir": "", "ngpu": 0, "max_loss_ratio": 0.0, "warmup_steps": 1, "accum_grad": 1, "use_tensorboard": False, "use_wandb": False,
+    "output_dir": "", "ngpu": 0, "max_loss_ratio": 0.0, "warmup_steps": 1, "accum_grad": 1, "use_tensorboard": False,
+    "use_wandb": False,
     "max_steps": STEPS, "unused_parameters": False, "dtype": "float32", "seed": 1, "grad_clip": 0.05, "skip_steps": [],
-    "lr": 0.01, "weight_decay": 0.1, "muon_lr": 0.02, "muon_ns": 5, "final_lr_ratio": 0.1, "dist_timeout_min": 1.0, "compile": "false",
+    "lr": 0.01, "weight_decay": 0.1, "muon_lr": 0.02, "muon_ns": 5, "final_lr_ratio": 0.1, "dist_timeout_min": 1.0,
+    "compile": "false",
 }  # fmt: skip
 
 
@@ -42,7 +46,9 @@ def batch(number: int, vocab: Vocabulary) -> dict:
     ids_TK = torch.full((T, 3), vocab.pad_id)
     ids_TK[:, 0] = torch.randint(0, 20, (T,), generator=generator)
     start = vocab.codes_start
-    ids_TK[T // 2 :] = torch.randint(0, 8, (T - T // 2, 3), generator=generator) + torch.tensor([start, start + 8, start + 16])
+    ids_TK[T // 2 :] = torch.randint(0, 8, (T - T // 2, 3), generator=generator) + torch.tensor(
+        [start, start + 8, start + 16]
+    )
     sequence = Sequence(ids_TK.numpy(), torch.ones(T).numpy(), "tts")
     return pack([[sequence], [sequence]], 16, vocab.pad_id, 3)
 
@@ -80,7 +86,9 @@ def learn(run: Run, steps: range) -> list[tuple[float, float]]:
 
 
 def train(folder: Path, kind: str, variant: str, start: Path | None = None) -> None:
-    """Go from a checkpoint, if there is one, to the last step; leave figures, weights and a checkpoint of the step before."""
+    """Go from a checkpoint, if there is one, to the last step; leave figures, weights and a checkpoint of the step
+    before.
+    """
     run = make_run(folder, kind, variant)
     if start:
         run.checkpoints.load(Checkpoints(start).newest(), run.model, run.optimizers)
@@ -121,7 +129,9 @@ def test_ddp_fsdp_and_one_process_learn_the_same(tmp_path, monkeypatch, own_sign
         expected = one["steps"][-len(found["steps"]) :]
         assert found["steps"] == [pytest.approx(pair, rel=1e-6) for pair in expected], kind
         for name, gradient in found["gradients"].items():
-            assert (gradient - one["gradients"][name]).abs().max() <= 1e-6 * one["gradients"][name].abs().max(), f"{kind}: {name}"
+            assert (gradient - one["gradients"][name]).abs().max() <= 1e-6 * one["gradients"][name].abs().max(), (
+                f"{kind}: {name}"
+            )
         for name, weight in one["weights"].items():  # after three steps of 0.01; AdamW makes much of what is nearly 0
             torch.testing.assert_close(found["weights"][name], weight, rtol=0, atol=1e-5, msg=f"{kind}: {name}")
     names = [load_file(tmp_path / kind / "model.safetensors").keys() for kind in ("one", "full")]
@@ -130,7 +140,11 @@ def test_ddp_fsdp_and_one_process_learn_the_same(tmp_path, monkeypatch, own_sign
 
 def seven_billion(divide: int) -> SpeechLM:
     """Return two layers of Qwen2.5-7B's shape, its widths divided by a number, and a small vocabulary."""
-    config = dict(read_yaml(LLMS)["Qwen/Qwen2.5-7B"]["config"]) | {"num_hidden_layers": 2, "vocab_size": 2000, "head_dim": 128 // divide}
+    config = dict(read_yaml(LLMS)["Qwen/Qwen2.5-7B"]["config"]) | {
+        "num_hidden_layers": 2,
+        "vocab_size": 2000,
+        "head_dim": 128 // divide,
+    }
     config |= {name: config[name] // divide for name in ("hidden_size", "intermediate_size")}
     torch.manual_seed(0)
     llm = Qwen2ForCausalLM(Qwen2Config(**config))
@@ -138,7 +152,9 @@ def seven_billion(divide: int) -> SpeechLM:
 
 
 def learn_seven_billion(folder: Path, divide: int) -> None:
-    """Make two steps in two processes that share the model; leave the losses and the bytes that the first keeps of weights and moments."""
+    """Make two steps in two processes that share the model; leave the losses and the bytes that the first keeps of
+    weights and moments.
+    """
 
     def work(_args):
         torch.distributed.init_process_group("gloo")
@@ -146,7 +162,10 @@ def learn_seven_billion(folder: Path, divide: int) -> None:
         found = learn(run, range(2))
         tensors = [tensor for tensor in tensors_of(run.model, run.optimizers).values() if isinstance(tensor, DTensor)]
         if run.rank == 0:
-            kept, total = sum(tensor.to_local().numel() for tensor in tensors), sum(tensor.numel() for tensor in tensors)
+            kept, total = (
+                sum(tensor.to_local().numel() for tensor in tensors),
+                sum(tensor.numel() for tensor in tensors),
+            )
             torch.save({"losses": [loss for loss, _ in found], "kept": kept, "total": total}, folder / "found.pt")
 
     launch(work, Namespace(ngpu=0, nodes=1, max_restarts=0, dist_backend="gloo"), 2)

@@ -1,4 +1,6 @@
-"""A step of the training: nothing in it waits for the device, whatever it finds; what must not be learned from is told when somebody looks."""
+"""A step of the training: nothing in it waits for the device, whatever it finds; what must not be learned from is told
+when somebody looks.
+"""
 
 from types import SimpleNamespace
 
@@ -22,8 +24,14 @@ class Waits(TorchDispatchMode):
         self.seen = []
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        masked = operation is torch.ops.aten.index.Tensor and any(index is not None and index.dtype == torch.bool for index in args[1])
-        if masked or operation.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select):
+        masked = operation is torch.ops.aten.index.Tensor and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if masked or operation.overloadpacket in (
+            torch.ops.aten._local_scalar_dense,
+            torch.ops.aten.nonzero,
+            torch.ops.aten.masked_select,
+        ):
             self.seen.append(str(operation))
         return operation(*args, **(kwargs or {}))
 
@@ -32,7 +40,9 @@ class Data:
     """A batch again and again; the `bad`-th one is as the model cannot learn it."""
 
     def __init__(self, vocab, bad: int | None = None):
-        spoken = join([special_segment(["<tts>"], vocab), *speech_segment(random_codes(9), vocab, target=True)], 0.5, "tts")
+        spoken = join(
+            [special_segment(["<tts>"], vocab), *speech_segment(random_codes(9), vocab, target=True)], 0.5, "tts"
+        )
         text = join([plain_text_segment([3, 9, 8], vocab)], 1.0, "lm")
         self.batch, self.bad = pack([[spoken, text], [text]], 20, vocab.pad_id, vocab.num_columns), bad
         self.state = {"taken": 0}
@@ -51,7 +61,8 @@ def make_run(tmp_path, bad: int | None = None) -> tuple[Run, Data]:
     others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
     optimizers = [torch.optim.AdamW(others, lr=0.01, fused=True), Muon(matrices, "cpu", lr=0.01)]
     options = SimpleNamespace(
-        output_dir=str(tmp_path), ngpu=0, compile="auto", max_loss_ratio=10.0, warmup_steps=0, accum_grad=2, max_steps=99, seed=0, skip_steps=[],
+        output_dir=str(tmp_path), ngpu=0, compile="auto", max_loss_ratio=10.0, warmup_steps=0, accum_grad=2,
+        max_steps=99, seed=0, skip_steps=[],
         use_tensorboard=False, use_wandb=False, dist_timeout_min=0, grad_clip=1.0, dtype="float32",
     )  # fmt: skip
     data = Data(model.speechlm.vocab, bad)
@@ -80,7 +91,8 @@ def test_a_bad_batch_is_told_when_somebody_looks_and_all_is_as_before_it(tmp_pat
             as_before.one_step(as_before.model, same_batches)
     monkeypatch.setattr(run, "refuse", lambda refusal, taken: pytest.fail(f"{refusal.complaint} {taken}"))
     with pytest.raises(
-        pytest.fail.Exception, match=r"the loss is nan Taken\(step=2, position={'taken': 4}, plans=\[\[\[4\]\], \[\[5\]\]\]\)"
+        pytest.fail.Exception,
+        match=r"the loss is nan Taken\(step=2, position={'taken': 4}, plans=\[\[\[4\]\], \[\[5\]\]\]\)",
     ):
         run.settle()
     assert torch.equal(run.meter.table_S2, as_before.meter.table_S2) and run.guard.state() == as_before.guard.state()

@@ -1,8 +1,11 @@
-"""How quick is decoding? Milliseconds a frame at some batch sizes, of this engine and of transformers' `generate` with the same LLM.
+"""How quick is decoding? Milliseconds a frame at some batch sizes, of this engine and of transformers' `generate` with
+the same LLM.
 
-Run from the repository: `python tools/bench/decode.py` (a GPU, in five minutes), or with `--toy` a small model (the CPU, seconds). One line of JSON
-for each measurement, and last one with all of them, the device and the commit. Weights are random and nothing ends by itself: each example makes
-`--frames` frames. transformers is measured as it is, and without cuDNN's attention, which plans anew for each length of a growing cache.
+Run from the repository: `python tools/bench/decode.py` (a GPU, in five minutes), or with `--toy` a small model (the
+CPU, seconds). One line of JSON for each measurement, and last one with all of them, the device and the commit. Weights
+are random and nothing ends by itself: each example makes
+`--frames` frames. transformers is measured as it is, and without cuDNN's attention, which plans anew for each length of
+a growing cache.
 """
 
 import argparse

@@ -1,8 +1,10 @@
-"""`bin/train` as a whole on one GPU, with its loader: Qwen1.5-0.5B with random weights, 8 codebooks of 1,024, rows of 4,096 positions.
+"""`bin/train` as a whole on one GPU, with its loader: Qwen1.5-0.5B with random weights, 8 codebooks of 1,024, rows of
+4,096 positions.
 
-Run from the repository: `python tools/bench/gpu.py` (one H100, under five minutes), or with `--toy` (the CPU, two minutes, a small model). It writes
-a corpus of random codes of 300 to 1,200 frames, the LLM's config and a tokenizer, and trains by the paper's settings. Positions a second are those
-of the last report, the peak is that of the process. The last line is JSON.
+Run from the repository: `python tools/bench/gpu.py` (one H100, under five minutes), or with `--toy` (the CPU, two
+minutes, a small model). It writes a corpus of random codes of 300 to 1,200 frames, the LLM's config and a tokenizer,
+and trains by the paper's settings. Positions a second are those of the last report, the peak is that of the process.
+The last line is JSON.
 """
 
 import argparse
@@ -33,7 +35,11 @@ def write_llm(folder: Path, sizes: dict[str, int]) -> Path:
     tokenizer.train_from_iterator([" ".join(WORDS)] * 10, vocab_size=300, show_progress=False)
     folder.mkdir()
     Qwen2TokenizerFast(*tokenizer.save_model(str(folder))).save_pretrained(folder)
-    heads = {"num_key_value_heads": sizes["num_attention_heads"], "tie_word_embeddings": True, "max_position_embeddings": 32768}
+    heads = {
+        "num_key_value_heads": sizes["num_attention_heads"],
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 32768,
+    }
     Qwen2Config(**sizes, **heads, architectures=["Qwen2ForCausalLM"]).save_pretrained(folder)
     return folder
 
@@ -53,14 +59,28 @@ def options(folder: Path, args: argparse.Namespace, sizes: Sizes) -> list[str]:
     """Return the command line of the training: the paper's settings, in batches that a GPU holds."""
     files = [CONF / "cpt_enzh/conf/cpt.yaml", CONF / "TEMPLATE/conf/paper/cpt.yaml"]
     given = {
-        "output_dir": folder / "cpt", "dump": folder / "dump", "dev_set": "dev", "train_sets": "train", "llm": folder / "llm", "llm_random": "true",
-        "codec": f"{folder}/codec.th:6", "src_lang": LANGS[0], "tgt_lang": LANGS[1], "ngpu": int(torch.cuda.is_available()), "rows": args.rows,
-        "accum_grad": args.accum_grad, "row_length": args.row_length, "prompt_frames": sizes.prompt_frames, "num_workers": args.workers,
-        "max_steps": args.steps, "log_interval": args.steps // 3, "save_interval": 10**6, "eval_interval": 10**6, "eval_examples": 1,
+        "output_dir": folder / "cpt", "dump": folder / "dump", "dev_set": "dev", "train_sets": "train",
+        "llm": folder / "llm", "llm_random": "true",
+        "codec": f"{folder}/codec.th:6", "src_lang": LANGS[0], "tgt_lang": LANGS[1],
+        "ngpu": int(torch.cuda.is_available()), "rows": args.rows,
+        "accum_grad": args.accum_grad, "row_length": args.row_length, "prompt_frames": sizes.prompt_frames,
+        "num_workers": args.workers,
+        "max_steps": args.steps, "log_interval": args.steps // 3, "save_interval": 10**6, "eval_interval": 10**6,
+        "eval_examples": 1,
         "compile": args.compile, "seed": 1,
     }  # fmt: skip
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    sets = ["--task_sets", "lm=[train]", "--task_sets", "mt_text=[train]", "--directions", "en-zh", "zh-en", "--langs", *LANGS]
+    sets = [
+        "--task_sets",
+        "lm=[train]",
+        "--task_sets",
+        "mt_text=[train]",
+        "--directions",
+        "en-zh",
+        "zh-en",
+        "--langs",
+        *LANGS,
+    ]
     return ["--config", str(files[0]), "--overlay", str(files[1]), *words, *sets]
 
 
@@ -107,9 +127,21 @@ def main() -> None:
         command.main()
         log = [json.loads(line) for line in (folder / "cpt/train.jsonl").read_text().splitlines()]
     on_gpu = torch.cuda.is_available()
-    found = {"positions_per_sec": pace_of(kept.lines), "loss": [line["loss"] for line in log if line["kind"] == "train"]}
-    found |= {"peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if on_gpu else None, "sec": round(time.monotonic() - began)}
-    about = {"rows": args.rows, "row_length": args.row_length, "accum_grad": args.accum_grad, "workers": args.workers, "toy": args.toy}
+    found = {
+        "positions_per_sec": pace_of(kept.lines),
+        "loss": [line["loss"] for line in log if line["kind"] == "train"],
+    }
+    found |= {
+        "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if on_gpu else None,
+        "sec": round(time.monotonic() - began),
+    }
+    about = {
+        "rows": args.rows,
+        "row_length": args.row_length,
+        "accum_grad": args.accum_grad,
+        "workers": args.workers,
+        "toy": args.toy,
+    }
     device = torch.cuda.get_device_name() if on_gpu else describe_machine()
     print(json.dumps({**found, **about, "compile": args.compile, "device": device, "commit": code_version()}))
 

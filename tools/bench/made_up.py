@@ -13,7 +13,15 @@ from speechlm.tasks.examples import ExampleBuilder, PromptIndex, list_items
 from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
 from speechlm.train.iterator import Corpus
 
-MIXTURE = {"continuation": 0.15, "asr": 0.15, "tts": 0.15, "s2tt": 0.15, "t2st": 0.15, "lm": 0.05, "mt_text": 0.05}  # of arXiv 2502.16897
+MIXTURE = {
+    "continuation": 0.15,
+    "asr": 0.15,
+    "tts": 0.15,
+    "s2tt": 0.15,
+    "t2st": 0.15,
+    "lm": 0.05,
+    "mt_text": 0.05,
+}  # of arXiv 2502.16897
 LANGS, PAIRS = ("en", "zh"), {"same": [("en", "en"), ("zh", "zh")], "pair": [("en", "zh"), ("zh", "en")]}
 ARCHIVED = 500  # different codes, which are used again and again
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
@@ -21,7 +29,9 @@ WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Frames of an utterance (least, most), streams and codes of the codec, words of a text, frames of a voice prompt, ids of text."""
+    """Frames of an utterance (least, most), streams and codes of the codec, words of a text, frames of a voice prompt,
+    ids of text.
+    """
 
     frames: tuple[int, int]
     streams: int
@@ -53,7 +63,10 @@ def write_set(folder: Path, utterances: int, sizes: Sizes) -> Path:
     """Write the manifest of a set, which is returned, and the codes that it names."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(*sizes.frames, ARCHIVED).tolist()
-    codes = {str(i): rng.integers(0, sizes.codes, (length, sizes.streams)).astype(np.int32) for i, length in enumerate(lengths)}
+    codes = {
+        str(i): rng.integers(0, sizes.codes, (length, sizes.streams)).astype(np.int32)
+        for i, length in enumerate(lengths)
+    }
     folder.mkdir(parents=True, exist_ok=True)
     offsets = write_archive(folder / "codes.ark", codes)
     places = [[f"codes.ark:{offsets[str(i)]}", length] for i, length in enumerate(lengths)]

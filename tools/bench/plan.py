@@ -1,9 +1,10 @@
-"""How long does planning take? Milliseconds a step at a simulated world of 64, the paper's batch of 640 rows of 4,096 positions.
+"""How long does planning take? Milliseconds a step at a simulated world of 64, the paper's batch of 640 rows of 4,096
+positions.
 
-Run from the repository: `python tools/bench/plan.py` (the CPU, two minutes), or with few `--utterances`. The corpus is made up: utterances of 300 to
-1,200 frames in two languages with texts of 30 words, and the seven tasks of the paper. Every rank plans the batches of all ranks, so this is what
-each spends (`plan_ms`, of a core). With loader workers a process of its own does it, and the training only waits for its plan (`wait_ms`). The
-last line is JSON.
+Run from the repository: `python tools/bench/plan.py` (the CPU, two minutes), or with few `--utterances`. The corpus is
+made up: utterances of 300 to 1,200 frames in two languages with texts of 30 words, and the seven tasks of the paper.
+Every rank plans the batches of all ranks, so this is what each spends (`plan_ms`, of a core). With loader workers a
+process of its own does it, and the training only waits for its plan (`wait_ms`). The last line is JSON.
 """
 
 import argparse
@@ -24,7 +25,9 @@ POSITIONS_PER_GPU_SEC = 85_000  # of Qwen1.5-0.5B on an H100: what planning is c
 
 
 def measure(corpus: Corpus, rows: int, steps: int) -> dict:
-    """Plan some steps of one rank, in batches of `rows` rows; return milliseconds a step, and the examples of a step of all ranks."""
+    """Plan some steps of one rank, in batches of `rows` rows; return milliseconds a step, and the examples of a step of
+    all ranks.
+    """
     layout = LAYOUT | {"rows": rows}
     iterator, batches = make_training_iterator(corpus, MIXTURE, layout, 1, (0, WORLD), 0), ROWS // WORLD // rows
     iterator.plan()
@@ -32,11 +35,17 @@ def measure(corpus: Corpus, rows: int, steps: int) -> dict:
     for _ in range(steps * batches):
         _, state = iterator.plan()
     spent = (time.process_time() - began) / steps
-    return {"rows": rows, "plan_ms": round(1e3 * spent, 2), "examples": round((sum(state["drawn"].values()) - before) / steps)}
+    return {
+        "rows": rows,
+        "plan_ms": round(1e3 * spent, 2),
+        "examples": round((sum(state["drawn"].values()) - before) / steps),
+    }
 
 
 def received(corpus: Corpus, rows: int, steps: int, step_sec: float) -> float:
-    """Return the milliseconds a step that the training waits for its plan, if the planner has the time of a step for it."""
+    """Return the milliseconds a step that the training waits for its plan, if the planner has the time of a step for
+    it.
+    """
     layout = LAYOUT | {"rows": rows}
     batches, spent = ROWS // WORLD // rows, 0.0
     with closing(make_training_iterator(corpus, MIXTURE, layout, 1, (0, WORLD), 1).plans()) as plans:
@@ -52,7 +61,9 @@ def received(corpus: Corpus, rows: int, steps: int, step_sec: float) -> float:
 def main() -> None:
     """Measure, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=1_200_000, help="more than a million: orders are computed place by place")
+    parser.add_argument(
+        "--utterances", type=int, default=1_200_000, help="more than a million: orders are computed place by place"
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[2, 10], help="of a batch of one process")
     parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
@@ -62,7 +73,10 @@ def main() -> None:
         found = []
         for rows in args.rows:
             made = measure(corpus, rows, args.steps)
-            made |= {"plan_share": round(made["plan_ms"] / 1e3 / step_sec, 4), "wait_ms": received(corpus, rows, args.steps, step_sec)}
+            made |= {
+                "plan_share": round(made["plan_ms"] / 1e3 / step_sec, 4),
+                "wait_ms": received(corpus, rows, args.steps, step_sec),
+            }
             found.append(made | {"wait_share": round(made["wait_ms"] / 1e3 / step_sec, 4)})
             print(json.dumps(found[-1]), flush=True)
     about = {"world": WORLD, "step_ms": round(1e3 * step_sec), "utterances": args.utterances, "commit": code_version()}

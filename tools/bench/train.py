@@ -1,8 +1,9 @@
 """How fast does a speech LLM train, and in how much memory? Over row lengths and numbers of rows, on a GPU or the CPU.
 
-Run from the repository: `python tools/bench/train.py` (a GPU: Qwen1.5-0.5B with random weights, four minutes), or with `--toy` (the CPU, a minute).
-A step is that of the training: the forward pass under autocast, the loss, the backward pass, clipping, AdamW. There is no loader; tools/bench/gpu.py
-is `bin/train` as a whole. MFU is by the formula of `--dry_run`, of the data sheet's dense bf16. The last line is JSON.
+Run from the repository: `python tools/bench/train.py` (a GPU: Qwen1.5-0.5B with random weights, four minutes), or with
+`--toy` (the CPU, a minute). A step is that of the training: the forward pass under autocast, the loss, the backward
+pass, clipping, AdamW. There is no loader; tools/bench/gpu.py is `bin/train` as a whole. MFU is by the formula of
+`--dry_run`, of the data sheet's dense bf16. The last line is JSON.
 """
 
 import argparse
@@ -24,8 +25,20 @@ from speechlm.train.loop import batch_on
 from speechlm.train.loss import TrainingModel
 from speechlm.train.precision import autocast
 
-LARGE = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 151936}
-TOY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 2000}
+LARGE = {
+    "hidden_size": 1024,
+    "intermediate_size": 2816,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "vocab_size": 151936,
+}
+TOY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 2000,
+}
 STREAMS, CODES = 8, 1024
 
 
@@ -33,7 +46,9 @@ def make_model(sizes: dict[str, int], device: str, compiled: str) -> TrainingMod
     """Return the model that a training makes of an LLM of these sizes."""
     config = Qwen2Config(**sizes, num_key_value_heads=sizes["num_attention_heads"], tie_word_embeddings=True)
     torch.manual_seed(0)
-    vocab = Vocabulary(config.vocab_size, (*BOUNDARIES, "<tts>", "<en>"), (CODES,) * STREAMS, "parallel", "text", "codec")
+    vocab = Vocabulary(
+        config.vocab_size, (*BOUNDARIES, "<tts>", "<en>"), (CODES,) * STREAMS, "parallel", "text", "codec"
+    )
     with torch.device(device):
         speechlm = SpeechLM(AutoModelForCausalLM.from_config(config), vocab)
     model = TrainingModel(speechlm, [1.0] * STREAMS, 1.0, ["tts"]).to(device).train()
@@ -42,7 +57,9 @@ def make_model(sizes: dict[str, int], device: str, compiled: str) -> TrainingMod
 
 
 def make_batch(vocab: Vocabulary, rows: int, row_length: int) -> dict[str, torch.Tensor]:
-    """Return rows that are filled with examples of a fourteenth to a quarter of a row: 300 to 1,000 positions of 4,096."""
+    """Return rows that are filled with examples of a fourteenth to a quarter of a row: 300 to 1,000 positions
+    of 4,096.
+    """
     rng = np.random.default_rng(rows)
 
     def example(length: int) -> Sequence:
@@ -77,8 +94,15 @@ def measure(model: TrainingModel, rows: int, row_length: int, steps: int, device
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     wait()
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"positions_per_sec": round(positions * steps / (time.perf_counter() - began)), "peak_gb": round(peak / 1e9, 2)}
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if device == "cuda"
+        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    )
+    return {
+        "positions_per_sec": round(positions * steps / (time.perf_counter() - began)),
+        "peak_gb": round(peak / 1e9, 2),
+    }
 
 
 def flops_per_position(model: TrainingModel, row_length: int) -> float:
@@ -94,7 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--toy", action="store_true", help="a small model, on the CPU too")
     parser.add_argument("--rows", type=int, nargs="+", default=[], help="(default: 2 and 8)")
-    parser.add_argument("--row_lengths", type=int, nargs="+", default=[], help="(default: 1024 and 4096; toy 128 and 256)")
+    parser.add_argument(
+        "--row_lengths", type=int, nargs="+", default=[], help="(default: 1024 and 4096; toy 128 and 256)"
+    )
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--compile", default="auto", choices=["auto", "true", "false"])
     args = parser.parse_args()
@@ -114,7 +140,11 @@ def main() -> None:
             if device == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-    print(json.dumps({"training": found, "toy": args.toy, "compile": args.compile, "device": name, "commit": code_version()}))
+    print(
+        json.dumps(
+            {"training": found, "toy": args.toy, "compile": args.compile, "device": name, "commit": code_version()}
+        )
+    )
 
 
 if __name__ == "__main__":

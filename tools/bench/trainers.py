@@ -1,9 +1,11 @@
-"""Side by side on the same data and model: ESPnet's trainer with its sequence iterator, Hugging Face's Trainer with padding, and ours.
+"""Side by side on the same data and model: ESPnet's trainer with its sequence iterator, Hugging Face's Trainer with
+padding, and ours.
 
-Run from the repository: `python tools/bench/trainers.py` (two cores, three minutes). All train the same speech LLM in float32 with fused AdamW, in
-rounds that alternate, on batches of as many positions: ours packs examples into rows; ESPnet's sampler sorts by length and counts padding
-(`numel`); Hugging Face's draws examples at random and pads. Theirs use the loss as it is usually written: all logits at once. Positions are those
-of examples, without padding; `of_cpu` counts the seconds of the cores instead of the clock's, where others use the machine. The last line is JSON.
+Run from the repository: `python tools/bench/trainers.py` (two cores, three minutes). All train the same speech LLM in
+float32 with fused AdamW, in rounds that alternate, on batches of as many positions: ours packs examples into rows;
+ESPnet's sampler sorts by length and counts padding (`numel`); Hugging Face's draws examples at random and pads. Theirs
+use the loss as it is usually written: all logits at once. Positions are those of examples, without padding; `of_cpu`
+counts the seconds of the cores instead of the clock's, where others use the machine. The last line is JSON.
 """
 
 import argparse
@@ -67,13 +69,17 @@ class Padded(AbsESPnetModel):
         position_BL = torch.arange(ids.shape[1]).expand(ids.shape[:2])
         hidden_BLD = self.speechlm.hidden(ids, (position_BL < ids_lengths[:, None]).long(), position_BL)[:, :-1]
         target_BLK, weight_BL = ids[:, 1:], weight[:, 1:]
-        nats_BL = F.cross_entropy(self.speechlm.first_logits(hidden_BLD).flatten(0, 1), target_BLK[..., 0].flatten(), reduction="none")
+        nats_BL = F.cross_entropy(
+            self.speechlm.first_logits(hidden_BLD).flatten(0, 1), target_BLK[..., 0].flatten(), reduction="none"
+        )
         loss = (nats_BL.view_as(weight_BL) * weight_BL).sum()
         codes_BLJ = target_BLK[..., 1:] - torch.tensor(VOCAB.codebook_starts[1:])
         start = VOCAB.codebook_starts[1] - VOCAB.text_size
         logits_BLJC = F.linear(hidden_BLD, self.speechlm.new_head.weight[start:]).unflatten(2, (-1, SIZES.codes))
         targets = torch.where(target_BLK[..., 1:] == VOCAB.pad_id, -100, codes_BLJ)
-        loss = (loss + F.cross_entropy(logits_BLJC.flatten(0, 2), targets.flatten(), reduction="sum", ignore_index=-100)) / weight_BL.sum()
+        loss = (
+            loss + F.cross_entropy(logits_BLJC.flatten(0, 2), targets.flatten(), reduction="sum", ignore_index=-100)
+        ) / weight_BL.sum()
         self.positions += int(ids_lengths.sum())
         return loss, {"loss": loss.detach()}, weight_BL.sum().view(1)
 
@@ -113,7 +119,14 @@ def ours(corpus: Corpus, rows: int, row_length: int, folder: Path) -> Callable[[
         "warmup_steps": 0,
         "final_lr_ratio": 1.0,
     }
-    settings |= {"compile": "auto", "log_interval": 50, "eval_interval": 10**9, "save_interval": 10**9, "keep_steps": [], "skip_steps": []}
+    settings |= {
+        "compile": "auto",
+        "log_interval": 50,
+        "eval_interval": 10**9,
+        "save_interval": 10**9,
+        "keep_steps": [],
+        "skip_steps": [],
+    }
     never = {
         "use_tensorboard": False,
         "use_wandb": False,
@@ -133,7 +146,9 @@ def ours(corpus: Corpus, rows: int, row_length: int, folder: Path) -> Callable[[
             run.one_step(model, batches)
             run.step += 1
         run.settle()
-        return int(run.meter.table_S2[-2].sum().item() - before - steps)  # each step adds its positions, and a weight of 1
+        return int(
+            run.meter.table_S2[-2].sum().item() - before - steps
+        )  # each step adds its positions, and a weight of 1
 
     return train
 
@@ -147,18 +162,28 @@ def espnets(examples: list[Sequence], positions: int, folder: Path) -> Callable[
     sampler = list(NumElementsBatchSampler(positions, [str(shapes)]))
     model = Padded(make_model()).train()
     options = SimpleNamespace(**dict.fromkeys(TrainerOptions.__dataclass_fields__))  # None, which is false, but for:
-    vars(options).update(ngpu=0, accum_grad=1, grad_clip=CLIP, grad_clip_type=2.0, log_interval=50, train_dtype="float32")
+    vars(options).update(
+        ngpu=0, accum_grad=1, grad_clip=CLIP, grad_clip_type=2.0, log_interval=50, train_dtype="float32"
+    )
     optimizer, reporter, epoch = optimizer_of(model), Reporter(), iter(range(1, 10**6))
 
     def train(steps: int) -> int:
         number, before = next(epoch), model.positions
-        iterator = SequenceIterFactory(data, sampler, num_iters_per_epoch=steps, seed=0, shuffle=True, collate_fn=collate).build_iter(
-            number
-        )
+        iterator = SequenceIterFactory(
+            data, sampler, num_iters_per_epoch=steps, seed=0, shuffle=True, collate_fn=collate
+        ).build_iter(number)
         reporter.set_epoch(number)
         with reporter.observe("train") as of_epoch:
             ESPnetTrainer.train_one_epoch(
-                model, iterator, [optimizer], [None], None, of_epoch, None, options, DistributedOption(distributed=False)
+                model,
+                iterator,
+                [optimizer],
+                [None],
+                None,
+                of_epoch,
+                None,
+                options,
+                DistributedOption(distributed=False),
             )
         return model.positions - before
 
@@ -179,11 +204,25 @@ class Numbered(torch.utils.data.Dataset):
 
 
 def hugging_faces(examples: list[Sequence], positions: int, folder: Path) -> Callable[[int], int]:
-    """Return the same of Hugging Face's Trainer, whose batches have so many positions on average, padding not included."""
+    """Return the same of Hugging Face's Trainer, whose batches have so many positions on average, padding not
+    included.
+    """
     size = max(1, round(positions / np.mean([len(example) for example in examples])))
     model, common = ForHuggingFace(make_model()), CommonCollateFn(int_pad_value=VOCAB.pad_id, float_pad_value=0.0)
-    options = {"per_device_train_batch_size": size, "learning_rate": LR, "max_grad_norm": CLIP, "logging_steps": 50, "save_strategy": "no"}
-    options |= {"optim": "adamw_torch_fused", "report_to": [], "use_cpu": True, "disable_tqdm": True, "remove_unused_columns": False}
+    options = {
+        "per_device_train_batch_size": size,
+        "learning_rate": LR,
+        "max_grad_norm": CLIP,
+        "logging_steps": 50,
+        "save_strategy": "no",
+    }
+    options |= {
+        "optim": "adamw_torch_fused",
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+    }
 
     def collate(chosen: list[Sequence]) -> dict[str, Tensor]:
         return common([("", fields(example)) for example in chosen])[1]
@@ -225,7 +264,10 @@ def main() -> None:
         folder = Path(name)
         corpus = open_corpus(write_set(folder / "train", 4000, SIZES), SIZES)
         examples, positions = list(draws(corpus, args.examples)), args.rows * args.row_length
-        trainers = {"espnet": espnets(examples, positions, folder), "hugging_face": hugging_faces(examples, positions, folder)}
+        trainers = {
+            "espnet": espnets(examples, positions, folder),
+            "hugging_face": hugging_faces(examples, positions, folder),
+        }
         trainers["ours"] = ours(corpus, args.rows, args.row_length, folder)
         found = {trainer: [] for trainer in trainers}
         for train in trainers.values():
@@ -233,14 +275,26 @@ def main() -> None:
         for _ in range(args.rounds):
             for trainer, train in trainers.items():
                 found[trainer].append(timed(train, args.steps))
-    total = {trainer: {key: sum(each[key] for each in rounds) for key in rounds[0]} for trainer, rounds in found.items()}
+    total = {
+        trainer: {key: sum(each[key] for each in rounds) for key in rounds[0]} for trainer, rounds in found.items()
+    }
     speed = {trainer: round(each["positions"] / each["sec"]) for trainer, each in total.items()}
     of_cpu = {trainer: round(each["positions"] / each["cpu_sec"]) for trainer, each in total.items()}
     ratios = {
-        name: {other: round(rates["ours"] / rates[other], 2) for other in rates} for name, rates in (("clock", speed), ("cpu", of_cpu))
+        name: {other: round(rates["ours"] / rates[other], 2) for other in rates}
+        for name, rates in (("clock", speed), ("cpu", of_cpu))
     }
-    about = {"threads": torch.get_num_threads(), "rows": args.rows, "row_length": args.row_length, "commit": code_version()}
-    print(json.dumps({"positions_per_sec": speed, "of_cpu": of_cpu, "ours_by": ratios, **about, "machine": describe_machine()}))
+    about = {
+        "threads": torch.get_num_threads(),
+        "rows": args.rows,
+        "row_length": args.row_length,
+        "commit": code_version(),
+    }
+    print(
+        json.dumps(
+            {"positions_per_sec": speed, "of_cpu": of_cpu, "ours_by": ratios, **about, "machine": describe_machine()}
+        )
+    )
 
 
 if __name__ == "__main__":

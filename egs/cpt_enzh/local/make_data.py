@@ -16,7 +16,9 @@ def files_of(option: str, value: str) -> dict[str, list[Path]]:
             raise ValueError(f"--{option} {value}: found {part!r}; expected en:FILE or zh:FILE, separated by commas")
         found.setdefault(lang, []).append(Path(path))
     if set(found) != {"en", "zh"}:
-        raise ValueError(f"--{option} {value}: expected files of both languages, en:FILE,zh:FILE. ./run.sh --help: --local_data_opts")
+        raise ValueError(
+            f"--{option} {value}: expected files of both languages, en:FILE,zh:FILE. ./run.sh --help: --local_data_opts"
+        )
     return found
 
 

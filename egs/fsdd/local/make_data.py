@@ -35,7 +35,9 @@ def find_recordings(fsdd: Path, unpack_dir: Path) -> Path:
     if (fsdd / "recordings").is_dir():
         return fsdd / "recordings"
     if not (fsdd / "recordings.tar.gz").is_file():
-        raise ValueError(f"{fsdd}: found neither recordings/ nor recordings.tar.gz. Without --fsdd, the corpus is cloned.")
+        raise ValueError(
+            f"{fsdd}: found neither recordings/ nor recordings.tar.gz. Without --fsdd, the corpus is cloned."
+        )
     unpacked = unpack(fsdd / "recordings.tar.gz", unpack_dir)
     return next(unpacked.rglob("recordings"), unpacked)
 
@@ -51,7 +53,11 @@ def make_tables(recordings: Path) -> dict[str, dict[str, dict[str, str]]]:
         indices[speaker, digit].add(int(index))
         entry = tables[set_of(int(index))]
         key = f"{speaker}-{digit}-{int(index):02d}"
-        entry["wav.scp"][key], entry["text"][key], entry["utt2spk"][key] = str(path.resolve()), WORDS[int(digit)], speaker
+        entry["wav.scp"][key], entry["text"][key], entry["utt2spk"][key] = (
+            str(path.resolve()),
+            WORDS[int(digit)],
+            speaker,
+        )
     expected = [(s, d, i) for s in sorted({s for s, _ in indices}) for d in "0123456789" for i in range(50)]
     missing = [f"{d}_{s}_{i}.wav" for s, d, i in expected if i not in indices[s, d]]
     if missing or not indices:
@@ -65,7 +71,9 @@ def set_of(index: int) -> str:
     for name, indices in SETS.items():
         if index in indices:
             return name
-    raise ValueError(f"recording index {index}: expected 0-49. This copy is newer than the recipe; remove the recordings beyond 49.")
+    raise ValueError(
+        f"recording index {index}: expected 0-49. This copy is newer than the recipe; remove the recordings beyond 49."
+    )
 
 
 if __name__ == "__main__":

@@ -79,15 +79,18 @@ def speak_shard(shard: Shard) -> None:
 
 
 def speak_in_own_process(shard: Shard) -> int:
-    """Speak a shard in a fresh process; return its number of utterances. ValueError if the process dies: espeak-ng can crash."""
+    """Speak a shard in a fresh process; return its number of utterances. ValueError if the process dies: espeak-ng can
+    crash.
+    """
     process = multiprocessing.get_context("spawn").Process(target=speak_shard, args=(shard,))
     process.start()
     process.join()
     if process.exitcode:
         first, last = shard.utterances[0], shard.utterances[-1]
         raise ValueError(
-            f"{shard.folder}: the process that spoke {first.id} to {last.id} ended with status {process.exitcode}. Expected voices that "
-            "the synthesizer can speak and enough memory: see above, correct the voices, and give the same command again."
+            f"{shard.folder}: the process that spoke {first.id} to {last.id} ended with status {process.exitcode}."
+            " Expected voices that the synthesizer can speak and enough memory: see above, correct the voices, and"
+            " give the same command again."
         )
     return len(shard.utterances)
 
@@ -122,7 +125,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--languages", default="es,en", help="source,target")
     parser.add_argument("--pairs", type=Option(Positive), default=8000, help="spoken training pairs")
-    parser.add_argument("--mono", type=Option(Count), default=12000, help="further training utterances of the target language alone")
+    parser.add_argument(
+        "--mono", type=Option(Count), default=12000, help="further training utterances of the target language alone"
+    )
     parser.add_argument("--text_pairs", type=Option(Positive), default=20000, help="training pairs of text only")
     parser.add_argument("--eval_pairs", type=Option(Positive), default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
@@ -146,7 +151,12 @@ def make(args: argparse.Namespace, languages: list[str], voices: Cast) -> None:
     unknown = set(languages) - set(grammar.languages)
     if unknown:
         raise ValueError(f"--languages {args.languages}: {args.grammar} has {grammar.languages}, not {sorted(unknown)}")
-    sizes = {"dev": args.eval_pairs, "test": args.eval_pairs, "test_unheard": args.eval_pairs, "text_test": args.eval_pairs}
+    sizes = {
+        "dev": args.eval_pairs,
+        "test": args.eval_pairs,
+        "test_unheard": args.eval_pairs,
+        "text_test": args.eval_pairs,
+    }
     sizes |= {"train": args.pairs, "text_train": args.text_pairs, "train_mono": args.mono}
     sets = split_sentences(grammar, sizes, args.seed)
     for name in ("text_train", "text_test"):

@@ -1,4 +1,6 @@
-"""Write spoken sentences of a text file, one a line, by the voices in turn: open text, to train codecs and judges on."""
+"""Write spoken sentences of a text file, one a line, by the voices in turn: open text, to train codecs and
+judges on.
+"""
 
 import argparse
 from pathlib import Path
@@ -23,12 +25,16 @@ def main() -> None:
     parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
     voices = getattr(read_cast(args.voices), args.group)
-    settings = {k: str(v) for k, v in vars(args).items() if k not in ("nj", "text", "voices")} | {"spoken_by": voices[0].by}
+    settings = {k: str(v) for k, v in vars(args).items() if k not in ("nj", "text", "voices")} | {
+        "spoken_by": voices[0].by
+    }
     outputs = [f"text.{args.lang}", f"wav.scp.{args.lang}", "utt2spk", "spk2utt", f"wav.{args.lang}/*.wav"]
     with stage(args.out, "sentences", settings, [args.text, args.voices], outputs) as todo:
         if todo:
             lines = read_lines(args.text)[args.skip : args.skip + args.lines]
-            write_spoken(args.out, [args.lang], cast(args.out.name, [{args.lang: line} for line in lines], voices), args.nj)
+            write_spoken(
+                args.out, [args.lang], cast(args.out.name, [{args.lang: line} for line in lines], voices), args.nj
+            )
 
 
 def read_lines(path: Path) -> list[str]:

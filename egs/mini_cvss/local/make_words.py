@@ -35,7 +35,11 @@ def main() -> None:
 
 def draw(count: int, rng: random.Random) -> list[str]:
     """Return `count` random word lists."""
-    known = {word for pair in Grammar(HERE / "grammar.yaml").sample_distinct(2000, random.Random(0)) for word in pair["en"].split()}
+    known = {
+        word
+        for pair in Grammar(HERE / "grammar.yaml").sample_distinct(2000, random.Random(0))
+        for word in pair["en"].split()
+    }
     other = (HERE / "words.txt").read_text(encoding="utf-8").split()
     groups = [sorted(known), other]
     return [" ".join(rng.choice(rng.choice(groups)) for _ in range(rng.randint(1, 7))) for _ in range(count)]

@@ -1,4 +1,6 @@
-"""Held-out text of a recipe as a data set of lm-evaluation-harness: `--metadata '{"manifest": "dump/<codec>/<set>/manifest.jsonl"}'`."""
+"""Held-out text of a recipe as a data set of lm-evaluation-harness: `--metadata '{"manifest":
+"dump/<codec>/<set>/manifest.jsonl"}'`.
+"""
 
 import datasets
 
@@ -6,7 +8,9 @@ from speechlm.data.manifest import load_manifest
 
 
 def load(manifest: str, **_other) -> dict[str, datasets.Dataset]:
-    """Return {"test": a row per text and language: id, lang, text}; texts of one word have no last word to guess and are left out."""
+    """Return {"test": a row per text and language: id, lang, text}; texts of one word have no last word to guess and
+    are left out.
+    """
     rows = [
         {"id": record.id, "lang": lang, "text": text}
         for record in load_manifest(manifest)

@@ -1,7 +1,9 @@
-"""CoVoST 2: Common Voice 4 with translations; 21 languages into English, English into 15. github.com/facebookresearch/covost
+"""CoVoST 2: Common Voice 4 with translations; 21 languages into English, English into 15.
+github.com/facebookresearch/covost
 
-`covost_v2.<src>_<tgt>.tsv` has the columns path, translation, split. The split of a row is train, train_covost (which CoVoST adds to train),
-dev or test. Transcript and speaker come from Common Voice's validated.tsv, by path. Only the source side is spoken.
+`covost_v2.<src>_<tgt>.tsv` has the columns path, translation, split. The split of a row is train, train_covost (which
+CoVoST adds to train), dev or test. Transcript and speaker come from Common Voice's validated.tsv, by path. Only the
+source side is spoken.
 """
 
 from dataclasses import dataclass
@@ -15,20 +17,27 @@ ADDRESS = "https://dl.fbaipublicfiles.com/covost/covost_v2.{pair}.tsv.tar.gz"
 LICENCE = "translations CC0; recordings (Common Voice) CC0; do not try to find out who the speakers are"
 FROM_ENGLISH = {"de", "tr", "fa", "sv", "mn", "zh", "cy", "ca", "sl", "et", "id", "ar", "ta", "lv", "ja"}
 SPLITS = {"train": {"train", "train_covost"}, "dev": {"dev"}, "test": {"test"}}
-# Utterances of train, dev and test by source language. Source: the dataset card of facebook/covost2 on the Hugging Face hub; dev and test
-# agree with the buckets in Common Voice's cv-corpus-4-2019-12-10.json. Hours per set: not published in figures that we could check.
+# Utterances of train, dev and test by source language. Source: the dataset card of facebook/covost2 on the Hugging Face
+# hub; dev and test agree with the buckets in Common Voice's cv-corpus-4-2019-12-10.json. Hours per set: not published
+# in figures that we could check.
 UTTERANCES = {
-    "en": (289430, 15531, 15531), "fr": (207374, 14760, 14760), "de": (127834, 13511, 13511), "es": (79015, 13221, 13221),
-    "ca": (95854, 12730, 12730), "it": (31698, 8940, 8951), "ru": (12112, 6110, 6300), "zh": (7085, 4843, 4898), "pt": (9158, 3318, 4023),
-    "fa": (53949, 3445, 3445), "et": (1782, 1576, 1571), "mn": (2067, 1761, 1759), "nl": (7108, 1699, 1699), "tr": (3966, 1624, 1629),
-    "ar": (2283, 1758, 1695), "sv": (2160, 1349, 1595), "lv": (2337, 1125, 1629), "sl": (1843, 509, 360), "ta": (1358, 384, 786),
+    "en": (289430, 15531, 15531), "fr": (207374, 14760, 14760), "de": (127834, 13511, 13511), "es": (79015, 13221,
+    13221),
+    "ca": (95854, 12730, 12730), "it": (31698, 8940, 8951), "ru": (12112, 6110, 6300), "zh": (7085, 4843, 4898),
+    "pt": (9158, 3318, 4023),
+    "fa": (53949, 3445, 3445), "et": (1782, 1576, 1571), "mn": (2067, 1761, 1759), "nl": (7108, 1699, 1699),
+    "tr": (3966, 1624, 1629),
+    "ar": (2283, 1758, 1695), "sv": (2160, 1349, 1595), "lv": (2337, 1125, 1629), "sl": (1843, 509, 360), "ta": (1358,
+    384, 786),
     "ja": (1119, 635, 684), "id": (1243, 792, 844), "cy": (1241, 690, 690),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where things are (`common_voice`, `covost2`: a folder, an archive or an address; the latter may be empty: its public one)."""
+    """Where things are (`common_voice`, `covost2`: a folder, an archive or an address; the latter may be empty: its
+    public one).
+    """
 
     src_lang: str
     tgt_lang: str
@@ -66,7 +75,9 @@ def check_pair(src: str, tgt: str) -> None:
     raise ValueError(f"--src_lang {src} --tgt_lang {tgt}: not a pair of CoVoST 2. It has {known}.")
 
 
-def raw_set(name: str, paths: list[str], voice: CommonVoice, pair: tuple[str, str], translations: dict[str, str]) -> RawSet:
+def raw_set(
+    name: str, paths: list[str], voice: CommonVoice, pair: tuple[str, str], translations: dict[str, str]
+) -> RawSet:
     """Put the clips of a set together: recording, transcript and speaker from Common Voice, and the translation."""
     ids = {path: utterance_id(path) for path in paths}
     src, tgt = pair

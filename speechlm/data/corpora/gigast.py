@@ -1,10 +1,12 @@
 """GigaSpeech with the translations of GigaST and the Chinese speech of GigaS2S: English to Mandarin.
 
-* `GigaSpeech.json` and `audio/**/*.opus` (github.com/SpeechColab/GigaSpeech): recordings cut into segments; `text_tn` in capitals with
-  <COMMA> <PERIOD> <QUESTIONMARK> <EXCLAMATIONPOINT>, or one of <SIL> <MUSIC> <NOISE> <OTHER> where nobody speaks; `subsets` {XS} ... {XL},
-  {DEV}, {TEST}.
+* `GigaSpeech.json` and `audio/**/*.opus` (github.com/SpeechColab/GigaSpeech): recordings cut into segments; `text_tn`
+in capitals with
+  <COMMA> <PERIOD> <QUESTIONMARK> <EXCLAMATIONPOINT>, or one of <SIL> <MUSIC> <NOISE> <OTHER> where nobody speaks;
+  `subsets` {XS} ... {XL}, {DEV}, {TEST}.
 * `GigaST.zh.json` (github.com/bytedance/neurst, datasets/GigaST): segments by `sid` with the translation `text_raw`.
-* GigaS2S (github.com/SpeechTranslation/GigaS2S): the translations of the training set spoken by one synthetic voice, `<sid>*.wav`.
+* GigaS2S (github.com/SpeechTranslation/GigaS2S): the translations of the training set spoken by one synthetic voice,
+`<sid>*.wav`.
 """
 
 import re
@@ -28,11 +30,17 @@ INFO = CorpusInfo(
     "GigaSpeech + GigaST + GigaS2S, en to zh",
     "GigaSpeech: for non-commercial research, by application; GigaST CC BY-NC 4.0; GigaS2S CC BY 4.0",
     900_000_000_000,  # "at least 900G of free space" for GigaSpeech: its README. The size of GigaS2S is not published.
-    "GigaSpeech, after accepting its terms (https://github.com/SpeechColab/GigaSpeech): give its folder with --gigaspeech",
+    "GigaSpeech, after accepting its terms (https://github.com/SpeechColab/GigaSpeech): give its folder with"
+    " --gigaspeech",
 )
 SUBSETS = ("XS", "S", "M", "L", "XL")
 # Segments and hours with a translation (GigaST's README); of XS it says nothing, and of dev neither.
-PUBLISHED = {"S": Expected(210012, 243.1), "M": Expected(835846, 974.3), "L": Expected(2084274, 2337.7), "XL": Expected(7650889, 9780.8)}
+PUBLISHED = {
+    "S": Expected(210012, 243.1),
+    "M": Expected(835846, 974.3),
+    "L": Expected(2084274, 2337.7),
+    "XL": Expected(7650889, 9780.8),
+}
 TEST = Expected(19888, 35.3)
 MARKS = {"<COMMA>": ",", "<PERIOD>": ".", "<QUESTIONMARK>": "?", "<EXCLAMATIONPOINT>": "!"}
 NOBODY_SPEAKS = {"<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>"}
@@ -40,7 +48,8 @@ NOBODY_SPEAKS = {"<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>"}
 
 @dataclass(frozen=True)
 class Options:
-    """Folders: `gigaspeech` with GigaSpeech.json; `gigast` (file or folder; empty: fetched); `gigas2s` (empty: no Chinese speech; fetch: fetched).
+    """Folders: `gigaspeech` with GigaSpeech.json; `gigast` (file or folder; empty: fetched); `gigas2s` (empty: no
+    Chinese speech; fetch: fetched).
 
     `dev_recordings`: how many of the last training recordings become the development set; 0: GigaSpeech's own.
     """
@@ -88,7 +97,13 @@ def prepare(options: Options) -> None:
         if not segments.spans:
             hint = " Make it of the last training recordings: --dev_recordings 20" if name == "dev" else ""
             raise ValueError(f"{table}: no segments of {name} with a translation.{hint}")
-        raw = RawSet(name, list(segments.spans), {"en": segments.spans}, {"en": segments.texts, "zh": translations}, segments.recordings)
+        raw = RawSet(
+            name,
+            list(segments.spans),
+            {"en": segments.spans},
+            {"en": segments.texts, "zh": translations},
+            segments.recordings,
+        )
         if spoken and name == "train":
             raw.audio["zh"] = {key: Span(spoken[key]) for key in raw.ids if key in spoken}
         found[name] = write_set(raw, options.datadir / name, may_shrink=name == "train", partial=options.partial)
@@ -97,7 +112,9 @@ def prepare(options: Options) -> None:
 
 
 def read_segments(path: Path, subset: str, wanted: set[str]) -> dict[str, Segments]:
-    """Return the segments in which somebody speaks and that are `wanted`, of train, dev and test. Reads the file as a stream."""
+    """Return the segments in which somebody speaks and that are `wanted`, of train, dev and test. Reads the file as a
+    stream.
+    """
     labels = {f"{{{subset}}}": "train", "{DEV}": "dev", "{TEST}": "test"}
     sets = {name: Segments() for name in ("train", "dev", "test")}
     counted = {"no speech": 0, "without a translation": 0}
@@ -125,7 +142,9 @@ def read_translations(path: Path) -> dict[str, str]:
 
 
 def _audios(path: Path) -> Iterator[dict]:
-    """Yield the recordings of a GigaSpeech or GigaST file, one at a time; ValueError if it is cut short or of another kind."""
+    """Yield the recordings of a GigaSpeech or GigaST file, one at a time; ValueError if it is cut short or of another
+    kind.
+    """
     try:
         with open(path, "rb") as stream:
             yield from ijson.items(stream, "audios.item", use_float=True)
@@ -134,7 +153,9 @@ def _audios(path: Path) -> Iterator[dict]:
 
 
 def spell(text: str) -> str:
-    """Return a transcript as people write: lower case, with its marks. `HELLO <COMMA> YOU <PERIOD>` gives `hello, you.`"""
+    """Return a transcript as people write: lower case, with its marks. `HELLO <COMMA> YOU <PERIOD>` gives
+    `hello, you.`
+    """
     text = " ".join(MARKS.get(word, word.lower()) for word in text.split())
     return re.sub(r" ([,.?!])", r"\1", text)
 
@@ -149,7 +170,9 @@ def find_gigast(options: Options) -> Path:
 
 
 def find_speech(options: Options) -> dict[str, str]:
-    """Return {sid: path} of the Chinese speech, by file names (`<sid>.wav` or `<sid>_ZH.wav`); empty if it is not wanted."""
+    """Return {sid: path} of the Chinese speech, by file names (`<sid>.wav` or `<sid>_ZH.wav`); empty if it is not
+    wanted.
+    """
     if not options.gigas2s:
         return {}
     folder = fetch_speech(options.downloads) if options.gigas2s == "fetch" else Path(options.gigas2s)
@@ -157,7 +180,9 @@ def find_speech(options: Options) -> dict[str, str]:
     wavs = (path for path in sorted(walk(folder)) if path.suffix == ".wav" and not path.stem.endswith("_EN"))
     found = {path.stem.removesuffix("_ZH"): str(path.resolve()) for path in wavs}
     if not found:
-        raise ValueError(f"{folder}: no *.wav below it. Give the folder of GigaS2S's unpacked training set with --gigas2s.")
+        raise ValueError(
+            f"{folder}: no *.wav below it. Give the folder of GigaS2S's unpacked training set with --gigas2s."
+        )
     return found
 
 

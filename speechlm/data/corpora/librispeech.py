@@ -1,7 +1,7 @@
 """LibriSpeech: read English, 960 hours, 16 kHz. openslr.org/12
 
-`LibriSpeech/<part>/<speaker>/<chapter>/` holds `<speaker>-<chapter>-<number>.flac` and `<speaker>-<chapter>.trans.txt`: id, blank, words in
-capitals. The words are written in lower case here, as the LLM knows them; scoring ignores the case.
+`LibriSpeech/<part>/<speaker>/<chapter>/` holds `<speaker>-<chapter>-<number>.flac` and `<speaker>-<chapter>.trans.txt`:
+id, blank, words in capitals. The words are written in lower case here, as the LLM knows them; scoring ignores the case.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from speechlm.data.plaintext import read_lines
 
 ADDRESS = "https://www.openslr.org/resources/12/{}.tar.gz"
 LICENCE = "CC BY 4.0"
-# Bytes and sha256 of the archives. Source: tensorflow/datasets, url_checksums/librispeech.txt; the sizes are also those of Kaldi's
-# egs/librispeech/s5/local/download_and_untar.sh, the checksums those of torchaudio/datasets/librispeech.py.
+# Bytes and sha256 of the archives. Source: tensorflow/datasets, url_checksums/librispeech.txt; the sizes are also those
+# of Kaldi's egs/librispeech/s5/local/download_and_untar.sh, the checksums those of torchaudio/datasets/librispeech.py.
 ARCHIVES = {
     "dev-clean": (337926286, "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3"),
     "dev-other": (314305928, "12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365"),
@@ -27,11 +27,14 @@ ARCHIVES = {
     "train-clean-360": (23049477885, "146a56496217e96c14334a160df97fffedd6e0a04e66b9c5af0d40be3c792ecf"),
     "train-other-500": (30593501606, "ddb22f27f96ec163645d53215559df6aa36515f26e01dd70798188350adcb6d2"),
 }
-# Utterances: the dataset card of openslr/librispeech_asr on the Hugging Face hub. Hours: the paper (Panayotov et al., 2015), Table 1; its
-# figures for dev-other (5.3) and test-other (5.1) are left out, since the sizes of the archives say the opposite.
+# Utterances: the dataset card of openslr/librispeech_asr on the Hugging Face hub. Hours: the paper (Panayotov et al.,
+# 2015), Table 1; its figures for dev-other (5.3) and test-other (5.1) are left out, since the sizes of the archives say
+# the opposite.
 PUBLISHED = {
-    "dev-clean": Expected(2703, 5.4), "dev-other": Expected(2864), "test-clean": Expected(2620, 5.4), "test-other": Expected(2939),
-    "train-clean-100": Expected(28539, 100.6), "train-clean-360": Expected(104014, 363.6), "train-other-500": Expected(148688, 496.7),
+    "dev-clean": Expected(2703, 5.4), "dev-other": Expected(2864), "test-clean": Expected(2620, 5.4),
+    "test-other": Expected(2939),
+    "train-clean-100": Expected(28539, 100.6), "train-clean-360": Expected(104014, 363.6),
+    "train-other-500": Expected(148688, 496.7),
 }  # fmt: skip
 TRAIN = {
     "100": ["train-clean-100"],
@@ -70,16 +73,23 @@ def total(parts: list[Expected]) -> Expected:
 
 
 def prepare(options: Options) -> None:
-    """Write datadir/{train_<subset>,dev_clean,dev_other,test_clean,test_other}; ValueError if they are not as published."""
+    """Write datadir/{train_<subset>,dev_clean,dev_other,test_clean,test_other}; ValueError if they are not as
+    published.
+    """
     sets = sets_of(options.subset)
     needed = [part for parts in sets.values() for part in parts]
     CorpusInfo("LibriSpeech", LICENCE, 2 * sum(ARCHIVES[part][0] for part in needed)).announce()
-    files = {part: RemoteFile(ADDRESS.format(part), f"{part}.tar.gz", ARCHIVES[part][0], sha256=ARCHIVES[part][1]) for part in needed}
+    files = {
+        part: RemoteFile(ADDRESS.format(part), f"{part}.tar.gz", ARCHIVES[part][0], sha256=ARCHIVES[part][1])
+        for part in needed
+    }
     folders = obtain_parts(options.librispeech, files, options.downloads)
     found = {}
     for name, parts in sets.items():
         raw = read_set(name, [folders[part] for part in parts])
-        found[name] = write_set(raw, options.datadir / name, may_shrink=name.startswith("train"), partial=options.partial)
+        found[name] = write_set(
+            raw, options.datadir / name, may_shrink=name.startswith("train"), partial=options.partial
+        )
     for name in ("test_clean", "test_other"):
         write_prompts(options.datadir / name, "en", given=options.prompts if name == "test_clean" else "")
     published = {name: total([PUBLISHED[part] for part in parts]) for name, parts in sets.items()}
@@ -90,7 +100,9 @@ def read_set(name: str, folders: list[Path]) -> RawSet:
     """Return what the chapters of some parts list."""
     raw = RawSet(name, [], {"en": {}}, {"en": {}}, {})
     for chapter in (path for folder in folders for path in visible(folder, "*/*/")):
-        texts = {key: words for table in visible(chapter, "*.trans.txt") for key, words in read_transcripts(table).items()}
+        texts = {
+            key: words for table in visible(chapter, "*.trans.txt") for key, words in read_transcripts(table).items()
+        }
         recordings = {path.stem: Span(str(path.resolve())) for path in visible(chapter, "*.flac")}
         report_unlisted(chapter, recordings, texts, "its *.trans.txt")
         raw.ids += texts

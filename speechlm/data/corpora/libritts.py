@@ -1,7 +1,8 @@
 """LibriTTS: LibriSpeech's books cut at sentences, 585 hours, 24 kHz, for synthesis. openslr.org/60
 
-`LibriTTS/<part>/<speaker>/<chapter>/` holds `<speaker>_<chapter>_<paragraph>_<sentence>.wav`, `.original.txt` (as printed) and `.normalized.txt`
-(as spoken: numbers and abbreviations in words). The text here is the normalised one, with its case and marks.
+`LibriTTS/<part>/<speaker>/<chapter>/` holds `<speaker>_<chapter>_<paragraph>_<sentence>.wav`, `.original.txt` (as
+printed) and `.normalized.txt` (as spoken: numbers and abbreviations in words). The text here is the normalised one,
+with its case and marks.
 """
 
 from dataclasses import dataclass
@@ -27,9 +28,11 @@ ARCHIVES = {
     "train-clean-360": (27504073644, "ce7cff44dcac46009d18379f37ef36551123a1dc4e5c8e4eb73ae57260de4886"),
     "train-other-500": (44565031479, "e35f7e34deeb2e2bdfe4403d88c8fdd5fbf64865cae41f027a185a6965f0a5df"),
 }
-# Utterances: tensorflow.org/datasets/catalog/libritts. Hours of a part: no figures that we could verify; all parts have about 585.
+# Utterances: tensorflow.org/datasets/catalog/libritts. Hours of a part: no figures that we could verify; all parts have
+# about 585.
 PUBLISHED = {
-    "dev-clean": Expected(5736), "dev-other": Expected(4613), "test-clean": Expected(4837), "test-other": Expected(5120),
+    "dev-clean": Expected(5736), "dev-other": Expected(4613), "test-clean": Expected(4837),
+    "test-other": Expected(5120),
     "train-clean-100": Expected(33236), "train-clean-360": Expected(116500), "train-other-500": Expected(205044),
 }  # fmt: skip
 UNPACKED = 1.2  # times the archives: 585 hours at 24 kHz and 16 bits
@@ -38,7 +41,8 @@ CROSS, CONTINUATION = "test_clean", "test_clean_continuation"  # one set, synthe
 
 @dataclass(frozen=True)
 class Options:
-    """`libritts`: its folder, unpacked or the archives; empty: fetched. `subset`: training parts, named by the hours of LibriSpeech.
+    """`libritts`: its folder, unpacked or the archives; empty: fetched. `subset`: training parts, named by the hours of
+    LibriSpeech.
 
     `prompts`: a table of what to synthesise of test_clean; empty: by the rule.
     """
@@ -56,12 +60,17 @@ def prepare(options: Options) -> None:
     sets = sets_of(options.subset)
     needed = [part for parts in sets.values() for part in parts]
     CorpusInfo("LibriTTS", LICENCE, int(sum(ARCHIVES[part][0] for part in needed) * (1 + UNPACKED))).announce()
-    files = {part: RemoteFile(ADDRESS.format(part), f"{part}.tar.gz", ARCHIVES[part][0], sha256=ARCHIVES[part][1]) for part in needed}
+    files = {
+        part: RemoteFile(ADDRESS.format(part), f"{part}.tar.gz", ARCHIVES[part][0], sha256=ARCHIVES[part][1])
+        for part in needed
+    }
     folders = obtain_parts(options.libritts, files, options.downloads)
     found, published = {}, {name: total([PUBLISHED[part] for part in parts]) for name, parts in sets.items()}
     for name, parts in (sets | {CONTINUATION: sets[CROSS]}).items():
         raw = read_set(name, [folders[part] for part in parts])
-        found[name] = write_set(raw, options.datadir / name, may_shrink=name.startswith("train"), partial=options.partial)
+        found[name] = write_set(
+            raw, options.datadir / name, may_shrink=name.startswith("train"), partial=options.partial
+        )
     for name in (CROSS, "test_other"):
         write_prompts(options.datadir / name, "en", given=options.prompts if name == CROSS else "")
     write_prompts(options.datadir / CONTINUATION, "en", kind="continuation")

@@ -1,8 +1,9 @@
 """Which utterances of a test set are synthesised, and in whose voice: the file `prompts` of its data directory.
 
-The rule has no chance in it: utterances of 4 to 10 s, in the order of their ids. *Cross-sentence*: each is given the voice of the speaker's
-next utterance (after the last comes the first) that is long enough. *Continuation*: each is given its own first seconds. So every
-laboratory that has the published recordings gets the same list, and its digest is printed to compare it.
+The rule has no chance in it: utterances of 4 to 10 s, in the order of their ids. *Cross-sentence*: each is given the
+voice of the speaker's next utterance (after the last comes the first) that is long enough. *Continuation*: each is
+given its own first seconds. So every laboratory that has the published recordings gets the same list, and its digest is
+printed to compare it.
 """
 
 from pathlib import Path
@@ -17,7 +18,9 @@ PROMPT_SEC = 3.0
 
 
 def cross_sentence(seconds: Mapping[str, float], speakers: Mapping[str, str]) -> dict[str, str]:
-    """Return {utterance: prompt}, both of one speaker; a speaker with no second utterance that is long enough has none."""
+    """Return {utterance: prompt}, both of one speaker; a speaker with no second utterance that is long enough
+    has none.
+    """
     by_speaker: dict[str, list[str]] = {}
     for key in sorted(seconds):
         if seconds[key] >= PROMPT_SEC:
@@ -36,7 +39,8 @@ def _tested(seconds: float) -> bool:
 
 
 def write_prompts(data_dir: Path, side: str, kind: str = "cross_sentence", given: str = "") -> None:
-    """Write `prompts` by a rule (`cross_sentence` or `continuation`), or copy a `given` table, and print its size and digest.
+    """Write `prompts` by a rule (`cross_sentence` or `continuation`), or copy a `given` table, and print its size and
+    digest.
 
     ValueError if nothing is left to test, or the given table is no table.
     """
@@ -45,8 +49,16 @@ def write_prompts(data_dir: Path, side: str, kind: str = "cross_sentence", given
         prompts = read_table(given)
     else:
         seconds = {key: duration_sec(span) for key, span in read_audio(data_dir, side).items()}
-        prompts = cross_sentence(seconds, read_speakers(data_dir)) if kind == "cross_sentence" else continuation(seconds)
+        prompts = (
+            cross_sentence(seconds, read_speakers(data_dir)) if kind == "cross_sentence" else continuation(seconds)
+        )
     if not prompts:
-        raise ValueError(f"{data_dir}: no utterance of {SHORTEST_SEC:g} to {LONGEST_SEC:g} s to synthesise. Give a list: --prompts FILE")
+        raise ValueError(
+            f"{data_dir}: no utterance of {SHORTEST_SEC:g} to {LONGEST_SEC:g} s to synthesise. Give a list: --prompts"
+            " FILE"
+        )
     write_table(path, prompts)
-    print(f"{path}: {len(prompts)} utterances to synthesise ({given or kind}), sha256 {file_digest(path)[:16]}", flush=True)
+    print(
+        f"{path}: {len(prompts)} utterances to synthesise ({given or kind}), sha256 {file_digest(path)[:16]}",
+        flush=True,
+    )

@@ -1,8 +1,11 @@
-"""From the rows of a corpus to a data directory: what lacks a side is reported, and a test set is never shortened by a bad recording.
+"""From the rows of a corpus to a data directory: what lacks a side is reported, and a test set is never shortened by a
+bad recording.
 
-A training set is written without the utterances that lack a recording or a text, or whose recording is empty (0 bytes); they stand in
-`unusable.tsv` beside it. In a development or test set something missing is an error, since it can be fetched; an empty recording is what
-was published, so the utterance stays, with half a second of noise below hearing for it to be decoded like any other.
+A training set is written without the utterances that lack a recording or a text, or whose recording is empty (0 bytes);
+they stand in
+`unusable.tsv` beside it. In a development or test set something missing is an error, since it can be fetched; an empty
+recording is what was published, so the utterance stays, with half a second of noise below hearing for it to be decoded
+like any other.
 """
 
 import csv
@@ -21,13 +24,19 @@ from speechlm.data.kaldi import CONTROL_PATTERN, write_data_dir
 from speechlm.data.plaintext import read_lines
 
 UNUSABLE = "unusable.tsv"
-MISSING_TEXT, MISSING_AUDIO, EMPTY_AUDIO, DUPLICATE = "empty", "missing file", "empty file", "duplicate id"  # of speechlm.data.items
+MISSING_TEXT, MISSING_AUDIO, EMPTY_AUDIO, DUPLICATE = (
+    "empty",
+    "missing file",
+    "empty file",
+    "duplicate id",
+)  # of speechlm.data.items
 STAND_IN_SEC, STAND_IN_HZ, STAND_IN_LEVEL = 0.5, 16000, 1e-3  # -60 dB: not heard, but not refused as silence
 
 
 @dataclass
 class RawSet:
-    """A set as the corpus lists it: `ids` in its order, and of each what there is, by language (missing ones are absent).
+    """A set as the corpus lists it: `ids` in its order, and of each what there is, by language (missing ones are
+    absent).
 
     `repeated` are ids that it lists more than once, of which the first line counts.
     """
@@ -43,7 +52,8 @@ class RawSet:
 def write_set(raw: RawSet, folder: Path, may_shrink: bool, partial: bool) -> Found:
     """Write `folder` (with `unusable.tsv`), print what was found, and return its size, unusable utterances counted.
 
-    `partial`: the copy of the corpus is known not to be whole, so that also a test set may lack recordings. ValueError if one
+    `partial`: the copy of the corpus is known not to be whole, so that also a test set may lack recordings. ValueError
+    if one
     lacks something otherwise, or if nothing is left.
     """
     faults = find_faults(raw)
@@ -51,29 +61,41 @@ def write_set(raw: RawSet, folder: Path, may_shrink: bool, partial: bool) -> Fou
     lacking = [item for item in faults if item.kind not in (EMPTY_AUDIO, DUPLICATE)]
     if lacking and not may_shrink and not partial:
         raise ValueError(
-            f"{raw.name}: {len(ids_of(lacking))} of {len(raw.ids)} utterances lack a side ({_describe(lacking)}). A test set is never "
-            "shortened: fetch the rest of the corpus, or say that this is only a part of it: --partial true"
+            f"{raw.name}: {len(ids_of(lacking))} of {len(raw.ids)} utterances lack a side ({_describe(lacking)}). A"
+            " test set is never shortened: fetch the rest of the corpus, or say that this is only a part of it:"
+            " --partial true"
         )
     unusable = ids_of(lacking) | (ids_of(empty) if may_shrink else set())
     kept = [key for key in raw.ids if key not in unusable]
     if not kept:
         raise ValueError(
-            f"{raw.name}: none of {len(raw.ids)} utterances can be used ({_describe(lacking + empty)}). Check the paths given."
+            f"{raw.name}: none of {len(raw.ids)} utterances can be used ({_describe(lacking + empty)}). Check the paths"
+            " given."
         )
     if not may_shrink:
         _stand_in(raw, [item for item in empty if item.id not in unusable], folder)
     write_data_dir(folder, _tables(raw, kept))
     write_items(folder / UNUSABLE, faults)
-    print(f"{folder}: {len(raw.ids)} listed, {len(kept)} written" + (f"; {_describe(faults)}: see {folder / UNUSABLE}" if faults else ""))
+    print(
+        f"{folder}: {len(raw.ids)} listed, {len(kept)} written"
+        + (f"; {_describe(faults)}: see {folder / UNUSABLE}" if faults else "")
+    )
     found = measure(folder, next(iter(raw.audio)))
     return replace(found, utterances=len(raw.ids))
 
 
 def find_faults(raw: RawSet) -> list[BadItem]:
     """Return what each utterance lacks, by language, and what is listed twice."""
-    faults = [BadItem(key, DUPLICATE, "the corpus's list", "listed more than once, the first line counts") for key in raw.repeated]
+    faults = [
+        BadItem(key, DUPLICATE, "the corpus's list", "listed more than once, the first line counts")
+        for key in raw.repeated
+    ]
     for lang, texts in raw.texts.items():
-        faults += [BadItem(key, MISSING_TEXT, f"text.{lang}", f"no {lang} text") for key in raw.ids if not texts.get(key, "").strip()]
+        faults += [
+            BadItem(key, MISSING_TEXT, f"text.{lang}", f"no {lang} text")
+            for key in raw.ids
+            if not texts.get(key, "").strip()
+        ]
     for lang, audio in raw.audio.items():
         sizes: dict[str, int | None] = {}
         for key in raw.ids:
@@ -81,7 +103,11 @@ def find_faults(raw: RawSet) -> list[BadItem]:
             if path not in sizes:
                 sizes[path] = _size(path)
             if sizes[path] is None:
-                faults.append(BadItem(key, MISSING_AUDIO, f"wav.scp.{lang}", f"no {lang} recording{f' at {path}' if path else ''}"))
+                faults.append(
+                    BadItem(
+                        key, MISSING_AUDIO, f"wav.scp.{lang}", f"no {lang} recording{f' at {path}' if path else ''}"
+                    )
+                )
             elif sizes[path] == 0:
                 faults.append(BadItem(key, EMPTY_AUDIO, f"wav.scp.{lang}", f"{path}: 0 bytes"))
     return faults
@@ -103,7 +129,9 @@ def _stand_in(raw: RawSet, empty: list[BadItem], folder: Path) -> None:
     if not empty:
         return
     path = (folder / "stand_in.wav").resolve()
-    noise_T = STAND_IN_LEVEL * np.random.default_rng(0).uniform(-1, 1, int(STAND_IN_SEC * STAND_IN_HZ)).astype(np.float32)
+    noise_T = STAND_IN_LEVEL * np.random.default_rng(0).uniform(-1, 1, int(STAND_IN_SEC * STAND_IN_HZ)).astype(
+        np.float32
+    )
     save_wav(path, noise_T, STAND_IN_HZ)
     for item in empty:
         raw.audio[item.file.removeprefix("wav.scp.")][item.id] = Span(str(path))
@@ -137,15 +165,20 @@ def plain(text: str) -> str:
 
 
 def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Return the named columns of a tab-separated file with a header; quotes are letters, a backslash keeps a tab in its cell.
+    """Return the named columns of a tab-separated file with a header; quotes are letters, a backslash keeps a tab in
+    its cell.
 
-    (So do CoVoST's own scripts read and write it.) ValueError for missing columns, or naming rows with another number of cells.
+    (So do CoVoST's own scripts read and write it.) ValueError for missing columns, or naming rows with another number
+    of cells.
     """
     rows, odd = [], []
     reader = csv.reader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\")
     header = next(reader, [])
     if missing := [name for name in columns if name not in header]:
-        raise ValueError(f"{path}: no column {', '.join(missing)}; found {', '.join(header)}. Fetch the file again from its own site.")
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)}; found {', '.join(header)}. Fetch the file again from its own"
+            " site."
+        )
     places = [header.index(name) for name in columns]
     for cells in reader:
         if len(cells) != len(header):
@@ -154,7 +187,8 @@ def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             rows.append({name: cells[place] for name, place in zip(columns, places)})
     if odd:
         raise ValueError(
-            f"{path}: {len(odd)} rows do not have {len(header)} cells ({shorten(odd)}). Fetch the file again from its own site."
+            f"{path}: {len(odd)} rows do not have {len(header)} cells ({shorten(odd)}). Fetch the file again from its"
+            " own site."
         )
     return rows
 
@@ -169,7 +203,8 @@ def first_rows(rows: list[dict[str, str]], column: str) -> tuple[dict[str, dict[
 
 
 def obtain(place: str, name: str, downloads: Path) -> Path:
-    """Return the folder of an archive given as an address, a file or already a folder; fetched and unpacked in `downloads`.
+    """Return the folder of an archive given as an address, a file or already a folder; fetched and unpacked in
+    `downloads`.
 
     `name` is what the archive is called there. ValueError if there is no such place.
     """
@@ -185,7 +220,8 @@ def obtain(place: str, name: str, downloads: Path) -> Path:
 
 
 def obtain_parts(place: str, files: dict[str, RemoteFile], downloads: Path) -> dict[str, Path]:
-    """Return the folder of each part of a corpus, called as the part: below `place`, unpacked or an archive; if it is empty, fetched.
+    """Return the folder of each part of a corpus, called as the part: below `place`, unpacked or an archive; if it is
+    empty, fetched.
 
     ValueError names the parts that `place` lacks. Archives are unpacked in `downloads`, and are not needed any more.
     """
@@ -204,7 +240,9 @@ def _unpacked(downloads: Path, part: str) -> Path:
 
 
 def _find_part(folder: Path, part: str, archive: str, downloads: Path) -> Path | None:
-    """Return the folder of a part: in `folder` or one below, else in the archive that is there, which is unpacked once."""
+    """Return the folder of a part: in `folder` or one below, else in the archive that is there, which is
+    unpacked once.
+    """
     places, unpacked = [folder, *folder.glob("*/")], _unpacked(downloads, part)
     for place in places:
         if (place / part).is_dir() and place.name != part:
@@ -216,14 +254,18 @@ def _find_part(folder: Path, part: str, archive: str, downloads: Path) -> Path |
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:
-    """Return what a pattern finds, sorted; names that start with a dot (of other systems' copies) are no part of a corpus."""
+    """Return what a pattern finds, sorted; names that start with a dot (of other systems' copies) are no part of a
+    corpus.
+    """
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
 def report_unlisted(folder: Path, recordings: Iterable[str], listed: Iterable[str], table: str) -> None:
     """Print how many recordings a corpus's table does not list: they cannot be used."""
     if unlisted := sorted(set(recordings) - set(listed)):
-        print(f"{folder}: {len(unlisted)} recordings are not in {table} and not used (first: {unlisted[0]})", flush=True)
+        print(
+            f"{folder}: {len(unlisted)} recordings are not in {table} and not used (first: {unlisted[0]})", flush=True
+        )
 
 
 def find_one(folder: Path, names: Sequence[str], deepest: int = 3) -> Path:
@@ -232,4 +274,6 @@ def find_one(folder: Path, names: Sequence[str], deepest: int = 3) -> Path:
         for depth in range(deepest + 1):
             if found := sorted(folder.glob("*/" * depth + name)):
                 return found[0]
-    raise ValueError(f"{folder}: found no {' or '.join(names)} up to {deepest} folders below it. Give the folder that holds it.")
+    raise ValueError(
+        f"{folder}: found no {' or '.join(names)} up to {deepest} folders below it. Give the folder that holds it."
+    )

@@ -1,7 +1,9 @@
-"""speechocean762: English read by 250 native speakers of Mandarin, half of them children, 16 kHz. openslr.org/101, arXiv 2104.01378
+"""speechocean762: English read by 250 native speakers of Mandarin, half of them children, 16 kHz. openslr.org/101,
+arXiv 2104.01378
 
-`speechocean762/{train,test}/` are Kaldi directories: `wav.scp` names a recording relative to speechocean762/, `text` has words in capitals. They
-are written in lower case here. The corpus has no development set: of every ten speakers of train, the first is for development.
+`speechocean762/{train,test}/` are Kaldi directories: `wav.scp` names a recording relative to speechocean762/, `text`
+has words in capitals. They are written in lower case here. The corpus has no development set: of every ten speakers of
+train, the first is for development.
 """
 
 from dataclasses import dataclass
@@ -38,7 +40,9 @@ def prepare(options: Options) -> None:
     train, dev = split(read_set(corpus, "train"))
     found = {}
     for raw in (train, dev, read_set(corpus, "test")):
-        found[raw.name] = write_set(raw, options.datadir / raw.name, may_shrink=raw.name == "train", partial=options.partial)
+        found[raw.name] = write_set(
+            raw, options.datadir / raw.name, may_shrink=raw.name == "train", partial=options.partial
+        )
     write_prompts(options.datadir / "test", "en")
     published = {"train": Expected(LISTED["train"] - len(dev.ids)), "dev": Expected(), "test": Expected(LISTED["test"])}
     check_sets(published, found, full=not options.partial)
@@ -49,7 +53,9 @@ def read_set(corpus: Path, name: str) -> RawSet:
     texts, paths, speakers = (read_table(corpus / name / table) for table in ("text", "wav.scp", "utt2spk"))
     ids = sorted(paths)
     if unknown := [key for key in ids if key not in speakers]:
-        raise ValueError(f"{corpus / name}/utt2spk: lacks {len(unknown)} of {len(ids)} utterances of wav.scp (first: {unknown[0]})")
+        raise ValueError(
+            f"{corpus / name}/utt2spk: lacks {len(unknown)} of {len(ids)} utterances of wav.scp (first: {unknown[0]})"
+        )
     audio = {key: Span(str((corpus / paths[key]).resolve())) for key in ids}
     return RawSet(name, ids, {"en": audio}, {"en": {key: words.lower() for key, words in texts.items()}}, speakers)
 

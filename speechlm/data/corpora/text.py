@@ -1,7 +1,8 @@
 """Text for CPT and perplexity: files of plain text, JSON lines or Parquet to text-only data directories.
 
-General text is one language a directory (`general_en`, `general_zh`), cut into pieces that a row of training holds. Translations are two files
-with as many lines (`mt_text`). LAMBADA (`lambada`) is JSON lines with `text`, whose last word is to be guessed; it is kept as it is.
+General text is one language a directory (`general_en`, `general_zh`), cut into pieces that a row of training holds.
+Translations are two files with as many lines (`mt_text`). LAMBADA (`lambada`) is JSON lines with `text`, whose last
+word is to be guessed; it is kept as it is.
 """
 
 import json
@@ -25,15 +26,21 @@ def write_general(files: dict[str, list[Path]], datadir: Path) -> list[str]:
 
 
 def write_translations(files: dict[str, Path], datadir: Path) -> None:
-    """Write `datadir/mt_text` of line-by-line translations; lines that are empty or too long on a side are left out and counted."""
+    """Write `datadir/mt_text` of line-by-line translations; lines that are empty or too long on a side are left out and
+    counted.
+    """
     sides = {lang: [plain(text) for text in read_texts(path)] for lang, path in files.items()}
     counts = {lang: len(lines) for lang, lines in sides.items()}
     if len(sides) != 2 or len(set(counts.values())) > 1:
         found = ", ".join(f"{files[lang]}: {count} lines" for lang, count in counts.items())
-        raise ValueError(f"--mt_text: found {found}; expected two files with as many lines, each a translation of the other's.")
+        raise ValueError(
+            f"--mt_text: found {found}; expected two files with as many lines, each a translation of the other's."
+        )
     pairs = [pair for pair in zip(*sides.values()) if all(pair) and not any(map(_too_long, pair))]
     print(
-        f"mt_text: {len(pairs)} pairs, {next(iter(counts.values())) - len(pairs)} left out because a side is empty or too long", flush=True
+        f"mt_text: {len(pairs)} pairs, {next(iter(counts.values())) - len(pairs)} left out because a side is empty or"
+        " too long",
+        flush=True,
     )
     _write(datadir / "mt_text", dict(zip(sides, map(list, zip(*pairs)))))
 
@@ -76,7 +83,9 @@ def _read_parquet(path: Path) -> Iterator[str]:
 
 
 def cut(text: str) -> Iterator[str]:
-    """Yield pieces of at most PIECE_WORDS words and PIECE_CHARACTERS characters, ended at a blank where there is one."""
+    """Yield pieces of at most PIECE_WORDS words and PIECE_CHARACTERS characters, ended at a blank where there
+    is one.
+    """
     words = plain(text).split(" ")
     piece: list[str] = []
     length = 0

@@ -21,7 +21,9 @@ def prepare(wav_T: np.ndarray, rate_hz: int) -> np.ndarray:
     wav_T = set_level(resample(wav_T, rate_hz, RATE_HZ))
     margin = round(MARGIN_SEC * RATE_HZ)
     grid = round(GRID_SEC * RATE_HZ)
-    return add_floor(np.pad(wav_T, (margin, margin + (-len(wav_T) - 2 * margin) % grid)), FLOOR_DB, np.random.default_rng(0))
+    return add_floor(
+        np.pad(wav_T, (margin, margin + (-len(wav_T) - 2 * margin) % grid)), FLOOR_DB, np.random.default_rng(0)
+    )
 
 
 def set_level(wav_T: np.ndarray) -> np.ndarray:

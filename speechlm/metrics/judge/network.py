@@ -53,7 +53,11 @@ def _build_network(config: JudgeConfig):
     from espnet2.asr.frontend.default import DefaultFrontend
     from espnet2.layers.utterance_mvn import UtteranceMVN
 
-    encoders = {"transformer": TransformerEncoder, "conformer": ConformerEncoder, "e_branchformer": EBranchformerEncoder}
+    encoders = {
+        "transformer": TransformerEncoder,
+        "conformer": ConformerEncoder,
+        "e_branchformer": EBranchformerEncoder,
+    }
     frontend = DefaultFrontend(**config.frontend_conf)
     encoder = encoders[config.encoder](input_size=frontend.output_size(), **config.encoder_conf)
     absent = dict.fromkeys(("specaug", "preencoder", "postencoder", "decoder", "joint_network"))
@@ -72,7 +76,9 @@ def _build_network(config: JudgeConfig):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep ESPnet's remarks (no flash attention, no decoder, deprecated autocast) out of the scoring commands' output."""
+    """Keep ESPnet's remarks (no flash attention, no decoder, deprecated autocast) out of the scoring commands'
+    output.
+    """
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     root.setLevel(logging.ERROR)

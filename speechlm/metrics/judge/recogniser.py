@@ -104,7 +104,9 @@ def read_config(path: Path) -> JudgeConfig:
     try:
         return fill(JudgeConfig, read_json(path), str(path))
     except ValueError as error:
-        raise ValueError(f"{path}: not a judge's configuration ({error}). Train one: python -m speechlm.bin.train_judge") from None
+        raise ValueError(
+            f"{path}: not a judge's configuration ({error}). Train one: python -m speechlm.bin.train_judge"
+        ) from None
 
 
 def fingerprint(folder: Path) -> str:
@@ -119,7 +121,10 @@ def save_judge(folder: str | Path, config: JudgeConfig, state: dict[str, torch.T
 
     network = build_network(config)
     network.load_state_dict(state)
-    content = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in network.state_dict().items()}
+    content = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in network.state_dict().items()
+    }
     with atomic_write(Path(folder) / "model.safetensors", "wb") as stream:
         stream.write(save(content))
     with atomic_write(Path(folder) / "config.json") as stream:

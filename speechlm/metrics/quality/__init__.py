@@ -1,7 +1,7 @@
 """Measures of the sound itself, one file each: how good it is, how like the speaker, how like the original.
 
-A measure is named NAME or NAME:MODEL. Keys of values are VERSA's where it has one for the same thing (dnsmos_overall, pesq, stoi,
-utmos); a speaker similarity carries the name of its model, since two models' values do not compare.
+A measure is named NAME or NAME:MODEL. Keys of values are VERSA's where it has one for the same thing (dnsmos_overall,
+pesq, stoi, utmos); a speaker similarity carries the name of its model, since two models' values do not compare.
 """
 
 from importlib import import_module
@@ -24,7 +24,9 @@ def load_measure(spec: str, device: str = "cpu") -> Measure:
     """Return a measure; raise ValueError if there is none of that name, or its package or model is missing."""
     name, _, model = spec.partition(":")
     if name not in MEASURES:
-        raise ValueError(f"quality measure {spec!r}: expected one of {', '.join(MEASURES)} (with :MODEL where there is a choice)")
+        raise ValueError(
+            f"quality measure {spec!r}: expected one of {', '.join(MEASURES)} (with :MODEL where there is a choice)"
+        )
     module, kind = MEASURES[name]
     return getattr(import_module(f"{__name__}.{module}"), kind)(model, device)
 

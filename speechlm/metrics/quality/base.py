@@ -15,7 +15,8 @@ class Measure(Protocol):
     "original" (the recording that it was made from, sample by sample).
 
     `rate_hz` is what both are resampled to (0: the rate of the recording measured). `lowest` stands for silence and for
-    outputs too short to hear, which are measured as the worst and never left out; None: silence is measured like the rest.
+    outputs too short to hear, which are measured as the worst and never left out; None: silence is measured like the
+    rest.
     """
 
     names: tuple[str, ...]
@@ -41,4 +42,6 @@ def need(module: str, what: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ValueError(f"{what} needs a package that is not installed ({error}). Install it: pip install 'speechlm[quality]'") from None
+        raise ValueError(
+            f"{what} needs a package that is not installed ({error}). Install it: pip install 'speechlm[quality]'"
+        ) from None

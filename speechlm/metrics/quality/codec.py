@@ -1,4 +1,6 @@
-"""How much of the original a codec keeps: PESQ, STOI, log-mel and multi-scale STFT distance. Compared over the length of the original."""
+"""How much of the original a codec keeps: PESQ, STOI, log-mel and multi-scale STFT distance. Compared over the length
+of the original.
+"""
 
 from importlib.metadata import version
 
@@ -14,7 +16,9 @@ STFT_FLOOR = 1e-5
 
 
 def to_length(made_T: np.ndarray, length: int) -> np.ndarray:
-    """Cut what a codec adds to fill its last frame; fill what is missing with zeros, so that a cut-off output pays for it."""
+    """Cut what a codec adds to fill its last frame; fill what is missing with zeros, so that a cut-off output pays for
+    it.
+    """
     return np.pad(made_T[:length], (0, max(0, length - len(made_T))))
 
 
@@ -66,7 +70,9 @@ class MelDistance:
 
 
 class STFTDistance:
-    """Multi-scale STFT distance (spectral convergence + log magnitude, Yamamoto et al. 2020), mean over five windows; 0 is the same."""
+    """Multi-scale STFT distance (spectral convergence + log magnitude, Yamamoto et al. 2020), mean over five windows; 0
+    is the same.
+    """
 
     names = ("mstft_distance",)
     against, rate_hz, lowest = "original", 0, None
@@ -83,7 +89,9 @@ class STFTDistance:
 
 def _one_scale(made_BN: torch.Tensor, other_BN: torch.Tensor, size: int) -> float:
     window = torch.hann_window(size)
-    made, other = (torch.stft(x, size, size // 4, window=window, return_complex=True).abs() for x in (made_BN, other_BN))
+    made, other = (
+        torch.stft(x, size, size // 4, window=window, return_complex=True).abs() for x in (made_BN, other_BN)
+    )
     convergence = torch.linalg.norm(other - made) / torch.linalg.norm(other).clamp_min(STFT_FLOOR)
     return float(convergence + F.l1_loss(made.clamp_min(STFT_FLOOR).log(), other.clamp_min(STFT_FLOOR).log()))
 
@@ -91,4 +99,7 @@ def _one_scale(made_BN: torch.Tensor, other_BN: torch.Tensor, size: int) -> floa
 def _long_enough(made_T: np.ndarray, other_T: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Return both as [1, N], as long as the original and at least the longest window."""
     length = max(len(other_T), STFT_SIZES[0])
-    return tuple(torch.from_numpy(to_length(x_T, length).astype(np.float32))[None] for x_T in (to_length(made_T, len(other_T)), other_T))
+    return tuple(
+        torch.from_numpy(to_length(x_T, length).astype(np.float32))[None]
+        for x_T in (to_length(made_T, len(other_T)), other_T)
+    )

@@ -1,4 +1,6 @@
-"""DNSMOS: predicted opinion of noisy and synthetic speech (P.835 overall, P.808), by Microsoft's networks within `speechmos`."""
+"""DNSMOS: predicted opinion of noisy and synthetic speech (P.835 overall, P.808), by Microsoft's networks within
+`speechmos`.
+"""
 
 from importlib.metadata import version
 

@@ -38,7 +38,8 @@ class Resemblyzer:
 class WavLM:
     """A WavLM x-vector model of transformers, by default microsoft/wavlm-base-plus-sv; values lie between -1 and 1.
 
-    Papers often use another one, WavLM-large with a verification head that is not on the hub in this form: do not compare.
+    Papers often use another one, WavLM-large with a verification head that is not on the hub in this form: do not
+    compare.
     """
 
     names = ("SIM-wavlm",)

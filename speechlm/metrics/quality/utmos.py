@@ -1,7 +1,7 @@
 """UTMOS (VoiceMOS 2022, strong learner): predicted naturalness from 1 to 5.
 
-No package carries its weights. `utmos` takes SpeechMOS from torch.hub, `utmos:FOLDER` a clone of it, `utmos:FILE` a TorchScript
-file that maps (wav_BT, rate) to values_B.
+No package carries its weights. `utmos` takes SpeechMOS from torch.hub, `utmos:FOLDER` a clone of it, `utmos:FILE` a
+TorchScript file that maps (wav_BT, rate) to values_B.
 """
 
 from pathlib import Path
@@ -43,6 +43,7 @@ def _load(model: str) -> torch.nn.Module:
         return torch.hub.load(HUB, ENTRY, trust_repo=True, verbose=False)
     except Exception as error:  # no network, no such folder, no hubconf.py, not TorchScript: each its own exception
         raise ValueError(
-            f"utmos:{model}: cannot be loaded ({str(error)[:200]}). With a network, `utmos` fetches {HUB}. Without: clone that "
-            f"repository elsewhere, copy it and the weights (~/.cache/torch/hub/checkpoints) here, and write utmos:FOLDER"
+            f"utmos:{model}: cannot be loaded ({str(error)[:200]}). With a network, `utmos` fetches {HUB}. Without:"
+            " clone that repository elsewhere, copy it and the weights (~/.cache/torch/hub/checkpoints) here, and"
+            " write utmos:FOLDER"
         ) from None

@@ -10,7 +10,9 @@ from speechlm.data.audio import duration_sec as span_sec
 
 
 class Recogniser(Protocol):
-    """`signature` is what makes the transcripts of two runs comparable; `languages` is () for one that understands any."""
+    """`signature` is what makes the transcripts of two runs comparable; `languages` is () for one that
+    understands any.
+    """
 
     signature: str
     languages: tuple[str, ...]

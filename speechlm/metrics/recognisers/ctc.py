@@ -16,7 +16,8 @@ SHORTEST_SEC = 0.1  # shorter recordings are padded to this: the first layers ne
 class CTCRecogniser:
     """ctc:MODEL[@REVISION] or ctc:FOLDER, for instance ctc:facebook/wav2vec2-large-960h-lv60-self.
 
-    A model that was trained with an attention mask (its feature extractor says so) gets padded batches with one; one that was
+    A model that was trained with an attention mask (its feature extractor says so) gets padded batches with one; one
+    that was
     trained without gets batches of equal length, since padding would change what it hears.
     """
 
@@ -54,7 +55,9 @@ class CTCRecogniser:
         """Return batches of similar (without a mask: of equal) length, of at most `most` padded samples."""
         masked = self.processor.feature_extractor.return_attention_mask
         batches = []
-        for _, group in groupby(sorted(waves, key=lambda wave: (len(wave[1]), wave[0])), key=lambda wave: 0 if masked else len(wave[1])):
+        for _, group in groupby(
+            sorted(waves, key=lambda wave: (len(wave[1]), wave[0])), key=lambda wave: 0 if masked else len(wave[1])
+        ):
             batch = []
             for wave in group:  # in order of length: the last is the longest
                 if batch and (len(batch) + 1) * len(wave[1]) > most:
@@ -67,7 +70,9 @@ class CTCRecogniser:
     @torch.inference_mode()
     def _spell(self, waves: list[np.ndarray]) -> list[str]:
         extractor = self.processor.feature_extractor
-        inputs = extractor(waves, sampling_rate=extractor.sampling_rate, padding=True, return_tensors="pt").to(self.device)
+        inputs = extractor(waves, sampling_rate=extractor.sampling_rate, padding=True, return_tensors="pt").to(
+            self.device
+        )
         best_BT = self.network(**inputs).logits.argmax(dim=-1)
         frames_B = self.network._get_feat_extract_output_lengths(torch.tensor([len(wav_T) for wav_T in waves])).tolist()
         return [" ".join(self.processor.decode(best_T[:n]).split()) for best_T, n in zip(best_BT.cpu(), frames_B)]

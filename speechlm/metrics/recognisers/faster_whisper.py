@@ -1,4 +1,6 @@
-"""Whisper by faster-whisper (CTranslate2): the same networks, several times as fast; their texts are not bit for bit the same."""
+"""Whisper by faster-whisper (CTranslate2): the same networks, several times as fast; their texts are not bit for bit
+the same.
+"""
 
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +13,9 @@ RATE_HZ = 16000
 
 
 class FasterWhisperRecogniser:
-    """faster-whisper:MODEL[@REVISION] or a folder in CTranslate2's format, for instance faster-whisper:Systran/faster-whisper-large-v3."""
+    """faster-whisper:MODEL[@REVISION] or a folder in CTranslate2's format, for instance
+    faster-whisper:Systran/faster-whisper-large-v3.
+    """
 
     languages = ()
 
@@ -19,12 +23,19 @@ class FasterWhisperRecogniser:
         try:
             installed = version("faster-whisper")
         except PackageNotFoundError:
-            raise ValueError(f"faster-whisper:{model}: the package is not installed. Install it: pip install faster-whisper") from None
+            raise ValueError(
+                f"faster-whisper:{model}: the package is not installed. Install it: pip install faster-whisper"
+            ) from None
         self.folder, name = find_weights(model, "faster-whisper:")
         if not (Path(self.folder) / "model.bin").is_file():
-            raise ValueError(f"{self.folder}: no model.bin, so not CTranslate2's format. Name a model that is, or use whisper:{model}")
+            raise ValueError(
+                f"{self.folder}: no model.bin, so not CTranslate2's format. Name a model that is, or use"
+                f" whisper:{model}"
+            )
         self.beam, self.device = beam, device
-        self.signature = f"faster-whisper:{name}|{installed}|{self._precision}|decoding:{'greedy' if beam == 1 else f'beam{beam}'}"
+        self.signature = (
+            f"faster-whisper:{name}|{installed}|{self._precision}|decoding:{'greedy' if beam == 1 else f'beam{beam}'}"
+        )
 
     @property
     def _precision(self) -> str:
@@ -44,6 +55,11 @@ class FasterWhisperRecogniser:
         if not len(wav_T):
             return ""
         segments, _ = self.network.transcribe(
-            wav_T, language=lang, beam_size=self.beam, temperature=0.0, condition_on_previous_text=False, without_timestamps=False
+            wav_T,
+            language=lang,
+            beam_size=self.beam,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            without_timestamps=False,
         )
         return " ".join(" ".join(segment.text for segment in segments).split())

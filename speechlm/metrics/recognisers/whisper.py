@@ -1,4 +1,6 @@
-"""Whisper of transformers: greedy (or beam search), without fallback temperatures; recordings beyond 30 s are read in sequence."""
+"""Whisper of transformers: greedy (or beam search), without fallback temperatures; recordings beyond 30 s are read in
+sequence.
+"""
 
 from functools import cached_property
 
@@ -13,7 +15,9 @@ WINDOW_SEC = 30
 
 
 class WhisperRecogniser:
-    """whisper:MODEL[@REVISION] or whisper:FOLDER, for instance whisper:openai/whisper-large-v3. It is told the language."""
+    """whisper:MODEL[@REVISION] or whisper:FOLDER, for instance whisper:openai/whisper-large-v3. It is told the
+    language.
+    """
 
     languages = ()
 
@@ -51,8 +55,14 @@ class WhisperRecogniser:
         rate_hz = extractor.sampling_rate
         long = len(waves[0]) > WINDOW_SEC * rate_hz
         how = {"truncation": False, "padding": "longest"} if long else {}
-        inputs = extractor(waves, sampling_rate=rate_hz, return_attention_mask=True, return_tensors="pt", **how).to(self.device)
-        told = {"language": lang, "task": "transcribe"} if getattr(self.network.generation_config, "is_multilingual", False) else {}
+        inputs = extractor(waves, sampling_rate=rate_hz, return_attention_mask=True, return_tensors="pt", **how).to(
+            self.device
+        )
+        told = (
+            {"language": lang, "task": "transcribe"}
+            if getattr(self.network.generation_config, "is_multilingual", False)
+            else {}
+        )
         timestamps = {"return_timestamps": True} if long else {}
         ids_BT = self.network.generate(**inputs, num_beams=self.beam, do_sample=False, **told, **timestamps)
         return self.processor.batch_decode(ids_BT, skip_special_tokens=True)

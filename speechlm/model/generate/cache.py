@@ -18,7 +18,9 @@ class SlotCache:
 
     def __init__(self, slots: int, length: int):
         self.slots, self.length = slots, length
-        self.layers: list[tuple[Tensor, Tensor]] = []  # keys_BLHD, values_BLHD of each layer, made when it is first filled
+        self.layers: list[
+            tuple[Tensor, Tensor]
+        ] = []  # keys_BLHD, values_BLHD of each layer, made when it is first filled
 
     def fill(self, slot_B: Tensor) -> "SlotCache":
         """The next rows are the beginnings of new examples, for these slots (a multiple of the rows' batch: each is

@@ -154,7 +154,9 @@ class Engine:
         outputs = []
         for place, i in enumerate(chosen):
             slot, seat = {name: value[place] for name, value in found.items()}, self.seats[i]
-            outputs.append((seat.key, Generated(self.rule.output(slot, seat.steps), done[i] and self.rule.ended(slot), done[i])))
+            outputs.append(
+                (seat.key, Generated(self.rule.output(slot, seat.steps), done[i] and self.rule.ended(slot), done[i]))
+            )
         self._close_up([i for i, ended in enumerate(done) if not ended])
         yield from outputs
 
@@ -165,9 +167,12 @@ class Engine:
         if free:
             beams = torch.arange(self.rule.width)
             source_B, target_B = (
-                (torch.tensor(some).unsqueeze(1) * self.rule.width + beams).flatten().to(self.rule.device) for some in (late, free)
+                (torch.tensor(some).unsqueeze(1) * self.rule.width + beams).flatten().to(self.rule.device)
+                for some in (late, free)
             )
-            self.cache.copy(source_B, target_B, slice(max(self.seats[i].prefix_rows + self.seats[i].steps for i in late)))
+            self.cache.copy(
+                source_B, target_B, slice(max(self.seats[i].prefix_rows + self.seats[i].steps for i in late))
+            )
             for value in self.state.values():
                 value[target_B] = value[source_B]
         places = dict(zip(free, late))

@@ -28,7 +28,8 @@ class DecodeOptions:
     def __post_init__(self):
         if self.beam > 1 and self.temperature > 0:
             raise ValueError(
-                f"decoding options: beam {self.beam} and temperature {self.temperature}: expected a beam, or to sample, not both."
+                f"decoding options: beam {self.beam} and temperature {self.temperature}: expected a beam, or to sample,"
+                " not both."
             )
 
 

@@ -76,13 +76,17 @@ class SpeechRule(Rule):
         super().__init__(model, options, self.pattern.rows(options.max_rows, K))
         [self.codes] = set(self.vocab.codebook_sizes)
         self.end = self.vocab.pad_id if self.pattern.COLUMN_0_ENDS_FIRST else self.vocab.special_id(SPEECH_END)
-        self.rows_T = torch.tensor([self.pattern.rows(frames, K) for frames in range(options.max_rows + 1)], device=self.device)
+        self.rows_T = torch.tensor(
+            [self.pattern.rows(frames, K) for frames in range(options.max_rows + 1)], device=self.device
+        )
         self.starts_K = torch.tensor(self.vocab.codebook_starts, device=self.device)
         self.later_J = torch.arange(1, self.vocab.num_columns, device=self.device)
 
     def next(self, hidden_BD: Tensor, slots: State) -> None:
         first_B = self._first(hidden_BD, slots)
-        codes_BJ = self.model.generate_codes(hidden_BD, first_B, lambda logits, column: self.choose(logits, slots, column))
+        codes_BJ = self.model.generate_codes(
+            hidden_BD, first_B, lambda logits, column: self.choose(logits, slots, column)
+        )
         frame_BJ, _ = self.pattern.cell(slots["step"].unsqueeze(1), self.later_J, self.vocab.num_codebooks)
         exists_BJ = (frame_BJ >= 0) & (frame_BJ < slots["length"].unsqueeze(1))
         later_BJ = torch.where(exists_BJ, codes_BJ + self.starts_K[self.later_J], self.vocab.pad_id)
@@ -109,7 +113,9 @@ class SpeechRule(Rule):
         end_B = logits_BV[:, self.end - self.vocab.text_size].where(k_B == 0, -torch.inf)
         choice_B = self.choose(torch.cat([codes_BN, end_B.unsqueeze(1)], dim=1), slots, 0)
         length_B.copy_(torch.where((choice_B == self.codes) & (length_B > frame_B), frame_B, length_B))
-        return torch.where(length_B > frame_B, choice_B.clamp(max=self.codes - 1) + self.starts_K[k_B], self.vocab.pad_id)
+        return torch.where(
+            length_B > frame_B, choice_B.clamp(max=self.codes - 1) + self.starts_K[k_B], self.vocab.pad_id
+        )
 
 
 class TextRule(Rule):
@@ -169,8 +175,12 @@ class BeamRule(TextRule):
         self._finish(slots, score_GM, beam_GM, ends_GM)
         order_GM = torch.arange(2 * W, device=self.device) + 2 * W * ends_GM
         open_GW = order_GM.argsort(dim=1)[:, :W]
-        source_B = (beam_GM.gather(1, open_GW) + W * torch.arange(len(order_GM), device=self.device).unsqueeze(1)).flatten()
-        source_B = torch.where(slots["done"], torch.arange(len(source_B), device=self.device), source_B)  # what is done stays as it is
+        source_B = (
+            beam_GM.gather(1, open_GW) + W * torch.arange(len(order_GM), device=self.device).unsqueeze(1)
+        ).flatten()
+        source_B = torch.where(
+            slots["done"], torch.arange(len(source_B), device=self.device), source_B
+        )  # what is done stays as it is
         slots["out"].copy_(slots["out"][source_B])
         self._put(slots, token_GM.gather(1, open_GW).view(-1, 1))
         slots["score"].copy_(score_GM.gather(1, open_GW).flatten())

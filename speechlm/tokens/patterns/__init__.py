@@ -1,6 +1,7 @@
 """Codebook patterns: how the K codes of each frame are laid out over the rows of a sequence.
 
-A pattern is one small module with two inverse functions; a new one is a new file and a line in PATTERNS. S rows, C columns:
+A pattern is one small module with two inverse functions; a new one is a new file and a line in PATTERNS. S rows, C
+columns:
     columns(K) -> C
     rows(T, K) -> S                   T may be an array
     cell(s, c, K) -> (t, k)          the frame and codebook of row s, column c; there may be no such frame
