@@ -3,6 +3,7 @@ from each to each.
 """
 
 from argparse import Namespace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def batch(number: int, vocab: Vocabulary) -> dict:
     ids_TK[T // 2 :] = torch.randint(0, 8, (T - T // 2, 3), generator=generator) + torch.tensor(
         [start, start + 8, start + 16]
     )
-    sequence = Sequence(ids_TK.numpy(), torch.ones(T).numpy(), "tts")
+    weight_T = (torch.arange(T) > 0).float()  # nothing is before the first row to predict it from
+    sequence = Sequence(ids_TK.numpy(), weight_T.numpy(), "tts")
     return pack([[sequence], [sequence]], 16, vocab.pad_id, 3)
 
 
@@ -102,30 +104,42 @@ def train(folder: Path, kind: str, variant: str, start: Path | None = None) -> N
         torch.save({"steps": found, "weights": weights, "gradients": first}, folder / "found.pt")
 
 
+def two(work, *args) -> None:
+    """Run work(*args) in two processes of a group, forked from one that has computed nothing, and so has no threads."""
+    process = get_context("forkserver").Process(target=_two, args=(work, *args))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def _two(work, *args) -> None:
+    def rank(_args):
+        torch.distributed.init_process_group("gloo")
+        work(*args)
+
+    precision.has_bfloat16 = lambda device: False
+    launch(rank, Namespace(ngpu=0, nodes=1, max_restarts=0, dist_backend="gloo"), 2)
+
+
 def in_two(folder: Path, *more) -> dict:
     """Train in two processes; return what they found."""
-
-    def work(args):
-        torch.distributed.init_process_group("gloo")
-        train(folder, *more)
-
     folder.mkdir()
-    launch(work, Namespace(ngpu=0, nodes=1, max_restarts=0, dist_backend="gloo"), 2)
+    two(train, folder, *more)
     return torch.load(folder / "found.pt", weights_only=True)
 
 
 @pytest.mark.parametrize("variant", ["tied", "lora"])
-def test_ddp_fsdp_and_one_process_learn_the_same(tmp_path, monkeypatch, own_signals, variant):
+def test_ddp_fsdp_and_one_process_learn_the_same(tmp_path, monkeypatch, variant):
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
     (tmp_path / "one").mkdir()
     train(tmp_path / "one", "none", variant)
     one = torch.load(tmp_path / "one/found.pt", weights_only=True)
-    two = {kind: in_two(tmp_path / kind, kind, variant) for kind in ("none", "full")}
-    two["full, from one"] = in_two(tmp_path / "read", "full", variant, tmp_path / "one")
+    both = {kind: in_two(tmp_path / kind, kind, variant) for kind in ("none", "full")}
+    both["full, from one"] = in_two(tmp_path / "read", "full", variant, tmp_path / "one")
     (tmp_path / "back").mkdir()
     train(tmp_path / "back", "none", variant, tmp_path / "full")
-    two["one, from full"] = torch.load(tmp_path / "back/found.pt", weights_only=True)
-    for kind, found in two.items():
+    both["one, from full"] = torch.load(tmp_path / "back/found.pt", weights_only=True)
+    for kind, found in both.items():
         expected = one["steps"][-len(found["steps"]) :]
         assert found["steps"] == [pytest.approx(pair, rel=1e-6) for pair in expected], kind
         for name, gradient in found["gradients"].items():
@@ -155,23 +169,19 @@ def learn_seven_billion(folder: Path, divide: int) -> None:
     """Make two steps in two processes that share the model; leave the losses and the bytes that the first keeps of
     weights and moments.
     """
-
-    def work(_args):
-        torch.distributed.init_process_group("gloo")
-        run = make_run(folder, "full", "7B", seven_billion(divide))
-        found = learn(run, range(2))
-        tensors = [tensor for tensor in tensors_of(run.model, run.optimizers).values() if isinstance(tensor, DTensor)]
-        if run.rank == 0:
-            kept, total = (
-                sum(tensor.to_local().numel() for tensor in tensors),
-                sum(tensor.numel() for tensor in tensors),
-            )
-            torch.save({"losses": [loss for loss, _ in found], "kept": kept, "total": total}, folder / "found.pt")
-
-    launch(work, Namespace(ngpu=0, nodes=1, max_restarts=0, dist_backend="gloo"), 2)
+    two(_learn_seven_billion, folder, divide)
 
 
-def test_two_layers_of_seven_billion_parameters_learn_sharded(tmp_path, own_signals):
+def _learn_seven_billion(folder: Path, divide: int) -> None:
+    run = make_run(folder, "full", "7B", seven_billion(divide))
+    losses = [loss for loss, _ in learn(run, range(2))]
+    tensors = [tensor for tensor in tensors_of(run.model, run.optimizers).values() if isinstance(tensor, DTensor)]
+    if run.rank == 0:
+        kept, total = sum(each.to_local().numel() for each in tensors), sum(each.numel() for each in tensors)
+        torch.save({"losses": losses, "kept": kept, "total": total}, folder / "found.pt")
+
+
+def test_two_layers_of_seven_billion_parameters_learn_sharded(tmp_path):
     """Widths are an eighth here; `python -m tests.long.seven_billion` takes them as they are."""
     learn_seven_billion(tmp_path, 8)
     found = torch.load(tmp_path / "found.pt", weights_only=True)
