@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from speechlm.api.sources import SAFE_NAME, SAVED
+from speechlm.data import archives
 from speechlm.data.files import share, storage_errors
 
 if TYPE_CHECKING:
@@ -64,11 +65,9 @@ def _meta(names: list[str]) -> dict:
 
 
 def unpack(path: Path, into: Path) -> Path:
-    """Unpack a zip file to a folder; return the saved folder in it. ValueError if it is none, or leads elsewhere."""
+    """Unpack a zip file into a folder; return the saved folder in it. ValueError if it is none, or leads elsewhere."""
     folder = _folder_in(path)
-    with storage_errors(into), zipfile.ZipFile(path) as archive:
-        archive.extractall(into)
-    return into / folder
+    return archives.unpack(path, into / "packed") / folder
 
 
 def _folder_in(path: Path) -> PurePosixPath:
