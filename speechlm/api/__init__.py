@@ -30,9 +30,8 @@ class SpeechLM:
     """A trained speech LLM, or the several that fine-tuning made, each used for its task.
 
     Codec, tokenizer and equal weights are in memory once; a model is loaded when a task first needs it. `max_sec`
-    bounds each sound.
-    Sounds are a path, a pair (array [samples] or [samples, channels], rate in Hz), or a list of these, which is decoded
-    in batches.
+    bounds each sound. Sounds are a path, a pair (array [samples] or [samples, channels], rate in Hz), or a list of
+    these, which is decoded in batches.
 
     A long sound is cut at its pauses, the pieces are decoded in batches, and put together: texts with a blank, speech
     with the pauses. Long is what takes more than `piece_sec`; by default (None) that is half as long again as the
@@ -122,9 +121,8 @@ class SpeechLM:
         of them).
 
         With `stream` the samples of one text come in chunks while they are made: `for wav in lm.synthesise(...,
-        stream=True)`.
-        Raises ValueError for an empty or very long text, another language, a voice that can't be used, or a model
-        without synthesis.
+        stream=True)`. Raises ValueError for an empty or very long text, another language, a voice that can't be used,
+        or a model without synthesis.
         """
         if not stream:
             return self._each(text, lambda one: self.prepare("tts", one, lang, lang, voice))

@@ -23,8 +23,7 @@ class Arm:
 
     skip_cpt: fine-tune the LLM itself; random_init: of which only the architecture is taken. `tasks` are fine-tuned.
     number: the percentage of the tasks `share_of` among the CPT examples of the tasks `among` (default: of all tasks);
-    of an arm that
-    names none, the percentage of the steps of all its trainings.
+    of an arm that names none, the percentage of the steps of all its trainings.
     """
 
     told: str

@@ -24,9 +24,8 @@ def judge(better: Measured | None, worse: Measured | None, lower: bool) -> Verdi
     """Return the verdict on "`better` is better than `worse`"; `lower`: less is better.
 
     It takes both to decide: an interval of the difference of the means over seeds that excludes zero (utterances
-    resampled, the same in
-    both arms), and every seed of one arm better than every seed of the other. One seed says nothing of the noise
-    between seeds.
+    resampled, the same in both arms), and every seed of one arm better than every seed of the other. One seed says
+    nothing of the noise between seeds.
     """
     if not better or not worse:
         return Verdict(MISSING, "an arm has no figure yet")

@@ -1,7 +1,6 @@
 """Take the textual LLM out of a checkpoint of ESPnet's own speech LM (espnet2.speechlm), for --llm of a recipe.
 
-    python -m speechlm.bin.llm_from_espnet --config exp/train.yaml --checkpoint exp/checkpoints/step_40000 --out
-    exp/llm_espnet
+    python -m speechlm.bin.llm_from_espnet --config exp/train.yaml --checkpoint exp/step_40000 --out exp/llm_espnet
     ./run.sh --llm exp/llm_espnet
 
 Only the text model comes over: rows of audio tokens, stream embeddings and audio encoders stay behind.

@@ -1,11 +1,9 @@
 """Text ability of a textual LLM by lm-evaluation-harness: of one that CPT starts from, and of the one exported after it
 (`<model>/llm`).
 
-    python -m speechlm.bin.lm_eval --llm exp/cpt/llm --tasks held_out_final_word --manifest
-    dump/codec_16k/text_test/manifest.jsonl \
-        --out exp/lm_eval/cpt/score.json
-    python -m speechlm.bin.lm_eval --llm Qwen/Qwen1.5-0.5B --tasks lambada_openai hellaswag --out
-    exp/lm_eval/llm/score.json
+    python -m speechlm.bin.lm_eval --llm exp/cpt/llm --tasks held_out_final_word --out exp/lm_eval/cpt/score.json \
+        --manifest dump/codec_16k/text_test/manifest.jsonl
+    python -m speechlm.bin.lm_eval --llm Qwen/Qwen1.5-0.5B --tasks lambada_openai --out exp/lm_eval/llm/score.json
 
 Tasks are those of the harness (their data sets come from the hub), of `--task_files`, a folder of its YAML files, and
 our own, held_out_final_word, over the texts of `--manifest`. Metrics have the harness's names and units (acc: a share,

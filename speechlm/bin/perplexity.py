@@ -39,8 +39,7 @@ def main() -> None:
 
 def score(exp: Path, manifest: Path, name: str, last: bool = False) -> tuple[list[Row], list[dict]]:
     """Return rows for each language and for all sentences together, with the codes masked out and not, with `last` of
-    last words;
-    and a line per sentence and language, with its (nats, tokens).
+    last words; and a line per sentence and language, with its (nats, tokens).
     """
     from speechlm.model.folder import load_model
     from speechlm.model.perplexity import final_word, text_nats

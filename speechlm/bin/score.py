@@ -1,8 +1,8 @@
 """Score decoded hypotheses: rows of results, and one line per utterance.
 
-    python -m speechlm.bin.score --task s2st --hyp exp/sft/decode_s2st_test --ref data/test --src_lang es --tgt_lang en
-    \\
-        --model sft --test_set test --out exp/sft/score_s2st_test/score.json --protocol mini --codec codec_16k
+    python -m speechlm.bin.score --task s2st --hyp exp/sft/decode_s2st_test --ref data/test --src_lang es \\
+        --tgt_lang en --model sft --test_set test --protocol mini --codec codec_16k \\
+        --out exp/sft/score_s2st_test/score.json
 
 Tasks that write (asr, s2tt): `<hyp>/text` is scored. Tasks that speak (tts, s2st, t2st): the protocol's recogniser
 transcribes the files of
@@ -130,8 +130,7 @@ def read_references(data_dir: Path, task: str, lang: str) -> dict[str, str]:
     """Return {utterance: text} of those that a task is tested on.
 
     With a voice prompt, that is what `prompts` lists, if the set has it; else, what has another recording of its
-    speaker
-    (all, if nothing has).
+    speaker (all, if nothing has).
     """
     refs = read_text(data_dir, lang)
     if not get_task(task).prompted:

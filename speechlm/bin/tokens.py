@@ -1,9 +1,7 @@
 """Tokenise the texts of manifests once, before a training does it, or show what is stored.
 
-    python -m speechlm.bin.tokens --llm exp/llm dump/codec_16k/train/manifest.jsonl           # make what is missing;
-    how many tokens
-    python -m speechlm.bin.tokens --llm exp/llm dump/codec_16k/train/manifest.jsonl --show 3  # the ids of the first
-    three utterances
+    python -m speechlm.bin.tokens --llm exp/llm dump/train/manifest.jsonl           # make what is missing, count
+    python -m speechlm.bin.tokens --llm exp/llm dump/train/manifest.jsonl --show 3  # ids of the first three utterances
 
 The ids lie beside the manifest, in `manifest.jsonl.tokens.<key of the tokenizer>`.
 """

@@ -77,8 +77,7 @@ class CodedSet:
     """A set and where its codes go. Only a training set may be shortened.
 
     `keys` are its utterances with audio, sorted by id, of which each shard has a fixed number. Bad ones (`bad`) count
-    too, so that
-    fixing one changes no other shard. `same` is what the codes depend on besides the recordings.
+    too, so that fixing one changes no other shard. `same` is what the codes depend on besides the recordings.
     """
 
     data: DataDir

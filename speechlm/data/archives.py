@@ -31,8 +31,7 @@ def unpack(path: str | Path, folder: str | Path) -> Path:
     done.
 
     Files and folders are all that is made: a link, a device, or a name that is absolute or leaves the folder is refused
-    with
-    ValueError, likewise an archive that is cut short or damaged.
+    with ValueError, likewise an archive that is cut short or damaged.
     """
     path, folder = Path(path), Path(folder)
     if folder.is_dir():

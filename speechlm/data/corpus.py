@@ -86,8 +86,7 @@ def check_sets(published: Mapping[str, Expected], found: Mapping[str, Found], fu
     """Print the size of each set beside the published one; with `full`, raise ValueError naming every set that differs.
 
     Hours may differ by 1 %. A set of which nothing is published is printed alone. Broken and long recordings are
-    counted
-    here and reported by the stage of the codes: none is dropped.
+    counted here and reported by the stage of the codes: none is dropped.
     """
     print("set: utterances, hours (published)", flush=True)
     wrong = []

@@ -74,8 +74,7 @@ def fetch(files: list[RemoteFile], folder: Path, jobs: int = 4) -> None:
     returns.
 
     Raises ValueError after all other files are there: for a refused (403) or missing (404) address, a server that does
-    not
-    answer, a wrong size or checksum. A disk that is too small is refused first.
+    not answer, a wrong size or checksum. A disk that is too small is refused first.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

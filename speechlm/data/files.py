@@ -210,8 +210,7 @@ def stage(
     digests and of the outputs' sizes is written to `out_dir/.done.<name>.json`; the next call with the same ones yields
     False. A changed setting, input or output is named and the work is done again. `outputs` are patterns of files in
     `out_dir`: "text", "wav/*.wav". Inputs are compared by role and content, wherever they lie: `inputs` maps roles to
-    files, or lists
-    files whose names are their roles. A setting that is not recorded had its default.
+    files, or lists files whose names are their roles. A setting that is not recorded had its default.
     """
     out_dir, outputs = Path(out_dir), list(outputs)
     record_path, record = _record_path(out_dir, name), _record(out_dir, settings, inputs, outputs)

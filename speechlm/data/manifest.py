@@ -277,8 +277,7 @@ def load_manifest(*paths: str | Path, encoder: Encoder | None = None) -> Records
     texts.
 
     A manifest without its index is read once, and ValueError names the line that is wrong; one that has it is opened in
-    no time. So with
-    its tokens.
+    no time. So with its tokens.
     """
     return Records([_Manifest(Path(path), encoder) for path in paths])
 

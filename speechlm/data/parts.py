@@ -20,10 +20,8 @@ def in_parts(
     """Return {key: result of work} over all batches of keys, done by a pool if one is given; results are JSON-able.
 
     Each finished batch is a file in `folder`, whose name must say what the results depend on; the caller removes it
-    when
-    what is made of the results is written. A file that is of other keys, as batches were cut differently, is made
-    again. Shows progress
-    and an estimate.
+    when what is made of the results is written. A file that is of other keys, as batches were cut differently, is made
+    again. Shows progress and an estimate.
     """
     kept = [_read(folder / f"{number}.json", keys) for number, keys in enumerate(batches)]
     todo, start = [number for number, done in enumerate(kept) if done is None], time.monotonic()

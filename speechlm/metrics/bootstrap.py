@@ -43,8 +43,7 @@ def paired_bootstrap(a_NC: np.ndarray, b_NC: np.ndarray, value: ValueOf) -> tupl
     """Return low and high of value(b) - value(a), and the two-sided p-value of "there is no difference".
 
     Both systems are resampled with the same utterances. As in sacreBLEU, p is the share of resampled differences that
-    are as
-    far from their own mean as the real difference is from zero.
+    are as far from their own mean as the real difference is from zero.
     """
     c = a_NC.shape[1]
     sums_RC = resampled_sums(np.concatenate([a_NC, b_NC], axis=1))

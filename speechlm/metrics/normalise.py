@@ -22,10 +22,8 @@ def normalise(text: str, lang: str) -> str:
     ...: without blanks).
 
     Case is folded as Unicode does (ß is ss), in Turkish and Azerbaijani with their two letters i and ı; code points
-    that Unicode ignores
-    (soft hyphen, joiners, direction marks) go. An apostrophe within a word stays (don't); an accent that stands alone
-    (´) is a symbol. All
-    else stays: Arabic vowel signs and tatweel, accents on letters.
+    that Unicode ignores (soft hyphen, joiners, direction marks) go. An apostrophe within a word stays (don't); an
+    accent that stands alone (´) is a symbol. All else stays: Arabic vowel signs and tatweel, accents on letters.
     """
     text = _fold(_IGNORABLE.sub("", text), lang).replace("’", "'")
     kept = ""

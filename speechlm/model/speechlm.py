@@ -255,8 +255,7 @@ def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor) -> Tensor | dict[st
     """Return a boolean mask as the LLM's layers want it, which transformers passes on as it is.
 
     Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`). Eager
-    attention
-    (Gemma 2) adds a mask instead of selecting by it.
+    attention (Gemma 2) adds a mask instead of selecting by it.
     """
     kinds = getattr(config, "layer_types", None) or ()
     masks = {"full_attention": mask_B1QL}

@@ -17,8 +17,7 @@ class Request:
     through `done`.
 
     With `emit`, speech is streamed: it is called with each chunk [samples], in the end with None, or with what went
-    wrong; `done` then tells
-    that the first one is there. `left` is set by who asked, if nobody listens any more.
+    wrong; `done` then tells that the first one is there. `left` is set by who asked, if nobody listens any more.
     """
 
     prepare: Callable

@@ -134,9 +134,8 @@ class PromptIndex:
     """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed.
 
     It is never the utterance itself, which would be shown what it is to say: a voice of which there is nothing else has
-    no prompt. (A
-    test set that lists an utterance as its own prompt has it continued: `ExampleBuilder.beginning`.) Training takes no
-    notice of lists.
+    no prompt. (A test set that lists an utterance as its own prompt has it continued: `ExampleBuilder.beginning`.)
+    Training takes no notice of lists.
     """
 
     def __init__(self, records: Records, listed: bool = True):

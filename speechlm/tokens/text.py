@@ -70,8 +70,7 @@ class HuggingFaceTokenizer:
     """The tokenizer in the folder of a Hugging Face model.
 
     What a text says is never read as a special token ("</s>" in a corpus is four letters), so `size` needs not count
-    them: that of
-    Gemma 3 has one more (of images) than its text models have embeddings.
+    them: that of Gemma 3 has one more (of images) than its text models have embeddings.
     """
 
     def __init__(self, folder: Path):

@@ -116,9 +116,8 @@ class Plan:
         non-linearities.
 
         Residual stream and norms in float32 (4 x D x 4 bytes); queries, keys, values, attention output, gate, up, their
-        product in
-        the autocast type. Attention itself stores nothing (fused kernels). With gradient checkpointing only each
-        layer's input stays.
+        product in the autocast type. Attention itself stores nothing (fused kernels). With gradient checkpointing only
+        each layer's input stays.
         """
         c, size = self.config, 2 if self.args.dtype == "bfloat16" else 4
         head = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads

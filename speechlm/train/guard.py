@@ -23,10 +23,9 @@ class LossGuard:
     """Follows the mean loss of the steps learned (in nats per row, weighted as in training).
 
     A loss above `max_ratio` times that mean is refused, once `warmup_steps` and MIN_STEPS have been learned. A mean
-    below
-    FLOOR_NATS counts as FLOOR_NATS: a model that is nearly perfect meets single batches many times harder than the
-    rest.
-    After a refused step nothing is learned, until somebody asks (`refused`), so that the state stays that before it.
+    below FLOOR_NATS counts as FLOOR_NATS: a model that is nearly perfect meets single batches many times harder than
+    the rest. After a refused step nothing is learned, until somebody asks (`refused`), so that the state stays that
+    before it.
     """
 
     MIN_STEPS, DECAY, FLOOR_NATS = 20, 0.98, 1.0

@@ -91,12 +91,10 @@ class Corpus:
 def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: int) -> Batch:
     """Lay sequences side by side in rows of one length.
 
-    Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its
-    row (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each position in the
-    loss; task_BL, the
-    place of the example's task in TASKS (-1: none); place_N, the positions (of all B L) whose next one has a weight;
-    frame_F, those among
-    the N whose next one has codes in later columns.
+    Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its row
+    (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each position in the loss;
+    task_BL, the place of the example's task in TASKS (-1: none); place_N, the positions (of all B L) whose next one has
+    a weight; frame_F, those among the N whose next one has codes in later columns.
     """
     B, L = len(rows), row_length
     ids_BLK = np.full((B, L, num_columns), pad_id, dtype=np.int64)

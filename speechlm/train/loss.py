@@ -37,11 +37,9 @@ class TrainingModel(nn.Module):
     """Token-weighted loss of a packed batch (`speechlm.train.iterator.pack`).
 
     `stream_weights`: weight of the loss of each codebook; text and special tokens weigh `text_weight`. With a
-    text_weight
-    of 0 only speech is learned: the text head stands still, what is within speech is predicted among what can be there,
-    and the ends
-    of speech, a figure `end` of their own, weigh as its codes; `text` is only measured. The losses of `tasks` are
-    reported one by one.
+    text_weight of 0 only speech is learned: the text head stands still, what is within speech is predicted among what
+    can be there, and the ends of speech, a figure `end` of their own, weigh as its codes; `text` is only measured. The
+    losses of `tasks` are reported one by one.
     """
 
     def __init__(self, speechlm: SpeechLM, stream_weights: list[float], text_weight: float, tasks: Iterable[str] = ()):

@@ -138,8 +138,7 @@ class Order:
 
     A Feistel network over a rectangle of at least `size` places, whose two sides need not be powers of two; what falls
     outside is sent through again. Source: Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002. What a
-    round adds
-    is kept: it has no more values than a side is long.
+    round adds is kept: it has no more values than a side is long.
     """
 
     LARGE = 2**20

@@ -28,8 +28,7 @@ class Muon(torch.optim.Muon):
     torch's.
 
     Newton-Schulz is in `dtype`; every rank gathers a sharded matrix for it, which is no work on rows one by one. As
-    with torch's
-    fused AdamW, a step changes nothing where the tensor `found_inf` is 1.
+    with torch's fused AdamW, a step changes nothing where the tensor `found_inf` is 1.
     """
 
     def __init__(self, matrices: list[torch.nn.Parameter], device: str, **options):

@@ -1,9 +1,8 @@
 """Damaged files for every reader: each input is read, or refused by a ValueError that names the file; nothing else, and
 no hang.
 
-    PYTHONPATH=. python tests/long/fuzz_readers.py                 # about 130,000 inputs by hypothesis, 10 minutes on
-    one core
-    PYTHONPATH=. python tests/long/fuzz_readers.py --atheris 20000 # coverage-guided, per parser (pip install atheris)
+    PYTHONPATH=. python tests/long/fuzz_readers.py                  # about 130,000 inputs by hypothesis, 10 minutes
+    PYTHONPATH=. python tests/long/fuzz_readers.py --atheris 20000  # coverage-guided, per parser (pip install atheris)
     PYTHONPATH=. python tests/long/fuzz_readers.py --readers wav flac --scale 0.1
 
 An input is a valid file that was cut, spliced and overwritten, or noise. Each has two seconds of processor time, and

@@ -99,8 +99,7 @@ def plan_kills(seconds: dict[int, float], kills: int, rng: random.Random) -> lis
     """Return the kills in order: one in each stage, the others by the stages' length.
 
     What is finished is not done again, so a stage that is hit n times is hit in the first n-th of what is left. The
-    last third
-    is kept free: a stage may be quicker the second time, and a kill would fall into the next.
+    last third is kept free: a stage may be quicker the second time, and a kill would fall into the next.
     """
     stages = sorted([*seconds, *rng.choices(list(seconds), list(seconds.values()), k=max(0, kills - len(seconds)))])
     delays = [rng.uniform(0, 2 / 3 * seconds[stage] / stages.count(stage)) for stage in stages]

@@ -1,7 +1,6 @@
 """Starts a training on ten million utterances: seconds to the first batch, memory, examples a second.
 
-    OMP_NUM_THREADS=1 python -m tests.long.scale --folder /tmp/scale                     # 10 million utterances, 4 GB,
-    10 minutes
+    OMP_NUM_THREADS=1 python -m tests.long.scale --folder /tmp/scale        # 10 million utterances, 4 GB, 10 minutes
     OMP_NUM_THREADS=1 python -m tests.long.scale --folder /tmp/scale --utterances 200000
 
 Writes a manifest of made-up utterances of 20,000 speakers (whose codes are a thousand random ones, used again and

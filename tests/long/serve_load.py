@@ -1,8 +1,8 @@
 """Fifty clients at once for a minute: nothing is lost, each gets what it alone would, the memory stays flat, a full
 queue answers 429.
 
-    OMP_NUM_THREADS=1 python -m tests.long.serve_load --model egs/mini_cvss/exp --audio A.wav --src es     # or none: a
-    tiny model
+    OMP_NUM_THREADS=1 python -m tests.long.serve_load --model egs/mini_cvss/exp --audio A.wav --src es
+    OMP_NUM_THREADS=1 python -m tests.long.serve_load                       # a tiny model
 
 The server is `speechlm serve` in a process of its own, with two cores. A client that is told to come again (429) does
 so after `Retry-After`.

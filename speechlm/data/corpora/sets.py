@@ -53,8 +53,7 @@ def write_set(raw: RawSet, folder: Path, may_shrink: bool, partial: bool) -> Fou
     """Write `folder` (with `unusable.tsv`), print what was found, and return its size, unusable utterances counted.
 
     `partial`: the copy of the corpus is known not to be whole, so that also a test set may lack recordings. ValueError
-    if one
-    lacks something otherwise, or if nothing is left.
+    if one lacks something otherwise, or if nothing is left.
     """
     faults = find_faults(raw)
     empty = [item for item in faults if item.kind == EMPTY_AUDIO]

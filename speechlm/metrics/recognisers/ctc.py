@@ -17,8 +17,7 @@ class CTCRecogniser:
     """ctc:MODEL[@REVISION] or ctc:FOLDER, for instance ctc:facebook/wav2vec2-large-960h-lv60-self.
 
     A model that was trained with an attention mask (its feature extractor says so) gets padded batches with one; one
-    that was
-    trained without gets batches of equal length, since padding would change what it hears.
+    that was trained without gets batches of equal length, since padding would change what it hears.
     """
 
     languages = ()  # which one, its name says; nothing in the files does

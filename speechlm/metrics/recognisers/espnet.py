@@ -13,8 +13,7 @@ class ESPnetRecogniser:
     """espnet:MODEL[@REVISION] or espnet:FOLDER.
 
     A hub model's meta.yaml names its files; an own folder has config.yaml and one .pth. Paths in the configuration
-    (tokenizer,
-    statistics) are relative to the folder. Attention and CTC count as ESPnet's defaults; no language model.
+    (tokenizer, statistics) are relative to the folder. Attention and CTC count as ESPnet's defaults; no language model.
     """
 
     languages = ()
