@@ -183,6 +183,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="YAML files whose settings go before those of --config, the last one first",
     )
+    _add_data(parser)
+    _add_model(parser)
+    _add_steps(parser)
+    _add_safety(parser)
+    _add_estimate(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("Data")
     data.add_argument("--dump", default=None, help="folder with <set>/manifest.jsonl")
     data.add_argument("--train_sets", nargs="*", default=[], help="sets to train on")
@@ -217,6 +225,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--eval_examples", type=Option(Positive), default=50, help="validation examples per task")
 
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("Model")
     model.add_argument(
         "--codec",
@@ -258,6 +268,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument("--text_weight", type=Option(Weight), default=1.0, help="loss weight of text and special tokens")
 
+
+def _add_steps(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_argument_group("Steps")
     steps.add_argument("--max_steps", type=Option(Positive), default=1000)
     steps.add_argument("--warmup_steps", type=Option(Count), default=50)
@@ -312,6 +324,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ),
     )
 
+
+def _add_safety(parser: argparse.ArgumentParser) -> None:
     safety = parser.add_argument_group("Safety")
     safety.add_argument(
         "--max_loss_ratio",
@@ -354,6 +368,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of several processes: all end if one does not come for so many minutes (and say where they are)",
     )
 
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
     estimate = parser.add_argument_group(
         "Dry run (--dry_run true: what the training would take, nothing is trained or written)"
     )
