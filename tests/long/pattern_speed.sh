@@ -16,7 +16,9 @@ echo "| pattern | steps/s | utterances/s decoded | seconds for all |"
 echo "|---|---:|---:|---:|"
 for pattern in parallel delay depth flatten; do
     piece=$exp/seed1/$pattern
-    "$python" -m speechlm.bin.train --config conf/sft_tts.yaml --overlay conf/patterns/sft_tts.yaml $(ls "$piece"/conf/sft.yaml 2>/dev/null) \
+    layers=(../TEMPLATE/conf/{sft,sft_tts}.yaml conf/{sft,sft_tts}.yaml conf/patterns/sft_tts.yaml)
+    if [ -f "$piece/conf/sft.yaml" ]; then layers+=("$piece/conf/sft.yaml"); fi
+    "$python" -m speechlm.bin.train --config ../TEMPLATE/conf/train.yaml --overlay "${layers[@]}" \
         --output_dir "$work/$pattern" --llm "$exp/base/llm/llm" --train_sets train train_mono --dump "$dump" --dev_set dev --codec codec_16k \
         --src_lang es --tgt_lang en --langs es en --ngpu 0 --seed 1 --max_steps 50 --log_interval 25 --eval_examples 4 > "$work/train.log" 2>&1 || fail "$work/train.log"
     "$python" -m speechlm.bin.decode --exp "$piece/sft_tts" --task tts --manifest "$dump/test/manifest.jsonl" --lang en --tgt_lang en \
