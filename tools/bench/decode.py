@@ -16,42 +16,22 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
+from models import LARGE, TOY, random_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AutoModelForCausalLM, Qwen2Config
 
 from speechlm.data.machine import code_version, describe_machine
 from speechlm.model.generate import DecodeOptions, generate_speech
 from speechlm.model.speechlm import SpeechLM
-from speechlm.tokens.vocabulary import BOUNDARIES, SPEECH_END, Vocabulary
+from speechlm.tokens.vocabulary import SPEECH_END
 
-LARGE = {
-    "hidden_size": 1024,
-    "intermediate_size": 2816,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "vocab_size": 151936,
-}
-TOY = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 2000,
-}
 WITHOUT_CUDNN = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def make_model(sizes: dict[str, int], device: str, dtype: torch.dtype) -> SpeechLM:
-    """Return a speech LLM with random weights of the sizes of Qwen1.5-0.5B, or of others, and 8 codebooks of 1,024."""
-    config = Qwen2Config(**sizes, num_key_value_heads=sizes["num_attention_heads"], tie_word_embeddings=True)
-    torch.manual_seed(0)
-    with torch.device(device):
-        llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-        vocab = Vocabulary(config.vocab_size, (*BOUNDARIES, "<tts>", "<en>"), (1024,) * 8, "parallel", "text", "codec")
-        model = SpeechLM(llm, vocab).eval()
-    model.new_head.weight.data[vocab.special_id(SPEECH_END) - vocab.text_size] = (
-        0  # the best of a thousand codes is above 0
-    )
+    """Return a speech LLM that never ends: the best of a thousand codes is above 0."""
+    model = random_model(sizes, device).eval()
+    vocab = model.vocab
+    model.new_head.weight.data[vocab.special_id(SPEECH_END) - vocab.text_size] = 0
     return model.cast(dtype)
 
 

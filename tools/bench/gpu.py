@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from encodec import EncodecModel
 from made_up import LANGS, MINI, PAPER, WORDS, Sizes, write_set
+from models import LARGE, TOY
 from tokenizers import ByteLevelBPETokenizer
-from train import LARGE, TOY
 from transformers import Qwen2Config, Qwen2TokenizerFast
 
 from speechlm.bin import train as command

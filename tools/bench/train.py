@@ -13,45 +13,21 @@ import time
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, Qwen2Config
+from models import CODES, LARGE, STREAMS, TOY, random_model
 
 from speechlm.data.machine import code_version, describe_machine
-from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.sequence import Sequence, join, speech_segment, text_segment
-from speechlm.tokens.vocabulary import BOUNDARIES, Vocabulary
+from speechlm.tokens.vocabulary import Vocabulary
 from speechlm.train.dry_run import GPUS
 from speechlm.train.iterator import pack
 from speechlm.train.loop import batch_on
 from speechlm.train.loss import TrainingModel
 from speechlm.train.precision import autocast
 
-LARGE = {
-    "hidden_size": 1024,
-    "intermediate_size": 2816,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "vocab_size": 151936,
-}
-TOY = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 2000,
-}
-STREAMS, CODES = 8, 1024
-
 
 def make_model(sizes: dict[str, int], device: str, compiled: str) -> TrainingModel:
     """Return the model that a training makes of an LLM of these sizes."""
-    config = Qwen2Config(**sizes, num_key_value_heads=sizes["num_attention_heads"], tie_word_embeddings=True)
-    torch.manual_seed(0)
-    vocab = Vocabulary(
-        config.vocab_size, (*BOUNDARIES, "<tts>", "<en>"), (CODES,) * STREAMS, "parallel", "text", "codec"
-    )
-    with torch.device(device):
-        speechlm = SpeechLM(AutoModelForCausalLM.from_config(config), vocab)
-    model = TrainingModel(speechlm, [1.0] * STREAMS, 1.0, ["tts"]).to(device).train()
+    model = TrainingModel(random_model(sizes, device), [1.0] * STREAMS, 1.0, ["tts"]).to(device).train()
     model.prepare(device, compiled)
     return model
 
