@@ -4,8 +4,8 @@ the same LLM.
 Run from the repository: `python tools/bench/decode.py` (a GPU, in five minutes), or with `--toy` a small model (the
 CPU, seconds). One line of JSON for each measurement, and last one with all of them, the device and the commit. Weights
 are random and nothing ends by itself: each example makes
-`--frames` frames. transformers is measured as it is, and without cuDNN's attention, which plans anew for each length of
-a growing cache.
+`--frames` frames (`--their_frames` of transformers, which takes ten times as long). transformers is measured as it is,
+and without cuDNN's attention, which plans anew for each length of a growing cache.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from statistics import median
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.vocabulary import SPEECH_END
 
 WITHOUT_CUDNN = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+ROUNDS = 3
 
 
 def make_model(sizes: dict[str, int], device: str, dtype: torch.dtype) -> SpeechLM:
@@ -45,15 +47,20 @@ def timed(run: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def per_frame(run: Callable[[int], object], frames: int, device: str) -> float:
-    """Return milliseconds a frame: what twice as many frames take longer, so that prefixes and captures don't count."""
+def per_frame(run: Callable[[int], object], frames: int, device: str, rounds: int = 1) -> float:
+    """Return milliseconds a frame: what twice as many frames take longer, so that prefixes and captures don't count;
+    the median of some rounds.
+    """
     run(frames)  # libraries set themselves up
-    short, long = (timed(lambda n=n: run(n), device) for n in (frames, 2 * frames))
-    return round((long - short) / frames * 1000, 3)
+    found = []
+    for _ in range(rounds):
+        short, long = (timed(lambda n=n: run(n), device) for n in (frames, 2 * frames))
+        found.append((long - short) / frames * 1000)
+    return round(median(found), 3)
 
 
-def measure(model: SpeechLM, batch: int, frames: int, device: str) -> dict[str, float]:
-    """Return milliseconds a frame by what makes it."""
+def measure(model: SpeechLM, batch: int, frames: tuple[int, int], device: str) -> dict[str, float]:
+    """Return milliseconds a frame by what makes it; `frames` of this engine and of transformers."""
     rng = np.random.default_rng(0)
     ids_BS = rng.integers(0, 1000, (batch, 200))
     prefixes = np.full((batch, 200, 8), model.vocab.pad_id)
@@ -76,10 +83,10 @@ def measure(model: SpeechLM, batch: int, frames: int, device: str) -> dict[str, 
             )
 
     return {
-        "greedy": per_frame(engine, frames, device),
-        "sampled": per_frame(lambda count: engine(count, temperature=0.8, top_k=50), frames, device),
-        "transformers": per_frame(theirs, frames, device),
-        "transformers_without_cudnn": per_frame(lambda count: theirs(count, WITHOUT_CUDNN), frames, device),
+        "greedy": per_frame(engine, frames[0], device, ROUNDS),
+        "sampled": per_frame(lambda count: engine(count, temperature=0.8, top_k=50), frames[0], device, ROUNDS),
+        "transformers_without_cudnn": per_frame(lambda count: theirs(count, WITHOUT_CUDNN), frames[1], device),
+        "transformers": per_frame(theirs, frames[1], device),
     }
 
 
@@ -89,6 +96,7 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true", help="a small model, on the CPU too")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 128])
     parser.add_argument("--frames", type=int, default=0, help="of each example (default: 150; toy 20)")
+    parser.add_argument("--their_frames", type=int, default=0, help="of transformers (default: as many)")
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -97,7 +105,7 @@ def main() -> None:
     for dtype in args.dtypes:
         model = make_model(TOY if args.toy else LARGE, device, getattr(torch, dtype))
         for batch in args.batches:
-            found[f"{dtype}_batch{batch}"] = measure(model, batch, frames, device)
+            found[f"{dtype}_batch{batch}"] = measure(model, batch, (frames, args.their_frames or frames), device)
             print(json.dumps({f"{dtype}_batch{batch}": found[f"{dtype}_batch{batch}"]}), flush=True)
     name = torch.cuda.get_device_name() if device == "cuda" else describe_machine()
     print(

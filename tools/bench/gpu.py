@@ -3,8 +3,8 @@
 
 Run from the repository: `python tools/bench/gpu.py` (one H100, under five minutes), or with `--toy` (the CPU, two
 minutes, a small model). It writes a corpus of random codes of 300 to 1,200 frames, the LLM's config and a tokenizer,
-and trains by the paper's settings. Positions a second are those of the last report, the peak is that of the process.
-The last line is JSON.
+and trains by the paper's settings. Positions a second are those of each report (the last one counts: the first waits
+for compilers), the peak is that of the process, the MFU is by the formula of `--dry_run`. The last line is JSON.
 """
 
 import argparse
@@ -19,12 +19,14 @@ from pathlib import Path
 import torch
 from encodec import EncodecModel
 from made_up import LANGS, MINI, PAPER, WORDS, Sizes, write_set
-from models import LARGE, TOY
+from models import LARGE, TOY, random_model
 from tokenizers import ByteLevelBPETokenizer
+from train import flops_per_position
 from transformers import Qwen2Config, Qwen2TokenizerFast
 
 from speechlm.bin import train as command
 from speechlm.data.machine import code_version, describe_machine
+from speechlm.train.dry_run import GPUS
 
 CONF = Path(__file__).parents[2] / "egs"
 
@@ -89,6 +91,13 @@ def pace_of(lines: list[str]) -> list[int]:
     return [int(found.group(1)) for line in lines if (found := re.search(r", (\d+) positions/s", line))]
 
 
+def mfu(positions_per_sec: float, llm: dict[str, int], row_length: int) -> float | None:
+    """Return the share of the GPU's FLOP/s that is reached; None of one whose FLOP/s are not known."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    peak = next((flops for gpu, flops in GPUS.items() if gpu in name), None)
+    return peak and round(positions_per_sec * flops_per_position(random_model(llm, "meta"), row_length) / peak, 3)
+
+
 class Kept(logging.Handler):
     """Keeps what is logged."""
 
@@ -132,6 +141,7 @@ def main() -> None:
         "loss": [line["loss"] for line in log if line["kind"] == "train"],
     }
     found |= {
+        "mfu": mfu(found["positions_per_sec"][-1], llm, args.row_length),
         "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if on_gpu else None,
         "sec": round(time.monotonic() - began),
     }

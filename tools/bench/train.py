@@ -16,6 +16,7 @@ import torch
 from models import CODES, LARGE, STREAMS, TOY, random_model
 
 from speechlm.data.machine import code_version, describe_machine
+from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.sequence import Sequence, join, speech_segment, text_segment
 from speechlm.tokens.vocabulary import Vocabulary
 from speechlm.train.dry_run import GPUS
@@ -81,9 +82,9 @@ def measure(model: TrainingModel, rows: int, row_length: int, steps: int, device
     }
 
 
-def flops_per_position(model: TrainingModel, row_length: int) -> float:
+def flops_per_position(speechlm: SpeechLM, row_length: int) -> float:
     """As `--dry_run` counts them: 6 per parameter of a matrix product, and attention over half a row."""
-    config, speechlm = model.speechlm.llm.config, model.speechlm
+    config = speechlm.llm.config
     layers = sum(p.numel() for name, p in speechlm.llm.named_parameters() if ".layers." in name)
     heads = config.vocab_size * config.hidden_size + speechlm.new_head.weight.numel()
     return 6 * (layers + heads) + 6 * config.num_hidden_layers * config.hidden_size * row_length
@@ -109,7 +110,9 @@ def main() -> None:
             model = make_model(TOY if args.toy else LARGE, device, args.compile)
             made = {"rows": rows, "row_length": row_length} | measure(model, rows, row_length, args.steps, device)
             if peak:
-                made["mfu"] = round(made["positions_per_sec"] * flops_per_position(model, row_length) / peak, 3)
+                made["mfu"] = round(
+                    made["positions_per_sec"] * flops_per_position(model.speechlm, row_length) / peak, 3
+                )
             found.append(made)
             print(json.dumps(made), flush=True)
             del model
