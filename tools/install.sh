@@ -31,6 +31,7 @@ find_python() {           # $PYTHON decides; else the python3 in PATH, another o
         "${UV_PYTHON_INSTALL_DIR:-${HOME-}/.local/share/uv/python}"/cpython-3.1[321]*/bin/python3)
     if [ -n "${PYTHON:-}" ]; then names=("$PYTHON"); fi
     for name in "${names[@]}"; do
+        case $(command -v "$name") in "$venv"/*) continue ;; esac     # the one that is made again
         if fits "$name"; then
             command -v "$name"
             return
