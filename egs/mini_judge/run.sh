@@ -1,7 +1,8 @@
 #!/usr/bin/env -S bash -p
 # mini_judge: trains the shipped judge (judge_en) and measures it. About an hour on one core.
-# A judge that knows no grammar, on open text in many natural voices and on real speech (hours on one core; give the command again to go on):
-#     ./run.sh --text open --expdir exp/open
+# A judge that knows no grammar, on open text in many natural voices and on real speech (a night on one core; give the command again to
+# go on):
+#     ./run.sh --text open --ngpu 1 --expdir exp/open
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 stage=1                     # first stage: 1 data, 2 train, 3 adapt, 4 measure
@@ -13,6 +14,7 @@ text=grammar                # or open: 12,000 open sentences by SVOX Pico, speec
 speechocean=                # with open: folder that holds speechocean762/, if you have it
 partial=false               # true: that folder has only a part of it
 codec=codec_16k             # codec whose reconstructions are measured
+ngpu=0                      # 1: train on a GPU
 nj=2                        # number of parallel jobs of the data
 root=$(realpath -m "$0/../../..")
 . "$root/utils/parse_options.sh"
@@ -26,21 +28,26 @@ case $text in
         train=("$datadir/many/train" "$datadir/words") dev=("$datadir/many/dev" "$digits/dev") options=()
         tests=(mini_cvss/test mini_cvss/test_unheard fsdd/test) ;;
     open)
-        train=("$datadir/open" "$datadir/ocean/train" "$datadir/ocean/train") options=(--config conf/open.yaml --copies 1)
-        dev=("$datadir/open_dev" "$datadir/ocean/dev" "$digits/dev") tests=(pico/test pico/test_unheard ocean/test fsdd/test) ;;
+        train=("$datadir/open" "$datadir/ocean_sp") options=(--config conf/open.yaml --copies 1)
+        dev=("$datadir/open_dev") tests=(pico/test pico/test_unheard ocean/test fsdd/test) ;;
     *) echo "run.sh: --text $text: expected grammar or open" >&2; exit 1 ;;
 esac
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
     local/data.sh --datadir "$datadir" --fsdd "$fsdd" --nj "$nj" --text "$text" --speechocean "$speechocean" --partial "$partial"
 fi
+fit() { python -m speechlm.bin.train_judge "${options[@]}" --dev "${dev[@]}" --lang en --ngpu "$ngpu" --nj "$nj" "$@"; }
+
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
-    python -m speechlm.bin.train_judge "${options[@]}" --data "${train[@]}" "$digits/train" --dev "${dev[@]}" \
-        --lang en --out "$expdir/first"
+    fit --data "${train[@]}" "$digits/train" --out "$expdir/first"
 fi
-if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then      # real digits are rare and hard: four times as often
-    python -m speechlm.bin.train_judge "${options[@]}" --init "$expdir/first" --epochs 6 --max_lr 0.0015 --lang en --out "$expdir/judge" \
-        --data "${train[@]}" "$digits/train" "$digits/train" "$digits/train" "$digits/train" --dev "${dev[@]}"
+if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
+    if [ "$text" = grammar ]; then                              # real digits are rare and hard: four times as often
+        again=("$digits/train" "$digits/train" "$digits/train" "$digits/train") options+=(--epochs 6 --max_lr 0.0015)
+    else                                                        # everyday words are rare in open text
+        again=("$datadir/words" "$digits/train") options+=(--config conf/adapt.yaml)
+    fi
+    fit --init "$expdir/first" --data "${train[@]}" "${again[@]}" --out "$expdir/judge"
 fi
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
     for set in "${tests[@]}"; do

@@ -1,6 +1,6 @@
 """Train a codec: `python -m speechlm.bin.train_codec --config conf/codec.yaml --data data/train --out exp/codec`.
 
-Interrupted, give the same command again: kind "encodec" goes on from its last checkpoint. The result is a codec folder:
+Interrupted, give the same command again: kind "vocos" goes on from its last checkpoint. The result is a codec folder:
 `speechlm.codecs.load_codec("exp/codec")`.
 """
 
@@ -13,7 +13,8 @@ import torch
 
 from speechlm.bin.command import run_main
 from speechlm.codecs.trainers import train_codec
-from speechlm.data.settings import Option, Positive
+from speechlm.data.machine import device_for
+from speechlm.data.settings import Count, Option, Positive
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -34,10 +35,13 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=Option(Positive), default=2, help="CPU threads; the result depends on it in the last digits"
     )
+    parser.add_argument("--ngpu", type=Option(Count), default=0, help="1: train on a GPU")
     args = parser.parse_args()
+    device = device_for(args.ngpu)
     torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("high")
     keep_freed_memory()
-    train_codec(args.config, args.data, args.dev, args.out)
+    train_codec(args.config, args.data, args.dev, args.out, device)
 
 
 def keep_freed_memory() -> None:

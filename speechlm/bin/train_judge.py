@@ -9,14 +9,17 @@ A directory named twice in --data weighs twice. `--init judge_en --epochs 4 --ma
 
 import argparse
 import hashlib
+import multiprocessing
 import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from speechlm.bin.command import run_main
 from speechlm.data.audio import load_span, save_wav
@@ -50,6 +53,7 @@ def main() -> None:
     )
     parser.add_argument("--max_lr", type=Option(Above0), help="in place of the configuration's highest learning rate")
     parser.add_argument("--ngpu", type=Option(Count), default=0)
+    parser.add_argument("--nj", type=Option(Positive), default=2, help="processes that prepare the audio")
     args = parser.parse_args()
     device_for(args.ngpu)
     settings = {"lang": args.lang, "data": args.data, "dev": args.dev, "copies": args.copies}
@@ -58,8 +62,8 @@ def main() -> None:
         args.out / "dump", "judge_dump", settings, inputs, ["*/text", "*/wav.scp", "*/speech_shape", "*/wav/*.wav"]
     ) as todo:
         if todo:
-            dump(args.data, args.out / "dump" / "train", args.lang, args.copies)
-            dump(args.dev, args.out / "dump" / "dev", args.lang, copies=0)
+            dump(args.data, args.out / "dump" / "train", args.lang, args.copies, args.nj)
+            dump(args.dev, args.out / "dump" / "dev", args.lang, 0, args.nj)
     dumped = [args.out / "dump" / name / file for name in ("train", "dev") for file in ("wav.scp", "text")]
     start = {"init": args.init, "epochs": args.epochs, "max_lr": args.max_lr}
     with stage(args.out, "new_training", start, [args.config, *dumped]) as todo:
@@ -69,31 +73,36 @@ def main() -> None:
     export(args.out, args.lang)
 
 
-def dump(data_dirs: list[str], out: Path, lang: str, copies: int) -> None:
+def dump(data_dirs: list[str], out: Path, lang: str, copies: int, nj: int) -> None:
     """Write wav.scp, text and speech_shape of the judge's 8 kHz audio: varied copies, or as heard if `copies` is 0."""
-    tables = {"wav.scp": {}, "text": {}, "speech_shape": {}}
+    texts, todo = {}, {}
     for number, data_dir in enumerate(data_dirs):
         require_valid(data_dir, lang)
-        texts = read_text(data_dir, lang)
+        said = read_text(data_dir, lang)
         for key, span in read_audio(data_dir, lang).items():
             for copy in range(max(1, copies)):
                 name = f"{number}-{key}-{copy}"
-                wav_T = _hear(span, name if copies else "")
-                path = out / "wav" / f"{name}.wav"
-                save_wav(path, wav_T, RATE_HZ)
-                tables["wav.scp"][name], tables["text"][name] = str(path), normalise(texts[key], lang)
-                tables["speech_shape"][name] = str(len(wav_T))
-        print(f"{data_dir}: {len(texts)} utterances x {max(1, copies)}", flush=True)
-    for name, table in tables.items():
-        write_table(out / name, table)
+                texts[name] = normalise(said[key], lang)
+                todo[name] = (span, name if copies else "", str(out / "wav" / f"{name}.wav"))
+        print(f"{data_dir}: {len(said)} utterances x {max(1, copies)}", flush=True)
+    with ProcessPoolExecutor(nj, mp_context=multiprocessing.get_context("spawn")) as pool:
+        lengths = list(tqdm(pool.map(_hear, todo.values(), chunksize=50), total=len(todo), desc=f"{out.name} heard"))
+    write_table(out / "wav.scp", {name: path for name, (_, _, path) in todo.items()})
+    write_table(out / "text", texts)
+    write_table(out / "speech_shape", {name: str(length) for name, length in zip(todo, lengths)})
 
 
-def _hear(span: Span, seed: str) -> np.ndarray:
+def _hear(task: tuple[Span, str, str]) -> int:
+    """Write what the judge hears of a recording, varied by a seed ("": as it is); return its number of samples."""
+    span, seed, path = task
     wav_T = load_span(span, CORPUS_RATE_HZ)
-    if not seed:
-        return prepare(wav_T, CORPUS_RATE_HZ)
-    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
-    return vary(wav_T, CORPUS_RATE_HZ, np.random.default_rng(number))
+    if seed:
+        number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big")
+        wav_T = vary(wav_T, CORPUS_RATE_HZ, np.random.default_rng(number))
+    else:
+        wav_T = prepare(wav_T, CORPUS_RATE_HZ)
+    save_wav(path, wav_T, RATE_HZ)
+    return len(wav_T)
 
 
 @dataclass(frozen=True)

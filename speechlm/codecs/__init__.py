@@ -1,6 +1,7 @@
 """Neural codecs: waveform <-> integer codes, behind one small protocol (`speechlm.codecs.base.Codec`)."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
@@ -25,7 +26,8 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 def load_codec(spec: str) -> Codec:
     """Load a codec by its spec, `WHAT[:OPTION]`:
 
-        codec_16k               the shipped one: 16 kHz, 12.5 Hz, 8 codebooks of 256
+        codec_16k               shipped, for the small synthetic world: 16 kHz, 12.5 Hz, 8 codebooks of 256
+        codec_natural           shipped, for natural voices and real speech: 16 kHz, 12.5 Hz, 12 codebooks of 256
         encodec_24khz:6         the pretrained EnCodec at 6 kbit/s, or its downloaded checkpoint: FILE.th:6
         mimi:8  dac_44khz:9     pretrained, with so many streams; of the hub
         FOLDER:8  OWNER/NAME:8  a folder, or a hub name, of one of: transformers (Mimi, DAC), ESPnet's codec task, our
@@ -119,12 +121,12 @@ def _is(test: Callable[[Path], bool], path: str) -> bool:
         return False
 
 
-def _load_shipped(option: str) -> Codec:
+def _load_shipped(name: str, option: str) -> Codec:
     from speechlm.codecs import encodec
 
     if option:
-        raise ValueError(f"codec_16k takes no option, found {option!r}")
-    return encodec.load_folder(ASSETS / "codec_16k", name="codec_16k")
+        raise ValueError(f"{name} takes no option, found {option!r}")
+    return encodec.load_folder(ASSETS / name, name=name)
 
 
 def _load_encodec_24khz(option: str) -> Codec:
@@ -133,4 +135,7 @@ def _load_encodec_24khz(option: str) -> Codec:
     return load_pretrained_24khz(option)
 
 
-LOADERS: dict[str, Callable[[str], Codec]] = {"codec_16k": _load_shipped, "encodec_24khz": _load_encodec_24khz}
+LOADERS: dict[str, Callable[[str], Codec]] = {
+    **{name: partial(_load_shipped, name) for name in ("codec_16k", "codec_natural")},
+    "encodec_24khz": _load_encodec_24khz,
+}

@@ -26,6 +26,7 @@ from speechlm.data.files import atomic_write, share, storage_errors
 from speechlm.data.settings import Choice, Count, Positive, fill, read_json
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+OF_TRAINING = (".embed_avg", ".cluster_size", ".inited")  # what only the training of codebooks needs
 PRETRAINED_BITS_PER_CODE = 10
 PRETRAINED_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"
 PRETRAINED_KBPS = (1.5, 3.0, 6.0, 12.0, 24.0)
@@ -113,11 +114,12 @@ def config_from_dict(values: dict, source: str) -> EncodecConfig | SpectralConfi
 
 
 def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig | SpectralConfig) -> None:
-    """Write `config.json` and `model.safetensors`; each is replaced whole."""
+    """Write `config.json` and `model.safetensors` (numbers of 16 bits); each is replaced whole."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{WEIGHTS_NAME}.tmp"
     with storage_errors(folder / WEIGHTS_NAME):
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
+        kept = {key: value for key, value in model.state_dict().items() if not key.endswith(OF_TRAINING)}
+        save_file({key: value.half().contiguous().cpu() for key, value in kept.items()}, temporary)
         share(temporary)
         os.replace(temporary, folder / WEIGHTS_NAME)
     with atomic_write(folder / CONFIG_NAME) as stream:
@@ -136,7 +138,9 @@ def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
     config = config_from_dict(read_json(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
     try:
         model = KINDS[config.kind][1](config)
-        model.load_state_dict(load_file(folder / WEIGHTS_NAME))
+        missing, unknown = model.load_state_dict(load_file(folder / WEIGHTS_NAME), strict=False)
+        if wrong := [*unknown, *(key for key in missing if not key.endswith(OF_TRAINING))]:
+            raise ValueError(f"missing or unknown: {', '.join(wrong[:5])}")
     except (
         Exception
     ) as error:  # safetensors and torch raise different types for a broken or a foreign file, or senseless sizes

@@ -15,12 +15,12 @@ class Log:
         self.start = time.monotonic()
         self.rows: list[dict[str, float]] = []
 
-    def add(self, losses: dict[str, float]) -> None:
-        self.rows.append(losses)
+    def add(self, losses: dict) -> None:
+        self.rows.append(losses)  # on the device: reading them would wait for it
 
     def report(self, step: int, dev_mel: float) -> None:
         sec_per_step = (time.monotonic() - self.start) / (step - self.first_step)
-        means = {name: np.mean([row[name] for row in self.rows if name in row]) for name in self.rows[-1]}
+        means = {name: np.mean([float(row[name]) for row in self.rows if name in row]) for name in self.rows[-1]}
         losses = " ".join(f"{name} {value:.4f}" for name, value in means.items())
         eta_min = (self.last_step - step) * sec_per_step / 60
         line = (

@@ -1,12 +1,12 @@
-"""Train the neural decoder of a spectral codec (kind "vocos"): the encoder and the codebooks are fitted in closed form
-first.
+"""Train a neural codec (kind "vocos") in two parts, in one run.
 
-    before step 0       components and codebooks (`speechlm.codecs.train_spectral`), unless `codes_from` names a codec
-    that has them
-    steps 0 .. S        the decoder: log-mel and STFT distances at several resolutions
-    steps A .. S        with a discriminator besides, if adversarial_weight > 0
+    before step 0         principal components and codebooks in closed form (`speechlm.codecs.fit`)
+    the first code_steps  encoder, codebooks and log-mel decoder: the log-mel that comes back; then they stay so
+    the other steps       the waveform decoder: log-mel and STFT distances at several resolutions, and from
+                          `adversarial_share` of them on a discriminator's opinion
 
-It saves by step and resumes exactly: everything random in a step is seeded by the step's number.
+It saves by step and resumes exactly: everything random in a step is seeded by the step's number. Shapes: B batch, N
+samples, T frames, P numbers of a patch, D latent dimension, F spectrogram frames, M mel bands.
 """
 
 import os
@@ -16,15 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from encodec.msstftd import MultiScaleSTFTDiscriminator
+from torch import nn
 
-from speechlm.codecs.clips import ClipSettings, draw_clips, read_spans
+from speechlm.codecs.clips import Clips, ClipSettings, read_spans
 from speechlm.codecs.encodec import load_folder, save_folder
+from speechlm.codecs.fit import fit
 from speechlm.codecs.losses import MelLoss, STFTLoss, discriminator_loss, generator_loss
 from speechlm.codecs.progress import Log
-from speechlm.codecs.train_spectral import SpectralTrainConfig, fit
+from speechlm.codecs.rvq import init_averages, quantise_and_learn
 from speechlm.codecs.vocos import VocosConfig, build_vocos
 from speechlm.data.files import machine_error, storage_errors
-from speechlm.data.kaldi import Span
 from speechlm.data.settings import Above0, Count, Positive, Share, Weight
 
 CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "train.log"
@@ -34,18 +35,21 @@ MEASURES = ("steps", "log_steps", "checkpoint_steps")  # may change from one ses
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides the result besides the data. `*_share` are shares of `steps`.
+    """Everything that decides the result besides the data. `*_share` are shares of a part's steps.
 
-    `codes_from`: folder of a spectral codec of the same sizes; the new codec has its codes. Empty: fitted on
-    `fit_clips` clips of the data.
+    `start_from`: folder of a codec of the same sizes to go on from; with `code_steps: 0` its codes stay as they are.
     """
 
     model: VocosConfig = field(default_factory=VocosConfig)
-    codes_from: str = ""
-    fit_clips: Positive = 3600
-    steps: Positive = 20000
+    start_from: str = ""
+    fit_clips: Positive = 1800
+    code_steps: Count = 6000
+    code_batch_clips: Positive = 32
+    commitment_weight: Weight = 0.05
+    steps: Positive = 20000  # in all
     batch_clips: Positive = 12
-    clip_sec: Above0 = 0.96
+    clip_sec: Above0 = 2.56
+    spoken_sec: Above0 = 0.96  # of each clip, in the second part
     learning_rate: Above0 = 1e-3
     warmup_steps: Count = 100
     decay_share: Share = 0.5  # the learning rate falls linearly to 0 over the last half
@@ -60,27 +64,45 @@ class TrainConfig:
     checkpoint_steps: Positive = 250
 
     @property
-    def first_adversarial_step(self) -> int:
-        return int(self.steps * self.adversarial_share)
+    def own_code_steps(self) -> int:
+        return min(self.code_steps, self.steps)
 
     @property
-    def clip_samples(self) -> int:
-        hop = self.model.hop_samples
-        return round(self.clip_sec * self.model.sample_rate_hz / hop) * hop
+    def first_adversarial_step(self) -> int:
+        return self.own_code_steps + int((self.steps - self.own_code_steps) * self.adversarial_share)
+
+    @property
+    def clips(self) -> ClipSettings:
+        hop, rate = self.model.hop_samples, self.model.sample_rate_hz
+        return ClipSettings(rate, round(self.clip_sec * rate / hop) * hop, self.gain_db)
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of codes of a clip."""
+        return self.clips.clip_samples // self.model.hop_samples
+
+    @property
+    def spoken_frames(self) -> int:
+        """Spectrogram frames of a clip that the waveform decoder learns from."""
+        steps = round(min(self.spoken_sec, self.clip_sec) * self.model.sample_rate_hz / self.model.step_samples)
+        return min(steps, self.clips.clip_samples // self.model.step_samples)
 
 
-def train_vocos(config: TrainConfig, data_dirs: list[str], dev_dirs: list[str], out_dir: Path) -> None:
+def train_vocos(
+    config: TrainConfig, data_dirs: list[str], dev_dirs: list[str], out_dir: Path, device: str = "cpu"
+) -> None:
     """Train, or go on from `out_dir/checkpoint.pt`; leave config.json, model.safetensors and train.log in `out_dir`."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, [read_spans(folder) for folder in data_dirs])
-    dev_folders = [read_spans(folder) for folder in dev_dirs]
+    read = {folder: read_spans(folder) for folder in [*data_dirs, *dev_dirs]}
+    trainer = Trainer(config, Clips([read[folder] for folder in data_dirs], config.clips, device), device)
+    dev = Clips([read[folder] for folder in dev_dirs], config.clips, device) if dev_dirs else None
     trainer.resume(out_dir / CHECKPOINT_NAME)
     log = Log(out_dir / LOG_NAME, trainer.step, config.steps)
     while trainer.step < config.steps:
         stats = trainer.run_step()
         log.add(stats)
         if trainer.step % config.log_steps == 0 or trainer.step == config.steps:
-            log.report(trainer.step, dev_mel=trainer.dev_loss(dev_folders))
+            log.report(trainer.step, dev_mel=trainer.dev_loss(dev))
         if trainer.step % config.checkpoint_steps == 0 or trainer.step == config.steps:
             trainer.save(out_dir)
 
@@ -88,44 +110,72 @@ def train_vocos(config: TrainConfig, data_dirs: list[str], dev_dirs: list[str], 
 class Trainer:
     """The model, its optimizers and the number of the next step."""
 
-    def __init__(self, config: TrainConfig, folders: list[list[Span]]):
+    def __init__(self, config: TrainConfig, clips: Clips, device: str = "cpu"):
         torch.manual_seed(config.seed)
-        self.config, self.folders, self.step = config, folders, 0
-        self.clips = ClipSettings(config.model.sample_rate_hz, config.clip_samples, config.gain_db)
-        self.model = build_vocos(config.model)
-        self.optimizer = self._adam(self.model.decoder)
-        self.mel, self.stft = MelLoss(config.model.sample_rate_hz), STFTLoss()
-        self.discriminator = (
-            MultiScaleSTFTDiscriminator(config.discriminator_filters) if config.adversarial_weight else None
-        )
-        self.discriminator_optimizer = self._adam(self.discriminator) if self.discriminator else None
+        self.config, self.clips, self.device, self.step = config, clips, device, 0
+        self.model = build_vocos(config.model).to(device)
+        model = self.model
+        self.coder = nn.ModuleList([model.encoder.network, model.decoder.network])  # what the first part trains
+        self.speaker = model.decoder.waveform  # what the second part trains
+        self.mel, self.stft = MelLoss(config.model.sample_rate_hz).to(device), STFTLoss().to(device)
+        self.discriminator = None
+        if config.adversarial_weight:
+            self.discriminator = MultiScaleSTFTDiscriminator(config.discriminator_filters).to(device)
+        trained = {"coder": self.coder, "speaker": self.speaker, "discriminator": self.discriminator}
+        self.optimizers = {name: self._adam(part) for name, part in trained.items() if part is not None}
 
-    def run_step(self) -> dict[str, float]:
+    def run_step(self) -> dict[str, torch.Tensor]:
         """Do one step; return its losses by name."""
-        config = self.config
         if self.step == 0:
             self._set_codes()
-        rng = np.random.default_rng([config.seed, self.step])
-        clips_BN = torch.from_numpy(draw_clips(self.folders, self.clips, config.batch_clips, rng))
-        made_BN = self._decode(clips_BN, self._draw_depth(rng))
-        losses = {"mel": self.mel(made_BN, clips_BN), "stft": config.stft_weight * self.stft(made_BN, clips_BN)}
-        if self.discriminator and self.step >= config.first_adversarial_step:
-            losses["adversarial"] = config.adversarial_weight * generator_loss(self.discriminator, made_BN, clips_BN)
-        self._update(self.model.decoder, self.optimizer, sum(losses.values()))
-        if "adversarial" in losses:
-            losses["discriminator"] = discriminator_loss(self.discriminator, made_BN, clips_BN)
-            self._update(self.discriminator, self.discriminator_optimizer, losses["discriminator"])
+        rng = np.random.default_rng([self.config.seed, self.step])
+        torch.manual_seed(int(rng.integers(2**31)))  # where a rare code starts anew
+        losses = self._code_step(rng) if self.step < self.config.own_code_steps else self._speak_step(rng)
         self.step += 1
-        return {name: loss.item() for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _code_step(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Train what makes the codes, and the log-mel of them."""
+        model, config = self.model, self.config
+        with torch.no_grad():
+            patches_BTP = model.encoder.patches(self.clips.draw(config.code_batch_clips, rng))
+        latents_BDT = model.encoder.latents(patches_BTP).transpose(1, 2)
+        coded_BDT, commitment = quantise_and_learn(model.quantizer.vq, latents_BDT, self._draw_depth(rng))
+        error_BFM = model.decoder.mel(coded_BDT) - patches_BTP.view(len(patches_BTP), -1, config.model.mel_bands)
+        losses = {"l1": error_BFM.abs().mean(), "l2": 0.3 * error_BFM.square().mean()}
+        losses["commitment"] = config.commitment_weight * commitment
+        self._update("coder", self.coder, sum(losses.values()))
+        return losses
+
+    def _speak_step(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Train the waveform decoder on a part of each clip."""
+        config = self.config
+        clips_BN = self.clips.draw(config.batch_clips, rng)
+        mel_BFM = self._coded_mel(clips_BN, self._draw_depth(rng))
+        first = int(rng.integers(mel_BFM.shape[1] - config.spoken_frames + 1))
+        frames = slice(first, first + config.spoken_frames)
+        step = config.model.step_samples
+        target_BN = clips_BN[:, frames.start * step : frames.stop * step]
+        made_BN = self.model.decoder.speak(mel_BFM[:, frames])
+        losses = {"mel": self.mel(made_BN, target_BN), "stft": config.stft_weight * self.stft(made_BN, target_BN)}
+        if self.discriminator and self.step >= config.first_adversarial_step:
+            losses["adversarial"] = config.adversarial_weight * generator_loss(self.discriminator, made_BN, target_BN)
+        self._update("speaker", self.speaker, sum(losses.values()))
+        if "adversarial" in losses:
+            losses["discriminator"] = discriminator_loss(self.discriminator, made_BN, target_BN)
+            self._update("discriminator", self.discriminator, losses["discriminator"])
+        return losses
 
     @torch.inference_mode()
-    def dev_loss(self, folders: list[list[Span]]) -> float:
-        """Return the mel loss on fixed clips (nan without dev data)."""
-        if not folders:
+    def dev_loss(self, dev: Clips | None) -> float:
+        """Return the mean |difference| of log-mel on fixed clips (first part), or `MelLoss` (second); nan without."""
+        if dev is None:
             return float("nan")
-        rng = np.random.default_rng(DEV_SEED)
-        clips_BN = torch.from_numpy(draw_clips(folders, self.clips, 2 * self.config.batch_clips, rng))
-        return float(self.mel(self._decode(clips_BN, self.config.model.num_codebooks), clips_BN))
+        clips_BN = dev.draw(2 * self.config.batch_clips, np.random.default_rng(DEV_SEED))
+        mel_BFM = self._coded_mel(clips_BN, self.config.model.num_codebooks)
+        if self.step <= self.config.own_code_steps:
+            return float((mel_BFM - self.model.encoder.patches(clips_BN).view_as(mel_BFM)).abs().mean())
+        return float(self.mel(self.model.decoder.speak(mel_BFM), clips_BN))
 
     def save(self, out_dir: Path) -> None:
         """Write the checkpoint, and the codec as it is now; each file is replaced whole."""
@@ -142,7 +192,7 @@ class Trainer:
         if not path.is_file():
             return
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location=self.device)
         except Exception as error:  # torch raises many types for a damaged file
             if reason := machine_error(error):
                 raise ValueError(
@@ -166,55 +216,48 @@ class Trainer:
         self.step = state["step"]
 
     def _parts(self) -> dict:
-        parts = {"model": self.model, "optimizer": self.optimizer}
-        if self.discriminator:
-            parts |= {"discriminator": self.discriminator, "discriminator_optimizer": self.discriminator_optimizer}
-        return parts
+        parts = {"model": self.model} | {f"{name}_optimizer": adam for name, adam in self.optimizers.items()}
+        return parts | ({"discriminator": self.discriminator} if self.discriminator else {})
 
-    def _adam(self, module: torch.nn.Module) -> torch.optim.Optimizer:
+    def _adam(self, module: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(module.parameters(), lr=self.config.learning_rate, betas=(0.8, 0.99), weight_decay=0.0)
 
-    def _update(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-        for group in optimizer.param_groups:
+    def _update(self, name: str, module: nn.Module, loss: torch.Tensor) -> None:
+        for group in self.optimizers[name].param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        optimizer.zero_grad()
+        self.optimizers[name].zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        self.optimizers[name].step()
 
     def _draw_depth(self, rng: np.random.Generator) -> int:
         most = self.config.model.num_codebooks
         return most if rng.random() < self.config.full_depth_chance else int(rng.integers((most + 1) // 2, most + 1))
 
-    def _decode(self, clips_BN: torch.Tensor, depth: int) -> torch.Tensor:
-        """Return the clips, coded with so many codebooks and decoded."""
-        with torch.no_grad():
-            codes_KBT = self.model.quantizer.vq.encode(self.model.encoder(clips_BN[:, None]), n_q=depth)
-            latents_BDT = self.model.quantizer.decode(codes_KBT)
-        return self.model.decoder(latents_BDT)[:, 0]
+    @torch.no_grad()
+    def _coded_mel(self, clips_BN: torch.Tensor, depth: int) -> torch.Tensor:
+        """Return the log-mel_BFM of the clips, coded with so many codebooks."""
+        codes_KBT = self.model.quantizer.vq.encode(self.model.encoder(clips_BN[:, None]), n_q=depth)
+        return self.model.decoder.mel(self.model.quantizer.decode(codes_KBT))
 
     def _set_codes(self) -> None:
         config = self.config
-        if not config.codes_from:
-            fit(
-                self.model,
-                SpectralTrainConfig(config.model, config.fit_clips, gain_db=config.gain_db, seed=config.seed),
-                self.folders,
-            )
+        if not config.start_from:
+            fit(self.model, self.clips, config.fit_clips, config.seed)
             return
-        other = load_folder(Path(config.codes_from)).model
         try:
-            self.model.encoder.load_state_dict(other.encoder.state_dict())
-            self.model.quantizer.load_state_dict(other.quantizer.state_dict())
+            self.model.load_state_dict(load_folder(Path(config.start_from)).model.state_dict())
         except RuntimeError as error:
             raise ValueError(
-                f"codes_from {config.codes_from}: not a spectral codec of the sizes of `model`: {error}"
+                f"start_from {config.start_from}: not a vocos codec of the sizes of `model`: {error}"
             ) from None
-        self.model.decoder.closed.fit(self.model.encoder)
+        init_averages(self.model.quantizer.vq, config.code_batch_clips * config.clip_frames)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the rate of a step: linear warm-up, constant, linear decay to 0."""
-    rise = (step + 1) / max(1, config.warmup_steps)
-    fall = (config.steps - step) / max(1.0, config.steps * config.decay_share)
+    """Return the rate of a step: in each part linear warm-up, constant, linear decay to 0."""
+    own = config.own_code_steps
+    first, last = (0, own) if step < own else (own, config.steps)
+    rise = (step - first + 1) / max(1, config.warmup_steps)
+    fall = (last - step) / max(1.0, (last - first) * config.decay_share)
     return config.learning_rate * min(1.0, rise, fall)

@@ -22,8 +22,10 @@ def read_config(path: Path) -> TrainConfig | SpectralTrainConfig:
     return fill(TRAINERS[model.kind][0], values | {"model": model}, str(path))
 
 
-def train_codec(config_path: Path, data_dirs: list[str], dev_dirs: list[str], out_dir: Path) -> None:
+def train_codec(
+    config_path: Path, data_dirs: list[str], dev_dirs: list[str], out_dir: Path, device: str = "cpu"
+) -> None:
     """Train the codec of a config file on Kaldi directories; leave a folder for `load_codec`."""
     config = read_config(config_path)
     _, train = TRAINERS[config.model.kind]
-    train(config, data_dirs, dev_dirs, out_dir)
+    train(config, data_dirs, dev_dirs, out_dir, device)

@@ -1,11 +1,13 @@
-"""A codec with the closed-form spectral encoder and a neural decoder after Vocos (Siuzdak 2023, arXiv 2306.00814).
+"""A neural codec in the frame of `encodec.EncodecModel`, small enough for a CPU: learned patches of log-mel, and a
+decoder after Vocos (Siuzdak 2023, arXiv 2306.00814).
 
-    codes -> latents -> log-mel (closed form) -> ConvNeXt blocks, 10 ms a step -> magnitudes and phases -> inverse STFT
-    -> waveform
+    waveform -> log-mel every 10 ms -> patches of 80 ms -> principal components + ConvNeXt blocks -> residual VQ
+    codes -> latents -> principal components + ConvNeXt blocks -> log-mel -> ConvNeXt blocks every 10 ms
+          -> magnitudes and phases -> inverse STFT -> waveform
 
-The network sees the neighbouring frames, so it smooths what the quantiser broke, and it finds the phases. Its
-magnitudes are a correction of the closed form's, at first none. The encoder and the codebooks do not change when the
-decoder is trained further: codes stay valid. Shapes: as in `speechlm.codecs.spectral`; C channels.
+Both networks of the patches are a correction of the principal components, at first none, so that training starts from
+the best linear codec; and the last network's magnitudes are a correction of the log-mel's. The waveform decoder can be
+trained further, or anew, while the codes stay valid. Shapes: as in `speechlm.codecs.spectral`; C channels.
 """
 
 from dataclasses import dataclass
@@ -19,47 +21,109 @@ from speechlm.codecs.spectral import SpectralConfig, SpectralDecoder, SpectralEn
 from speechlm.data.settings import Positive
 
 LOG_MEL_MEAN, LOG_MEL_SCALE = -6.0, 2.5  # of speech, in nats
+LATENT_SCALE = 4.0  # of a principal component of patches
 LOUDEST = 1.5  # log magnitude; a sine of full scale has 0
 
 
 @dataclass(frozen=True)
 class VocosConfig(SpectralConfig):
-    """The sizes of the spectral encoder and of the network."""
+    """The sizes: of the networks of the patches (`patch_*`), and of the one that makes the waveform."""
 
     kind: str = "vocos"
-    channels: Positive = 160
-    hidden_channels: Positive = 480
-    layers: Positive = 6
+    patch_channels: Positive = 256
+    patch_hidden: Positive = 768
+    patch_layers: Positive = 4
+    patch_kernel: Positive = 5
+    channels: Positive = 192
+    hidden_channels: Positive = 576
+    layers: Positive = 8
     kernel_frames: Positive = 7
 
 
 class ConvNeXtBlock(nn.Module):
     """A convolution over time of each channel, a network over the channels of each step, and around them."""
 
-    def __init__(self, config: VocosConfig):
+    def __init__(self, channels: int, hidden: int, kernel: int, layers: int):
         super().__init__()
-        self.time = nn.Conv1d(
-            config.channels, config.channels, config.kernel_frames, padding="same", groups=config.channels
-        )
-        self.norm = nn.LayerNorm(config.channels)
-        self.wide = nn.Linear(config.channels, config.hidden_channels)
-        self.narrow = nn.Linear(config.hidden_channels, config.channels)
-        self.scale_C = nn.Parameter(torch.full((config.channels,), 1.0 / config.layers))
+        self.time = nn.Conv1d(channels, channels, kernel, padding="same", groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.wide = nn.Linear(channels, hidden)
+        self.narrow = nn.Linear(hidden, channels)
+        self.scale_C = nn.Parameter(torch.full((channels,), 1.0 / layers))
 
-    def forward(self, hidden_BFC: torch.Tensor) -> torch.Tensor:
-        new_BFC = self.time(hidden_BFC.transpose(1, 2)).transpose(1, 2)
-        return hidden_BFC + self.scale_C * self.narrow(nn.functional.gelu(self.wide(self.norm(new_BFC))))
+    def forward(self, hidden_BTC: torch.Tensor) -> torch.Tensor:
+        new_BTC = self.time(hidden_BTC.transpose(1, 2)).transpose(1, 2)
+        return hidden_BTC + self.scale_C * self.narrow(nn.functional.gelu(self.wide(self.norm(new_BTC))))
+
+
+class PatchNetwork(nn.Module):
+    """Blocks between two sizes; its output is 0 until it is trained."""
+
+    def __init__(self, config: VocosConfig, size_in: int, size_out: int):
+        super().__init__()
+        sizes = config.patch_channels, config.patch_hidden, config.patch_kernel, config.patch_layers
+        self.inlet = nn.Linear(size_in, config.patch_channels)
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(*sizes) for _ in range(config.patch_layers)))
+        self.norm = nn.LayerNorm(config.patch_channels)
+        self.outlet = nn.Linear(config.patch_channels, size_out)
+        nn.init.zeros_(self.outlet.weight)
+        nn.init.zeros_(self.outlet.bias)
+
+    def forward(self, input_BTX: torch.Tensor) -> torch.Tensor:
+        return self.outlet(self.norm(self.blocks(self.inlet(input_BTX))))
+
+
+class VocosEncoder(SpectralEncoder):
+    """Log-mel patches to latents."""
+
+    def __init__(self, config: VocosConfig):
+        super().__init__(config)
+        self.network = PatchNetwork(config, len(self.mean_P), config.dimension)
+
+    def forward(self, wav_B1N: torch.Tensor) -> torch.Tensor:
+        """Return latents_BDT."""
+        return self.latents(self.patches(wav_B1N[:, 0])).transpose(1, 2)
+
+    def latents(self, patches_BTP: torch.Tensor) -> torch.Tensor:
+        """Return latents_BTD of log-mel patches."""
+        centred_BTP = patches_BTP - self.mean_P
+        return centred_BTP @ self.components_PD + LATENT_SCALE * self.network(centred_BTP / LOG_MEL_SCALE)
 
 
 class VocosDecoder(nn.Module):
-    """The closed form's log-mel to a waveform, by a network; `closed.fit` sets the closed form."""
+    """Latents to log-mel to a waveform; `closed.fit` sets the principal components."""
 
     def __init__(self, config: VocosConfig, encoder: SpectralEncoder):
         super().__init__()
         self.floor = config.floor
         self.closed = SpectralDecoder(config, encoder)
+        self.network = PatchNetwork(config, config.dimension, len(encoder.mean_P))
+        self.waveform = WaveformNetwork(config)
+
+    def forward(self, latents_BDT: torch.Tensor) -> torch.Tensor:
+        """Return wav_B1N."""
+        return self.speak(self.mel(latents_BDT))[:, None]
+
+    def mel(self, latents_BDT: torch.Tensor) -> torch.Tensor:
+        """Return the log-mel_BFM that the latents stand for."""
+        correction_BTP = self.network(latents_BDT.transpose(1, 2) / LATENT_SCALE)
+        mel_BFM = self.closed.mel(latents_BDT)
+        return mel_BFM + correction_BTP.reshape(mel_BFM.shape)
+
+    def speak(self, mel_BFM: torch.Tensor) -> torch.Tensor:
+        """Return wav_BN with about this log-mel."""
+        closed_BFS = (self.closed.magnitudes(mel_BFM) + self.floor).log()
+        return self.closed.spectrogram.invert(self.waveform(mel_BFM, closed_BFS))
+
+
+class WaveformNetwork(nn.Module):
+    """Finds the phases of a spectrogram, and smooths what the quantiser broke: it sees the neighbouring frames."""
+
+    def __init__(self, config: VocosConfig):
+        super().__init__()
+        sizes = config.channels, config.hidden_channels, config.kernel_frames, config.layers
         self.inlet = nn.Conv1d(config.mel_bands, config.channels, config.kernel_frames, padding="same")
-        self.blocks = nn.Sequential(*(ConvNeXtBlock(config) for _ in range(config.layers)))
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(*sizes) for _ in range(config.layers)))
         self.norm = nn.LayerNorm(config.channels)
         self.magnitude = nn.Linear(config.channels, config.bins)
         self.phase = nn.Linear(config.channels, config.bins)
@@ -68,20 +132,16 @@ class VocosDecoder(nn.Module):
         sign_S = 1.0 - 2.0 * (torch.arange(config.bins) % 2)  # phases count from the middle of a frame
         self.register_buffer("sign_S", sign_S, persistent=False)
 
-    def forward(self, latents_BDT: torch.Tensor) -> torch.Tensor:
-        """Return wav_B1N."""
-        mel_BFM = self.closed.mel(latents_BDT)
-        inputs_BFM = (mel_BFM - LOG_MEL_MEAN) / LOG_MEL_SCALE
-        hidden_BFC = self.norm(self.blocks(self.inlet(inputs_BFM.transpose(1, 2)).transpose(1, 2)))
-        closed_BFS = (self.closed.magnitudes(mel_BFM) + self.floor).log()
-        magnitudes_BFS = (closed_BFS + self.magnitude(hidden_BFC)).clamp_max(LOUDEST).exp()
-        return self.closed.spectrogram.invert(torch.polar(magnitudes_BFS, self.phase(hidden_BFC)) * self.sign_S)[
-            :, None
-        ]
+    def forward(self, mel_BFM: torch.Tensor, log_magnitudes_BFS: torch.Tensor) -> torch.Tensor:
+        """Return the complex spectrogram_BFS."""
+        inputs_BMF = ((mel_BFM - LOG_MEL_MEAN) / LOG_MEL_SCALE).transpose(1, 2)
+        hidden_BFC = self.norm(self.blocks(self.inlet(inputs_BMF).transpose(1, 2)))
+        magnitudes_BFS = (log_magnitudes_BFS + self.magnitude(hidden_BFC)).clamp_max(LOUDEST).exp()
+        return torch.polar(magnitudes_BFS, self.phase(hidden_BFC)) * self.sign_S
 
 
 def build_vocos(config: VocosConfig) -> EncodecModel:
     """Return an unfitted, untrained model."""
     quantizer = ResidualVectorQuantizer(config.dimension, config.num_codebooks, config.codebook_size)
-    encoder = SpectralEncoder(config)
+    encoder = VocosEncoder(config)
     return EncodecModel(encoder, VocosDecoder(config, encoder), quantizer, [], config.sample_rate_hz, channels=1).eval()

@@ -18,10 +18,15 @@ SPECTRAL |= {"dimension": 16, "num_codebooks": 2, "codebook_size": 16}
 
 
 def tiny_training(**changes) -> TrainConfig:
-    model = VocosConfig(**SPECTRAL | {"kind": "vocos", "channels": 8, "hidden_channels": 16, "layers": 2})
+    model = VocosConfig(
+        **SPECTRAL
+        | {"kind": "vocos", "channels": 8, "hidden_channels": 16, "layers": 2, "patch_channels": 8, "patch_hidden": 16}
+    )
     settings = {
         "model": model,
         "fit_clips": 16,
+        "code_steps": 2,
+        "code_batch_clips": 2,
         "steps": 6,
         "batch_clips": 2,
         "clip_sec": 0.4,
@@ -59,7 +64,7 @@ def test_a_checkpoint_of_other_settings_is_refused(data_dir, tmp_path):
 
 def test_a_trained_decoder_is_nearer_and_keeps_the_codes(data_dir, tmp_path, noise):
     train_vocos(tiny_training(), [str(data_dir)], [str(data_dir)], tmp_path / "short")
-    model = tiny_training(codes_from=str(tmp_path / "short"), steps=30, log_steps=30, warmup_steps=1)
+    model = tiny_training(start_from=str(tmp_path / "short"), code_steps=0, steps=30, log_steps=30, warmup_steps=1)
     train_vocos(model, [str(data_dir)], [str(data_dir)], tmp_path / "long")
     short, long = (load_codec(str(tmp_path / name)) for name in ("short", "long"))
     codes_TK = short.encode(noise(1.0))
@@ -76,8 +81,8 @@ def test_a_trained_decoder_is_nearer_and_keeps_the_codes(data_dir, tmp_path, noi
 def test_codes_of_other_sizes_are_refused(data_dir, tmp_path):
     train_vocos(tiny_training(steps=1), [str(data_dir)], [], tmp_path / "one")
     other = VocosConfig(**SPECTRAL | {"kind": "vocos", "num_codebooks": 3})
-    with pytest.raises(ValueError, match="codes_from .*one: not a spectral codec of the sizes"):
-        train_vocos(tiny_training(model=other, codes_from=str(tmp_path / "one")), [str(data_dir)], [], tmp_path / "two")
+    with pytest.raises(ValueError, match="start_from .*one: not a vocos codec of the sizes"):
+        train_vocos(tiny_training(model=other, start_from=str(tmp_path / "one")), [str(data_dir)], [], tmp_path / "two")
 
 
 def test_adversarial_training(data_dir, tmp_path):

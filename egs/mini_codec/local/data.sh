@@ -1,12 +1,14 @@
 #!/usr/bin/env -S bash -p
 # Makes the training data of a codec. espeak: 48 synthetic voices in es, en and zh, and real digits (the shipped codec's).
-# pico: 32 voices of SVOX Pico in es, en, fr, de and it, open text in English, real read English, and real digits.
+# pico: 32 voices of SVOX Pico in es, en, fr, de and it, open text in English, real read English (and three copies at
+# other speeds), and real digits.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data                # where the sets go
 speech=espeak               # or pico
 recordings=downloads/fsdd/recordings    # the digits: made by egs/fsdd/local/data.sh, or a path of yours
 pairs=                      # sentences, each spoken in all languages (default: 2400 of espeak, 800 of pico)
+lines=11800                 # with pico: open sentences
 speechocean=                # with pico: folder that holds speechocean762/, if you have it (default: fetched)
 partial=false               # true: that folder has only a part of it
 nj=2                        # number of parallel jobs
@@ -24,8 +26,9 @@ else
     make_pairs pico es,en --pairs "${pairs:-800}" "${pico[@]}"
     make_pairs fr_de fr,de --pairs 200 "${pico[@]}"
     make_pairs it_en it,en --pairs 200 "${pico[@]}"
-    python "$cvss/make_sentences.py" --out "$datadir/open" --lines 1600 --nj "$nj"
+    python "$cvss/make_sentences.py" --out "$datadir/open" --lines "$lines" --nj "$nj"
     "$root/egs/speechocean762/local/data.sh" --speechocean "$speechocean" --datadir "$datadir/ocean" --partial "$partial"
+    python -m speechlm.bin.perturb --data "$datadir/ocean/train" --out "$datadir/ocean_sp" --copies 3 --lang en
 fi
 if [ ! -d "$recordings" ]; then
     "$root/egs/fsdd/local/data.sh" --datadir downloads/fsdd_data

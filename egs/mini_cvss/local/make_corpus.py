@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument(
         "--mono", type=Option(Count), default=12000, help="further training utterances of the target language alone"
     )
-    parser.add_argument("--text_pairs", type=Option(Positive), default=20000, help="training pairs of text only")
+    parser.add_argument("--text_pairs", type=Option(Count), default=20000, help="training pairs of text only")
     parser.add_argument("--eval_pairs", type=Option(Positive), default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
     parser.add_argument("--voices", type=Path, default=HERE / "voices.yaml")

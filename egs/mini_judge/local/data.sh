@@ -1,6 +1,6 @@
 #!/usr/bin/env -S bash -p
 # Makes the training and test data of a judge. grammar: 48 synthetic voices, word lists, real digits (the shipped judge's).
-# open: open sentences in 32 voices of SVOX Pico, real read English, real digits; nothing of a corpus's grammar but the test sets.
+# open: open sentences and lists of common words in 32 voices of SVOX Pico, real read English (three copies at other speeds), real digits; nothing of a corpus's grammar but the test sets.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data                # where many, words, mini_cvss and fsdd go
@@ -22,9 +22,11 @@ if [ "$text" = grammar ]; then
 else
     python "$cvss/make_sentences.py" --out "$datadir/open" --lines 11800 --nj "$nj"
     python "$cvss/make_sentences.py" --out "$datadir/open_dev" --skip 11800 --group unheard --nj "$nj"
+    python "$root/egs/mini_judge/local/make_common_words.py" --out "$datadir/words" --nj "$nj"
     python "$cvss/make_corpus.py" --out "$datadir/pico" --languages es,en --pairs 8 --mono 0 --text_pairs 0 --nj "$nj" \
         --voices "$cvss/voices_pico.yaml" --grammar "$cvss/grammar_wide.yaml"
     "$root/egs/speechocean762/local/data.sh" --speechocean "$speechocean" --datadir "$datadir/ocean" --partial "$partial"
+    python -m speechlm.bin.perturb --data "$datadir/ocean/train" --out "$datadir/ocean_sp" --copies 3 --lang en
 fi
 "$root/egs/fsdd/local/data.sh" --datadir "$datadir/fsdd" --fsdd "$fsdd" --copies 0
 exit

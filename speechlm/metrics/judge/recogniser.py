@@ -40,7 +40,7 @@ class Judge:
         config = read_config(folder / "config.json")
         network = build_network(config)
         try:
-            network.load_state_dict(load_file(folder / "model.safetensors"))
+            network.load_state_dict(_renamed(load_file(folder / "model.safetensors"), set(network.state_dict())))
         except Exception as error:  # safetensors and torch raise several kinds for a damaged or foreign file
             found = f"{folder}/model.safetensors: not this judge's weights ({str(error)[:200]})"
             raise ValueError(f"{found}. Train it: python -m speechlm.bin.train_judge") from None
@@ -129,3 +129,12 @@ def save_judge(folder: str | Path, config: JudgeConfig, state: dict[str, torch.T
         stream.write(save(content))
     with atomic_write(Path(folder) / "config.json") as stream:
         json.dump(config.to_dict(), stream, indent=1)
+
+
+def _renamed(weights: dict[str, torch.Tensor], expected: set[str]) -> dict[str, torch.Tensor]:
+    """Return the weights with the names of this release of ESPnet: before 202611, a subsampling's linear layer stood
+    in a sequence with the positional encoding (`embed.out.0`, now `embed.out`).
+    """
+    old, new = "embed.out.0.", "embed.out."
+    names = {name.replace(old, new): name for name in expected}
+    return {names.get(name.replace(old, new), name): value for name, value in weights.items()}
