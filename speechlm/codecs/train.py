@@ -45,7 +45,7 @@ class TrainConfig:
     fit_clips: Positive = 1800
     code_steps: Count = 6000
     code_batch_clips: Positive = 32
-    commitment_weight: Weight = 0.05
+    commitment_weight: Weight = 0.3
     steps: Positive = 20000  # in all
     batch_clips: Positive = 12
     clip_sec: Above0 = 2.56

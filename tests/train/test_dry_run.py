@@ -88,16 +88,16 @@ QWEN = [
 
 
 def test_the_share_reached_is_a_measured_one_and_what_is_extrapolated_is_said(capsys):
-    plan(*QWEN, "--llm", "Qwen/Qwen1.5-0.5B", "--rows", "2", "--ngpu", "1")
+    plan(*QWEN, "--llm", "Qwen/Qwen1.5-0.5B", "--rows", "2", "--ngpu", "1", "--gpu", "H200")
     said = capsys.readouterr().out
     assert (
-        "of which 12% are reached: measured with Qwen/Qwen1.5-0.5B at commit 6a13d6f" in said
+        "of which 36% are reached: measured with Qwen/Qwen1.5-0.5B at commit b484ebb" in said
         and "extrapolated" not in said
     )
     plan(*QWEN, "--llm", "Qwen/Qwen2.5-1.5B", "--rows", "2", "--ngpu", "8", "--gpu", "A100")
     said = capsys.readouterr().out
     assert (
-        "extrapolated, since that had GPU H100 (here A100), parameters 463,987,712 (here 1,5" in said
+        "extrapolated, since that had GPU H200 (here A100), parameters 463,987,712 (here 1,5" in said
         and "processes 1 (here 8)" in said
     )
 
