@@ -23,7 +23,7 @@ from speechlm.codecs.encodec import load_folder, save_folder
 from speechlm.codecs.fit import fit
 from speechlm.codecs.losses import MelLoss, STFTLoss, discriminator_loss, generator_loss
 from speechlm.codecs.progress import Log
-from speechlm.codecs.rvq import init_averages, quantise_and_learn
+from speechlm.codecs.rvq import init_averages
 from speechlm.codecs.vocos import VocosConfig, build_vocos
 from speechlm.data.files import machine_error, storage_errors
 from speechlm.data.settings import Above0, Count, Positive, Share, Weight
@@ -45,7 +45,7 @@ class TrainConfig:
     fit_clips: Positive = 1800
     code_steps: Count = 6000
     code_batch_clips: Positive = 32
-    commitment_weight: Weight = 0.3
+    commitment_weight: Weight = 0.25
     steps: Positive = 20000  # in all
     batch_clips: Positive = 12
     clip_sec: Above0 = 2.56
@@ -140,10 +140,12 @@ class Trainer:
         with torch.no_grad():
             patches_BTP = model.encoder.patches(self.clips.draw(config.code_batch_clips, rng))
         latents_BDT = model.encoder.latents(patches_BTP).transpose(1, 2)
-        coded_BDT, commitment = quantise_and_learn(model.quantizer.vq, latents_BDT, self._draw_depth(rng))
+        model.quantizer.train()
+        coded_BDT, _, commitment = model.quantizer.vq(latents_BDT, n_q=self._draw_depth(rng))
+        model.quantizer.eval()
         error_BFM = model.decoder.mel(coded_BDT) - patches_BTP.view(len(patches_BTP), -1, config.model.mel_bands)
         losses = {"l1": error_BFM.abs().mean(), "l2": 0.3 * error_BFM.square().mean()}
-        losses["commitment"] = config.commitment_weight * commitment
+        losses["commitment"] = config.commitment_weight * commitment.mean()
         self._update("coder", self.coder, sum(losses.values()))
         return losses
 

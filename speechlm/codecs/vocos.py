@@ -17,6 +17,7 @@ from encodec import EncodecModel
 from encodec.quantization import ResidualVectorQuantizer
 from torch import nn
 
+from speechlm.codecs.rvq import RARE
 from speechlm.codecs.spectral import SpectralConfig, SpectralDecoder, SpectralEncoder
 from speechlm.data.settings import Positive
 
@@ -142,6 +143,8 @@ class WaveformNetwork(nn.Module):
 
 def build_vocos(config: VocosConfig) -> EncodecModel:
     """Return an unfitted, untrained model."""
-    quantizer = ResidualVectorQuantizer(config.dimension, config.num_codebooks, config.codebook_size)
+    quantizer = ResidualVectorQuantizer(
+        config.dimension, config.num_codebooks, config.codebook_size, threshold_ema_dead_code=RARE
+    )
     encoder = VocosEncoder(config)
     return EncodecModel(encoder, VocosDecoder(config, encoder), quantizer, [], config.sample_rate_hz, channels=1).eval()
