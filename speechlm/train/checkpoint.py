@@ -16,6 +16,7 @@ import json
 import logging
 import pickle
 import shutil
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterable
@@ -89,6 +90,7 @@ class Checkpoints:
             except BaseException as error:
                 if self._first:
                     shutil.rmtree(self._part(step), ignore_errors=True)
+                sys.unraisablehook = _tell
                 raise _first_failure(error) from None
 
     def newest(self) -> Path | None:
@@ -236,6 +238,12 @@ def _drop_states(model: torch.nn.Module, optimizers: list, names: set[str]) -> N
                 del optimizer.state[parameter]
 
 
+def _tell(unraisable) -> None:
+    """Tell what no handler caught, but not that DCP closes a failed write's stream twice, which Python 3.13 tells."""
+    if not (isinstance(unraisable.exc_value, ValueError) and "closed file" in str(unraisable.exc_value)):
+        sys.__unraisablehook__(unraisable)
+
+
 class Reader(dcp.FileSystemReader):
     """DCP's reader, for which a checkpoint holds no code: its .metadata is a pickle."""
 
@@ -248,6 +256,7 @@ class Reader(dcp.FileSystemReader):
 
 class _SafeUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
+        module = module.removesuffix("._local")  # where Python 3.13 has pathlib's classes
         if name not in SAFE.get(module, ()):
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
