@@ -38,10 +38,10 @@ def read_spans(data_dir: str) -> list[Span]:
 class Clips:
     """Draws clips from folders. A clip comes from one folder; all folders are equally likely, twice if named twice."""
 
-    def __init__(self, folders: list[list[Span]], settings: ClipSettings, device: str = "cpu"):
+    def __init__(self, data_dirs: list[str], settings: ClipSettings, device: str = "cpu"):
         self.settings = settings
-        kept = {id(spans): _join(spans, settings, device) for spans in folders}
-        self.folders = [kept[id(spans)] for spans in folders]
+        kept = {folder: _join(read_spans(folder), settings, device) for folder in dict.fromkeys(data_dirs)}
+        self.folders = [kept[folder] for folder in data_dirs]
 
     def draw(self, count: int, rng: np.random.Generator) -> torch.Tensor:
         """Return clips_BN, float32."""

@@ -18,7 +18,7 @@ import torch
 from encodec.msstftd import MultiScaleSTFTDiscriminator
 from torch import nn
 
-from speechlm.codecs.clips import Clips, ClipSettings, read_spans
+from speechlm.codecs.clips import Clips, ClipSettings
 from speechlm.codecs.encodec import load_folder, save_folder
 from speechlm.codecs.fit import fit
 from speechlm.codecs.losses import MelLoss, STFTLoss, discriminator_loss, generator_loss
@@ -93,9 +93,8 @@ def train_vocos(
 ) -> None:
     """Train, or go on from `out_dir/checkpoint.pt`; leave config.json, model.safetensors and train.log in `out_dir`."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    read = {folder: read_spans(folder) for folder in [*data_dirs, *dev_dirs]}
-    trainer = Trainer(config, Clips([read[folder] for folder in data_dirs], config.clips, device), device)
-    dev = Clips([read[folder] for folder in dev_dirs], config.clips, device) if dev_dirs else None
+    trainer = Trainer(config, Clips(data_dirs, config.clips, device), device)
+    dev = Clips(dev_dirs, config.clips, device) if dev_dirs else None
     trainer.resume(out_dir / CHECKPOINT_NAME)
     log = Log(out_dir / LOG_NAME, trainer.step, config.steps)
     while trainer.step < config.steps:

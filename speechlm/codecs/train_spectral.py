@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from encodec import EncodecModel
 
-from speechlm.codecs.clips import Clips, ClipSettings, read_spans
+from speechlm.codecs.clips import Clips, ClipSettings
 from speechlm.codecs.encodec import save_folder
 from speechlm.codecs.fit import fit
 from speechlm.codecs.losses import MelLoss
@@ -41,9 +41,7 @@ def train_spectral(
     config: SpectralTrainConfig, data_dirs: list[str], dev_dirs: list[str], out_dir: Path, device: str = "cpu"
 ) -> None:
     """Fit; leave config.json, model.safetensors and train.log in `out_dir`."""
-    clips, dev = (
-        Clips([read_spans(d) for d in dirs], config.clips) if dirs else None for dirs in (data_dirs, dev_dirs)
-    )
+    clips, dev = (Clips(dirs, config.clips) if dirs else None for dirs in (data_dirs, dev_dirs))
     model = build_spectral(config.model)
     print(f"components and codebooks from {config.fit_clips} clips of {config.clip_sec} s ...", flush=True)
     fit(model, clips, config.fit_clips, config.seed)
