@@ -1,6 +1,7 @@
 #!/usr/bin/env -S bash -p
 # Makes the training and test data of a judge. grammar: 48 synthetic voices, word lists, real digits (the shipped judge's).
-# open: open sentences and lists of common words in 32 voices of SVOX Pico, real read English (three copies at other speeds), real digits; nothing of a corpus's grammar but the test sets.
+# open: open sentences and lists of common words in 32 voices of SVOX Pico, real read English (three copies at other speeds), real
+# digits; nothing of a corpus's grammar but the test sets.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data                # where many, words, mini_cvss and fsdd go
