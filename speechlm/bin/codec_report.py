@@ -9,7 +9,7 @@ import torch
 
 from speechlm.bin.command import run_main
 from speechlm.codecs import load_codec
-from speechlm.codecs.clips import read_spans
+from speechlm.codecs.clips import read_recordings
 from speechlm.codecs.quality import measure
 from speechlm.data.audio import load_span
 from speechlm.data.files import atomic_write
@@ -27,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     codec = load_codec(args.codec)
-    spans = [span for data_dir in args.data for span in read_spans(data_dir)]
+    spans = [recording.span for data_dir in args.data for recording in read_recordings(data_dir)]
     spans = spans[:: max(1, len(spans) // args.utterances)][: args.utterances]
     report = measure(codec, [load_span(span, codec.sample_rate_hz) for span in spans])
     print(

@@ -1,7 +1,8 @@
 """Train a neural codec (kind "vocos") in two parts, in one run.
 
     before step 0         principal components and codebooks in closed form (`speechlm.codecs.fit`)
-    the first code_steps  encoder, codebooks and log-mel decoder: the log-mel that comes back; then they stay so
+    the first code_steps  encoder, codebooks and log-mel decoder: the log-mel that comes back, and with `reading_weight`
+                          the letters that are read from the first codes; then they stay so
     the other steps       the waveform decoder: log-mel and STFT distances at several resolutions, and from
                           `adversarial_share` of them on a discriminator's opinion
 
@@ -21,6 +22,7 @@ from torch import nn
 from speechlm.codecs.clips import Clips, ClipSettings
 from speechlm.codecs.encodec import load_folder, save_folder
 from speechlm.codecs.fit import fit
+from speechlm.codecs.letters import Reader, reading_loss, spell
 from speechlm.codecs.losses import MelLoss, STFTLoss, discriminator_loss, generator_loss
 from speechlm.codecs.progress import Log
 from speechlm.codecs.rvq import init_averages
@@ -46,6 +48,9 @@ class TrainConfig:
     code_steps: Count = 6000
     code_batch_clips: Positive = 32
     commitment_weight: Weight = 0.25
+    reading_weight: Weight = 0.0  # above 0, the clips of the first part are whole recordings
+    reading_depths: tuple[int, ...] = (1, 3)  # how many of the first codebooks letters are read from
+    reading_clip_sec: Above0 = 5.12
     steps: Positive = 20000  # in all
     batch_clips: Positive = 12
     clip_sec: Above0 = 2.56
@@ -114,7 +119,9 @@ class Trainer:
         self.config, self.clips, self.device, self.step = config, clips, device, 0
         self.model = build_vocos(config.model).to(device)
         model = self.model
-        self.coder = nn.ModuleList([model.encoder.network, model.decoder.network])  # what the first part trains
+        self.reader = Reader(config.model.dimension).to(device) if config.reading_weight else None
+        coders = [model.encoder.network, model.decoder.network, *filter(None, [self.reader])]
+        self.coder = nn.ModuleList(coders)  # what the first part trains
         self.speaker = model.decoder.waveform  # what the second part trains
         self.mel, self.stft = MelLoss(config.model.sample_rate_hz).to(device), STFTLoss().to(device)
         self.discriminator = None
@@ -136,17 +143,29 @@ class Trainer:
     def _code_step(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Train what makes the codes, and the log-mel of them."""
         model, config = self.model, self.config
+        clips_BN, letters = self._draw_read(rng)
         with torch.no_grad():
-            patches_BTP = model.encoder.patches(self.clips.draw(config.code_batch_clips, rng))
+            patches_BTP = model.encoder.patches(clips_BN)
         latents_BDT = model.encoder.latents(patches_BTP).transpose(1, 2)
         model.quantizer.train()
-        coded_BDT, _, commitment = model.quantizer.vq(latents_BDT, n_q=self._draw_depth(rng))
+        coded_BDT, codes_KBT, commitment = model.quantizer.vq(latents_BDT, n_q=self._draw_depth(rng))
         model.quantizer.eval()
         error_BFM = model.decoder.mel(coded_BDT) - patches_BTP.view(len(patches_BTP), -1, config.model.mel_bands)
         losses = {"l1": error_BFM.abs().mean(), "l2": 0.3 * error_BFM.square().mean()}
         losses["commitment"] = config.commitment_weight * commitment.mean()
+        for depth in config.reading_depths if self.reader else ():
+            first_BDT = latents_BDT + (model.quantizer.vq.decode(codes_KBT[:depth]) - latents_BDT).detach()
+            losses[f"letters{depth}"] = config.reading_weight * reading_loss(self.reader, first_BDT, letters)
         self._update("coder", self.coder, sum(losses.values()))
         return losses
+
+    def _draw_read(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[list[int]]]:
+        """Return the clips of a step of the first part, and the letters of each if they are read."""
+        config = self.config
+        if not self.reader:
+            return self.clips.draw(config.code_batch_clips, rng), []
+        clips_BN, texts = self.clips.draw_spoken(config.code_batch_clips, config.reading_clip_sec, rng)
+        return clips_BN, [spell(text) for text in texts]
 
     def _speak_step(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Train the waveform decoder on a part of each clip."""
@@ -217,8 +236,9 @@ class Trainer:
         self.step = state["step"]
 
     def _parts(self) -> dict:
-        parts = {"model": self.model} | {f"{name}_optimizer": adam for name, adam in self.optimizers.items()}
-        return parts | ({"discriminator": self.discriminator} if self.discriminator else {})
+        parts = {"model": self.model, "reader": self.reader, "discriminator": self.discriminator}
+        parts |= {f"{name}_optimizer": adam for name, adam in self.optimizers.items()}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _adam(self, module: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(module.parameters(), lr=self.config.learning_rate, betas=(0.8, 0.99), weight_decay=0.0)
