@@ -6,19 +6,21 @@ with the package's own bound of 2 and a few hundred frames a batch, the first co
 dimension, N frames, C codes of a codebook.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
-from encodec.quantization.core_vq import ResidualVectorQuantization
+from encodec.quantization.core_vq import ResidualVectorQuantization, VectorQuantization
 
 KMEANS_ITERATIONS = 15
 RARE = 0.3  # uses a batch
 
 
 @torch.no_grad()
-def init_codebooks(vq: ResidualVectorQuantization, latents_ND: torch.Tensor, frames_per_batch: int) -> None:
+def init_codebooks(layers: Iterable[VectorQuantization], latents_ND: torch.Tensor, frames_per_batch: int) -> None:
     """Set every codebook by k-means over the residual that the codebooks before it leave."""
     residual_ND = latents_ND
-    for layer in vq.layers:
+    for layer in layers:
         codebook = layer._codebook
         embed_CD = kmeans(residual_ND, codebook.codebook_size)
         codebook.embed.copy_(embed_CD)
@@ -37,6 +39,20 @@ def init_averages(vq: ResidualVectorQuantization, frames_per_batch: int) -> None
         codebook.cluster_size.fill_(frames_per_batch / codebook.codebook_size)
         codebook.embed_avg.copy_(codebook.embed * codebook.cluster_size[:, None])
         codebook.inited.fill_(1.0)
+
+
+def train_codebooks(
+    layers: Iterable[VectorQuantization], latents_BDT: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Do the package's training step of these codebooks, each on what the ones before it leave. Return the coded
+    latents_BDT, straight through, and each codebook's distance_K.
+    """
+    residual_BDT, coded_BDT, distances = latents_BDT, torch.zeros_like(latents_BDT), []
+    for layer in layers:
+        quantised_BDT, _, distance = layer(residual_BDT)
+        residual_BDT, coded_BDT = residual_BDT - quantised_BDT, coded_BDT + quantised_BDT
+        distances.append(distance.mean())
+    return coded_BDT, torch.stack(distances)
 
 
 def kmeans(points_ND: torch.Tensor, size: int) -> torch.Tensor:

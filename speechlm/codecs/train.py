@@ -1,8 +1,9 @@
 """Train a neural codec (kind "vocos") in two parts, in one run.
 
     before step 0         principal components and codebooks in closed form (`speechlm.codecs.fit`)
-    the first code_steps  encoder, codebooks and log-mel decoder: the log-mel that comes back, and with `reading_weight`
-                          the letters that are read from the first codes; then they stay so
+    the first code_steps  encoder, codebooks and log-mel decoder: the log-mel that comes back; then they stay so. In a
+                          codec with `letter_codebooks`, letters are read from a part of the latent (CTC), which is
+                          coded from `letter_share` of these steps on: codes from the start would say nothing
     the other steps       the waveform decoder: log-mel and STFT distances at several resolutions, and from
                           `adversarial_share` of them on a discriminator's opinion
 
@@ -12,20 +13,22 @@ samples, T frames, P numbers of a patch, D latent dimension, F spectrogram frame
 
 import os
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from encodec.msstftd import MultiScaleSTFTDiscriminator
 from torch import nn
 
 from speechlm.codecs.clips import Clips, ClipSettings
 from speechlm.codecs.encodec import load_folder, save_folder
-from speechlm.codecs.fit import fit
+from speechlm.codecs.fit import fit, fit_letters
 from speechlm.codecs.letters import Reader, reading_loss, spell
 from speechlm.codecs.losses import MelLoss, STFTLoss, discriminator_loss, generator_loss
 from speechlm.codecs.progress import Log
-from speechlm.codecs.rvq import init_averages
+from speechlm.codecs.rvq import init_averages, train_codebooks
 from speechlm.codecs.vocos import VocosConfig, build_vocos
 from speechlm.data.files import machine_error, storage_errors
 from speechlm.data.settings import Above0, Count, Positive, Share, Weight
@@ -48,9 +51,9 @@ class TrainConfig:
     code_steps: Count = 6000
     code_batch_clips: Positive = 32
     commitment_weight: Weight = 0.25
-    reading_weight: Weight = 0.0  # above 0, the clips of the first part are whole recordings
-    reading_depths: tuple[int, ...] = (1, 3)  # how many of the first codebooks letters are read from
-    reading_clip_sec: Above0 = 5.12
+    letter_weight: Weight = 0.5
+    letter_share: Share = 0.3
+    letter_clip_sec: Above0 = 5.12  # with letter_codebooks, the clips of the first part are whole recordings
     steps: Positive = 20000  # in all
     batch_clips: Positive = 12
     clip_sec: Above0 = 2.56
@@ -71,6 +74,10 @@ class TrainConfig:
     @property
     def own_code_steps(self) -> int:
         return min(self.code_steps, self.steps)
+
+    @property
+    def first_letter_step(self) -> int:
+        return int(self.own_code_steps * self.letter_share)
 
     @property
     def first_adversarial_step(self) -> int:
@@ -119,7 +126,7 @@ class Trainer:
         self.config, self.clips, self.device, self.step = config, clips, device, 0
         self.model = build_vocos(config.model).to(device)
         model = self.model
-        self.reader = Reader(config.model.dimension).to(device) if config.reading_weight else None
+        self.reader = Reader(config.model.letter_dimension).to(device) if config.model.letter_codebooks else None
         coders = [model.encoder.network, model.decoder.network, *filter(None, [self.reader])]
         self.coder = nn.ModuleList(coders)  # what the first part trains
         self.speaker = model.decoder.waveform  # what the second part trains
@@ -134,6 +141,8 @@ class Trainer:
         """Do one step; return its losses by name."""
         if self.step == 0:
             self._set_codes()
+        if self.reader and self.step == self.config.first_letter_step:
+            fit_letters(self.model, self.clips, self.config.fit_clips, self.config.seed)
         rng = np.random.default_rng([self.config.seed, self.step])
         torch.manual_seed(int(rng.integers(2**31)))  # where a rare code starts anew
         losses = self._code_step(rng) if self.step < self.config.own_code_steps else self._speak_step(rng)
@@ -146,25 +155,53 @@ class Trainer:
         clips_BN, letters = self._draw_read(rng)
         with torch.no_grad():
             patches_BTP = model.encoder.patches(clips_BN)
-        latents_BDT = model.encoder.latents(patches_BTP).transpose(1, 2)
-        model.quantizer.train()
-        coded_BDT, codes_KBT, commitment = model.quantizer.vq(latents_BDT, n_q=self._draw_depth(rng))
-        model.quantizer.eval()
-        error_BFM = model.decoder.mel(coded_BDT) - patches_BTP.view(len(patches_BTP), -1, config.model.mel_bands)
-        losses = {"l1": error_BFM.abs().mean(), "l2": 0.3 * error_BFM.square().mean()}
-        losses["commitment"] = config.commitment_weight * commitment.mean()
-        for depth in config.reading_depths if self.reader else ():
-            first_BDT = latents_BDT + (model.quantizer.vq.decode(codes_KBT[:depth]) - latents_BDT).detach()
-            losses[f"letters{depth}"] = config.reading_weight * reading_loss(self.reader, first_BDT, letters)
+        latents_BLT = model.encoder.latents(patches_BTP).transpose(1, 2)
+        coded_BLT, losses = self._quantise(latents_BLT, letters, self._draw_depth(rng))
+        error_BFM = model.decoder.mel(coded_BLT) - patches_BTP.view(len(patches_BTP), -1, config.model.mel_bands)
+        losses |= {"l1": error_BFM.abs().mean(), "l2": 0.3 * error_BFM.square().mean()}
         self._update("coder", self.coder, sum(losses.values()))
         return losses
+
+    def _quantise(
+        self, latents_BLT: torch.Tensor, letters: list[list[int]], depth: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the coded latents_BLT and the losses of coding."""
+        vq, config = self.model.quantizer.vq, self.config
+        first, own = config.model.letter_codebooks, config.model.dimension
+        sound_BLT = F.pad(latents_BLT[:, :own], (0, 0, 0, latents_BLT.shape[1] - own))
+        self.model.quantizer.train()
+        coded_BLT, distances_K = train_codebooks(vq.layers[first:depth], sound_BLT)
+        losses = {"commitment": config.commitment_weight * distances_K.mean()}
+        if self.reader:
+            said_BLT, letter_losses = self._code_letters(latents_BLT - sound_BLT, letters)
+            coded_BLT, losses = coded_BLT + said_BLT, losses | letter_losses
+        self.model.quantizer.eval()
+        return coded_BLT, losses
+
+    def _code_letters(
+        self, latents_BLT: torch.Tensor, letters: list[list[int]]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the part of the letters, coded if it is time to, and the losses of reading it. The sound that comes
+        back has no say in it.
+        """
+        config = self.config
+        read = partial(reading_loss, self.reader, letters=letters)
+        losses = {"letters": config.letter_weight * read(latents_BLT[:, config.model.dimension :])}
+        if self.step < config.first_letter_step:
+            return latents_BLT.detach(), losses
+        coded_BLT, distances_K = train_codebooks(
+            self.model.quantizer.vq.layers[: config.model.letter_codebooks], latents_BLT
+        )
+        losses["coded_letters"] = config.letter_weight * read(coded_BLT[:, config.model.dimension :])
+        losses["letter_commitment"] = config.commitment_weight * distances_K.mean()
+        return coded_BLT.detach(), losses
 
     def _draw_read(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[list[int]]]:
         """Return the clips of a step of the first part, and the letters of each if they are read."""
         config = self.config
         if not self.reader:
             return self.clips.draw(config.code_batch_clips, rng), []
-        clips_BN, texts = self.clips.draw_spoken(config.code_batch_clips, config.reading_clip_sec, rng)
+        clips_BN, texts = self.clips.draw_spoken(config.code_batch_clips, config.letter_clip_sec, rng)
         return clips_BN, [spell(text) for text in texts]
 
     def _speak_step(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:

@@ -7,7 +7,12 @@ decoder after Vocos (Siuzdak 2023, arXiv 2306.00814).
 
 Both networks of the patches are a correction of the principal components, at first none, so that training starts from
 the best linear codec; and the last network's magnitudes are a correction of the log-mel's. The waveform decoder can be
-trained further, or anew, while the codes stay valid. Shapes: as in `speechlm.codecs.spectral`; C channels.
+trained further, or anew, while the codes stay valid.
+
+The first `letter_codebooks` code a latent of their own, which says what is spoken (`speechlm.codecs.letters`), as the
+semantic codebook of Mimi does (Defossez et al. 2024, arXiv 2410.00037, section 3.3.3); the others code the sound. Both
+latents are parts of one vector, and each codebook is 0 on the part that is not its own: so it is a residual quantiser
+like any other. Shapes: as in `speechlm.codecs.spectral`; C channels, L = D + letter_dimension numbers of a latent.
 """
 
 from dataclasses import dataclass
@@ -19,7 +24,7 @@ from torch import nn
 
 from speechlm.codecs.rvq import RARE
 from speechlm.codecs.spectral import SpectralConfig, SpectralDecoder, SpectralEncoder
-from speechlm.data.settings import Positive
+from speechlm.data.settings import Count, Positive
 
 LOG_MEL_MEAN, LOG_MEL_SCALE = -6.0, 2.5  # of speech, in nats
 LATENT_SCALE = 4.0  # of a principal component of patches
@@ -31,6 +36,8 @@ class VocosConfig(SpectralConfig):
     """The sizes: of the networks of the patches (`patch_*`), and of the one that makes the waveform."""
 
     kind: str = "vocos"
+    letter_codebooks: Count = 0
+    letter_dimension: Positive = 32
     patch_channels: Positive = 256
     patch_hidden: Positive = 768
     patch_layers: Positive = 4
@@ -39,6 +46,10 @@ class VocosConfig(SpectralConfig):
     hidden_channels: Positive = 576
     layers: Positive = 8
     kernel_frames: Positive = 7
+
+    @property
+    def latent_dimension(self) -> int:
+        return self.dimension + (self.letter_dimension if self.letter_codebooks else 0)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -58,17 +69,17 @@ class ConvNeXtBlock(nn.Module):
 
 
 class PatchNetwork(nn.Module):
-    """Blocks between two sizes; its output is 0 until it is trained."""
+    """Blocks between two sizes; the first `zero` numbers of its output are 0 until it is trained."""
 
-    def __init__(self, config: VocosConfig, size_in: int, size_out: int):
+    def __init__(self, config: VocosConfig, size_in: int, size_out: int, zero: int | None = None):
         super().__init__()
         sizes = config.patch_channels, config.patch_hidden, config.patch_kernel, config.patch_layers
         self.inlet = nn.Linear(size_in, config.patch_channels)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(*sizes) for _ in range(config.patch_layers)))
         self.norm = nn.LayerNorm(config.patch_channels)
         self.outlet = nn.Linear(config.patch_channels, size_out)
-        nn.init.zeros_(self.outlet.weight)
-        nn.init.zeros_(self.outlet.bias)
+        nn.init.zeros_(self.outlet.weight[:zero])
+        nn.init.zeros_(self.outlet.bias[:zero])
 
     def forward(self, input_BTX: torch.Tensor) -> torch.Tensor:
         return self.outlet(self.norm(self.blocks(self.inlet(input_BTX))))
@@ -79,16 +90,20 @@ class VocosEncoder(SpectralEncoder):
 
     def __init__(self, config: VocosConfig):
         super().__init__(config)
-        self.network = PatchNetwork(config, len(self.mean_P), config.dimension)
+        self.network = PatchNetwork(config, len(self.mean_P), config.latent_dimension, zero=config.dimension)
 
     def forward(self, wav_B1N: torch.Tensor) -> torch.Tensor:
-        """Return latents_BDT."""
+        """Return latents_BLT."""
         return self.latents(self.patches(wav_B1N[:, 0])).transpose(1, 2)
 
     def latents(self, patches_BTP: torch.Tensor) -> torch.Tensor:
-        """Return latents_BTD of log-mel patches."""
+        """Return latents_BTL of log-mel patches: of the sound, and then of the letters (of a fixed size)."""
         centred_BTP = patches_BTP - self.mean_P
-        return centred_BTP @ self.components_PD + LATENT_SCALE * self.network(centred_BTP / LOG_MEL_SCALE)
+        made_BTL = self.network(centred_BTP / LOG_MEL_SCALE)
+        sound_BTD, letters_BTX = made_BTL.split([self.config.dimension, made_BTL.shape[2] - self.config.dimension], 2)
+        if letters_BTX.shape[2]:
+            letters_BTX = nn.functional.layer_norm(letters_BTX, letters_BTX.shape[2:])
+        return torch.cat([centred_BTP @ self.components_PD + LATENT_SCALE * sound_BTD, LATENT_SCALE * letters_BTX], 2)
 
 
 class VocosDecoder(nn.Module):
@@ -96,19 +111,19 @@ class VocosDecoder(nn.Module):
 
     def __init__(self, config: VocosConfig, encoder: SpectralEncoder):
         super().__init__()
-        self.floor = config.floor
+        self.floor, self.dimension = config.floor, config.dimension
         self.closed = SpectralDecoder(config, encoder)
-        self.network = PatchNetwork(config, config.dimension, len(encoder.mean_P))
+        self.network = PatchNetwork(config, config.latent_dimension, len(encoder.mean_P))
         self.waveform = WaveformNetwork(config)
 
-    def forward(self, latents_BDT: torch.Tensor) -> torch.Tensor:
+    def forward(self, latents_BLT: torch.Tensor) -> torch.Tensor:
         """Return wav_B1N."""
-        return self.speak(self.mel(latents_BDT))[:, None]
+        return self.speak(self.mel(latents_BLT))[:, None]
 
-    def mel(self, latents_BDT: torch.Tensor) -> torch.Tensor:
+    def mel(self, latents_BLT: torch.Tensor) -> torch.Tensor:
         """Return the log-mel_BFM that the latents stand for."""
-        correction_BTP = self.network(latents_BDT.transpose(1, 2) / LATENT_SCALE)
-        mel_BFM = self.closed.mel(latents_BDT)
+        correction_BTP = self.network(latents_BLT.transpose(1, 2) / LATENT_SCALE)
+        mel_BFM = self.closed.mel(latents_BLT[:, : self.dimension])
         return mel_BFM + correction_BTP.reshape(mel_BFM.shape)
 
     def speak(self, mel_BFM: torch.Tensor) -> torch.Tensor:
@@ -144,7 +159,7 @@ class WaveformNetwork(nn.Module):
 def build_vocos(config: VocosConfig) -> EncodecModel:
     """Return an unfitted, untrained model."""
     quantizer = ResidualVectorQuantizer(
-        config.dimension, config.num_codebooks, config.codebook_size, threshold_ema_dead_code=RARE
+        config.latent_dimension, config.num_codebooks, config.codebook_size, threshold_ema_dead_code=RARE
     )
     encoder = VocosEncoder(config)
     return EncodecModel(encoder, VocosDecoder(config, encoder), quantizer, [], config.sample_rate_hz, channels=1).eval()

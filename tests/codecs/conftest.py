@@ -42,7 +42,7 @@ def codec_folder(tmp_path_factory) -> Path:
     model = build_model(TINY)
     with torch.no_grad():
         latents_BDT = model.encoder(torch.from_numpy(make_noise(10.0))[None, None])
-    init_codebooks(model.quantizer.vq, latents_BDT[0].T, frames_per_batch=100)
+    init_codebooks(model.quantizer.vq.layers, latents_BDT[0].T, frames_per_batch=100)
     folder = tmp_path_factory.mktemp("codec")
     save_folder(folder, model, TINY)
     return folder

@@ -1,15 +1,18 @@
 """What codes must say: letters, whole recordings as clips, a training whose codes say more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from speechlm.codecs import load_codec
 from speechlm.codecs.clips import Clips, ClipSettings
 from speechlm.codecs.letters import ALPHABET, Reader, read_letters, reading_loss, spell
 from speechlm.codecs.train import train_vocos
 from speechlm.data.kaldi import write_data_dir
 
-from .test_train import tiny_training
+from .test_train import check_resuming, tiny_training
 
 
 def letters_of(text: str) -> str:
@@ -69,12 +72,31 @@ def test_clips_of_whole_recordings(spoken_dir):
     assert set(texts) == {""}, "no recording is so short"
 
 
-def test_a_training_that_reads_goes_on_where_it_was(spoken_dir, tmp_path):
-    torch.set_num_threads(1)
-    settings = {"reading_weight": 0.5, "reading_clip_sec": 1.0, "code_steps": 4, "steps": 4, "checkpoint_steps": 2}
-    train_vocos(tiny_training(**settings), [str(spoken_dir)], [], tmp_path / "whole")
-    train_vocos(tiny_training(**settings | {"steps": 2}), [str(spoken_dir)], [], tmp_path / "part")
-    train_vocos(tiny_training(**settings), [str(spoken_dir)], [], tmp_path / "part")
-    whole, part = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "part"))
-    assert whole == part
-    assert "letters1" in (tmp_path / "whole" / "train.log").read_text()
+def letters_training(**changes):
+    sizes = {"dimension": 16, "num_codebooks": 3, "codebook_size": 16, "letter_codebooks": 1, "letter_dimension": 8}
+    model = replace(tiny_training().model, **sizes)
+    settings = {
+        "model": model,
+        "letter_clip_sec": 1.0,
+        "code_steps": 4,
+        "steps": 4,
+        "checkpoint_steps": 2,
+        "log_steps": 2,
+    }
+    return tiny_training(**settings | changes)
+
+
+def test_a_training_with_letters_goes_on_where_it_was(spoken_dir, tmp_path, monkeypatch):
+    log = check_resuming(letters_training(), [str(spoken_dir)], tmp_path, monkeypatch)
+    assert "coded_letters" in log
+
+
+def test_codebooks_of_letters_and_of_sound_code_parts_of_their_own(spoken_dir, tmp_path, noise):
+    train_vocos(letters_training(steps=20, code_steps=20), [str(spoken_dir)], [], tmp_path)
+    codec = load_codec(str(tmp_path))
+    first, *others = (layer._codebook.embed for layer in codec.model.quantizer.vq.layers)
+    assert not first[:, :16].any() and all(not embed[:, 16:].any() for embed in others)
+    assert first[:, 16:].any() and all(embed[:, :16].any() for embed in others)
+    codes_TK = codec.encode(noise(1.0))
+    assert codes_TK.shape[1] == 3 and len(set(codes_TK[:, 0])) > 1
+    assert len(codec.decode(codes_TK)) == len(codec.decode(codes_TK[:, :1]))

@@ -36,22 +36,27 @@ def tiny_training(**changes) -> TrainConfig:
     return TrainConfig(**settings | changes)
 
 
-def test_interrupted_training_ends_with_the_same_weights(data_dir, tmp_path, monkeypatch):
+def check_resuming(config: TrainConfig, data: list[str], folder, monkeypatch) -> str:
+    """Train it whole, and interrupted at its last report; assert that the codecs are equal, and return the log."""
     torch.set_num_threads(1)
-    config, data = tiny_training(), [str(data_dir)]
-    train_vocos(config, data, data, tmp_path / "whole")
+    train_vocos(config, data, data, folder / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(
             "speechlm.codecs.train.Log.report",
-            lambda self, step, dev_mel: step < 6 or (_ for _ in ()).throw(KeyboardInterrupt),
+            lambda self, step, dev_mel: step < config.steps or (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):
-            train_vocos(config, data, data, tmp_path / "resumed")
-    assert torch.load(tmp_path / "resumed" / "checkpoint.pt")["step"] == 3
-    train_vocos(config, data, data, tmp_path / "resumed")
-    whole, resumed = (load_codec(str(tmp_path / name)) for name in ("whole", "resumed"))
+            train_vocos(config, data, data, folder / "resumed")
+    assert torch.load(folder / "resumed" / "checkpoint.pt")["step"] == config.checkpoint_steps
+    train_vocos(config, data, data, folder / "resumed")
+    whole, resumed = (load_codec(str(folder / name)) for name in ("whole", "resumed"))
     assert whole.fingerprint == resumed.fingerprint
-    assert "step 6/6: mel" in (tmp_path / "resumed" / "train.log").read_text()
+    return (folder / "resumed" / "train.log").read_text()
+
+
+def test_interrupted_training_ends_with_the_same_weights(data_dir, tmp_path, monkeypatch):
+    log = check_resuming(tiny_training(), [str(data_dir)], tmp_path, monkeypatch)
+    assert "step 6/6: mel" in log
 
 
 def test_a_checkpoint_of_other_settings_is_refused(data_dir, tmp_path):
@@ -111,7 +116,7 @@ def test_codebooks_find_the_clusters(tiny, clusters_ND):
 
     torch.manual_seed(0)
     vq = build_model(tiny).quantizer.vq
-    init_codebooks(vq, clusters_ND, 640)
+    init_codebooks(vq.layers, clusters_ND, 640)
     assert len(vq.layers[0]._codebook.quantize(clusters_ND).unique()) > 10
     made_ND = vq.decode(vq.encode(clusters_ND.T[None]))[0].T
     assert (made_ND - clusters_ND).square().mean() < 0.01 * clusters_ND.var()
