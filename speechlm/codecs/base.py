@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 BATCH_FRAMES = 2000  # that are decoded at once: bounds the memory
-BATCH_SEC, WAITING_SEC = 60.0, 600.0  # of audio that is coded at once, and that waits for more of the same length
+BATCH_SEC, GPU_BATCH_SEC = 60.0, 120.0  # of audio that is coded at once
+WAITING_SEC = 600.0  # of audio that waits for more of the same length
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Codec(Protocol):
     num_codebooks: int
     codebook_size: int
     fingerprint: str
+    batch_sec: float  # of audio that it likes to code at once
 
     def encode(self, wav_N: np.ndarray) -> np.ndarray:
         """Return int32 codes_TK of one waveform (float32 in [-1, 1], at `sample_rate_hz`).
@@ -105,7 +107,7 @@ def in_batches(codec: Codec, wavs: Iterable[tuple[Any, np.ndarray]]) -> Iterator
     At most `WAITING_SEC` of audio wait for others of their length.
     """
     waiting: dict[int, dict[Any, np.ndarray]] = {}
-    full, most, held = (round(sec * codec.sample_rate_hz) for sec in (BATCH_SEC, WAITING_SEC, 0))
+    full, most, held = (round(sec * codec.sample_rate_hz) for sec in (codec.batch_sec, WAITING_SEC, 0))
     for key, wav_N in wavs:
         length = codec.coded_samples(len(wav_N))
         waiting.setdefault(length, {})[key] = wav_N

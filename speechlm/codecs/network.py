@@ -3,11 +3,14 @@
 Shapes: B batch, of waveforms of one length, so that no padding can change the codes; K codebooks, T frames, N samples.
 """
 
+import math
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechlm.codecs.base import Shape, check_codes, check_wav, fingerprint
+from speechlm.codecs.base import BATCH_SEC, GPU_BATCH_SEC, Shape, check_codes, check_wav, fingerprint
 
 
 class NetworkCodec:
@@ -18,7 +21,7 @@ class NetworkCodec:
 
     def __init__(self, name: str, model: nn.Module, shape: Shape, settings: dict):
         self.name, self.model, self.device = name, model.eval(), "cpu"
-        self._exact: dict[tuple[int, ...], bool] = {}  # shape of a batch -> are its codes those of one at a time?
+        self._exact: dict[tuple[int, ...], bool] = {}  # shape of a batch -> does each row have the codes it has alone?
         self.sample_rate_hz, self.hop_samples = shape.sample_rate_hz, shape.hop_samples
         self.frame_rate_hz = shape.frame_rate_hz
         self.num_codebooks, self.codebook_size = shape.num_codebooks, shape.codebook_size
@@ -29,6 +32,11 @@ class NetworkCodec:
         self.model.to(device)
         self.device, self._exact = device, {}
         return self
+
+    @property
+    def batch_sec(self) -> float:
+        """See `Codec.batch_sec`."""
+        return BATCH_SEC if self.device == "cpu" else GPU_BATCH_SEC
 
     def encode(self, wav_N: np.ndarray) -> np.ndarray:
         """See `Codec.encode`; T = ceil(N / hop_samples)."""
@@ -49,19 +57,38 @@ class NetworkCodec:
         return codes_BKT.transpose(1, 2).cpu().numpy()
 
     def _codes_of_batch(self, wav_B1N: Tensor) -> Tensor:
-        """Return codes_BKT: all at once where this machine codes a batch bit for bit as one at a time, else one at a
-        time.
+        """Return codes_BKT, each bit for bit what it is alone.
 
-        Which kernel runs, and so how it rounds, depends on the shape: each is tried once, latents and codes compared.
+        Which kernel runs, and so how it rounds, depends on the shape. On a GPU all batches of a length have one: of
+        `batch_sec`, filled with silence where there are fewer. On a CPU, one at a time has a shape of its own, and a
+        batch is coded as such where it makes no difference. Each shape is tried once.
         """
+        if self.device == "cpu":
+            return self._codes_as_alone(wav_B1N)
+        rows = max(1, math.ceil(self.batch_sec * self.sample_rate_hz / wav_B1N.shape[2]))
+        return torch.cat([self._codes_of_rows(part_B1N, rows) for part_B1N in wav_B1N.split(rows)])
+
+    def _codes_of_rows(self, wav_B1N: Tensor, rows: int) -> Tensor:
+        """Return codes_BKT of a batch that is filled up to so many rows, if its neighbours do not matter to a row."""
+        filled_R1N = F.pad(wav_B1N, (0, 0, 0, 0, 0, rows - len(wav_B1N)))
+        shape = tuple(filled_R1N.shape)
+        if shape not in self._exact:
+            forth, back = self._traced(filled_R1N), self._traced(filled_R1N.flip(0))
+            self._exact[shape] = all(torch.equal(found, other.flip(0)) for found, other in zip(forth, back))
+        if not self._exact[shape]:
+            return torch.cat([self.codes(wav_11N) for wav_11N in wav_B1N.split(1)])
+        return self.codes(filled_R1N)[: len(wav_B1N)]
+
+    def _codes_as_alone(self, wav_B1N: Tensor) -> Tensor:
+        """Return codes_BKT: all at once if that gives what one at a time gives (latents and codes compared)."""
         shape = tuple(wav_B1N.shape)
         if len(wav_B1N) == 1 or self._exact.get(shape):
             return self.codes(wav_B1N)
         if shape not in self._exact:
-            (codes_BKT, latents_BET), (codes_1KT, latents_1ET) = self._traced(wav_B1N), self._traced(wav_B1N[-1:])
-            self._exact[shape] = torch.equal(codes_BKT[-1:], codes_1KT) and torch.equal(latents_BET[-1:], latents_1ET)
+            batch, alone = self._traced(wav_B1N), self._traced(wav_B1N[-1:])
+            self._exact[shape] = all(torch.equal(found[-1:], single) for found, single in zip(batch, alone))
             if self._exact[shape]:
-                return codes_BKT
+                return batch[0]
         return torch.cat([self.codes(wav_11N) for wav_11N in wav_B1N.split(1)])
 
     def _traced(self, wav_B1N: Tensor) -> tuple[Tensor, Tensor]:

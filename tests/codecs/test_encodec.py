@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from speechlm.codecs import ASSETS, load_codec
 from speechlm.codecs.encodec import build_model, load_folder, save_folder
 from speechlm.codecs.stream import look_ahead
-from tests.codecs.streams import check_batches_and_streams
+from tests.codecs.streams import check_batches_and_streams, check_coding_in_batches
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +205,23 @@ def test_shipped_codecs(noise, name, streams):
 def test_the_shipped_files_stay_small():
     files = [path for path in ASSETS.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert sum(path.stat().st_size for path in files) < 20e6
+
+
+def test_batches_of_a_length_have_one_shape_on_a_gpu(codec_folder, monkeypatch):
+    """There a row's rounding depends on how many there are: `cpu:0` stands for a GPU."""
+    monkeypatch.setattr("speechlm.codecs.network.GPU_BATCH_SEC", 0.25)
+    codec, shapes = load_codec(str(codec_folder)).to("cpu:0"), set()
+    coded = codec.codes
+    monkeypatch.setattr(codec, "codes", lambda wav_B1N: shapes.add(tuple(wav_B1N.shape)) or coded(wav_B1N))
+    check_coding_in_batches(codec)
+    assert len(shapes) == len({length for *_, length in shapes}) > 2
+    assert {count for count, *_ in shapes} > {1}
+
+
+def test_rows_that_depend_on_their_neighbours_are_coded_one_at_a_time(codec_folder, monkeypatch):
+    codec, rows = load_codec(str(codec_folder)).to("cpu:0"), []
+    monkeypatch.setattr(codec, "_traced", lambda wav_B1N: (torch.arange(len(wav_B1N)), torch.zeros(len(wav_B1N))))
+    coded = codec.codes
+    monkeypatch.setattr(codec, "codes", lambda wav_B1N: rows.append(len(wav_B1N)) or coded(wav_B1N))
+    codec.encode_batch([np.full(800, 0.1 * n, np.float32) for n in range(3)])
+    assert rows == [1, 1, 1]

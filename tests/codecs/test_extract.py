@@ -73,7 +73,7 @@ def test_batches_loaders_and_devices_change_no_byte(data_dir, codec_folder, tmp_
 
 def test_few_recordings_wait_for_others_of_their_length():
     class Codec:
-        sample_rate_hz = 10
+        sample_rate_hz, batch_sec = 10, BATCH_SEC
 
         def coded_samples(self, samples):
             return samples

@@ -2,6 +2,9 @@
 stream.
 """
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from speechlm.model.generate import (
     make_rule,
     stream_speech,
 )
+from speechlm.model.generate.engine import no_collection
 from speechlm.model.generate.sampling import uniform
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.patterns import PATTERNS
@@ -186,3 +190,20 @@ def test_what_does_not_fit_and_contradictions_are_refused():
         engine.add(0, text_prefixes(model.vocab)[3])
     with pytest.raises(ValueError, match="beam 4 and temperature 0.5: expected a beam, or to sample, not both"):
         DecodeOptions(beam=4, temperature=0.5)
+
+
+def test_an_engine_is_freed_at_once():
+    """Its CUDA graphs must not wait for the garbage collector, which could come while others are captured."""
+    model = restless(tiny_model())
+    rule = make_rule(model, True, DecodeOptions(max_rows=6))
+    gc.collect()
+    with no_collection():
+        assert not gc.isenabled()
+        engine = Engine(rule, 2, 64, fixed=True)
+        for key, prefix in enumerate(speech_prefixes(model.vocab)):
+            engine.add(key, prefix)
+        assert len(dict(engine.run())) == len(PLACES)
+        freed = weakref.ref(engine)
+        del engine
+        assert freed() is None
+    assert gc.isenabled()

@@ -3,8 +3,10 @@
 Letters in shapes: B slots in use, C columns of a row, D model width, L positions, P rows of prefixes.
 """
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +51,7 @@ class Engine:
         self.state = {name: repeat(value, self.examples) for name, value in self.start.items()}
         self.state["position"] = torch.zeros_like(self.state["step"])
         self.columns_L = torch.arange(length, device=rule.device)
-        self.run_step = Graphs(self._step) if on_gpu else self._step
+        self.graphs = Graphs() if on_gpu else None
         self.waiting: deque[tuple[int, np.ndarray, int]] = deque()
         self.seats: list[Seat] = []
 
@@ -123,7 +125,11 @@ class Engine:
             examples, width = power_of_two(examples), max(SMALLEST_WIDTH, power_of_two(width))
         else:
             first = min(seat.prefix_rows for seat in self.seats) - 1
-        self.run_step(examples * self.rule.width, min(width, self.length), first)
+        sizes = examples * self.rule.width, min(width, self.length), first
+        if self.graphs:
+            self.graphs.run(self._step, sizes)
+        else:
+            self._step(*sizes)
         for seat in self.seats:
             seat.steps += 1
 
@@ -183,22 +189,36 @@ class Graphs:
     """A step as a CUDA graph for each of its sizes: one launch instead of hundreds.
 
     The first call of a size runs as it is, so that libraries set themselves up; the second is captured, and replayed
-    from then on.
+    from then on. What is thrown away meanwhile must wait: freeing an older engine's graphs would break the capture.
     """
 
-    def __init__(self, step: Callable[[int, int, int], None]):
-        self.step, self.graphs, self.pool = step, {}, torch.cuda.graph_pool_handle()
+    def __init__(self):
+        self.graphs, self.pool = {}, torch.cuda.graph_pool_handle()
 
-    def __call__(self, *sizes: int) -> None:
+    def run(self, step: Callable[..., None], sizes: tuple[int, ...]) -> None:
+        """Do the step of these sizes."""
         if sizes not in self.graphs:
             self.graphs[sizes] = None
-            self.step(*sizes)
+            step(*sizes)
             return
         if self.graphs[sizes] is None:
-            self.graphs[sizes] = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graphs[sizes], pool=self.pool):
-                self.step(*sizes)
+            graph = torch.cuda.CUDAGraph()
+            with no_collection(), torch.cuda.graph(graph, pool=self.pool):
+                step(*sizes)
+            self.graphs[sizes] = graph
         self.graphs[sizes].replay()
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python from collecting garbage meanwhile."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def run_rows(model: SpeechLM, ids_BPC: Tensor, age_B1PL: Tensor, position_BP: Tensor, cache: SlotCache) -> Tensor:
