@@ -72,19 +72,22 @@ class Turns:
 
     def next(self, used_T: np.ndarray, count: int) -> np.ndarray:
         """Return the tasks of the next draws [count]; adds them to those `used`."""
-        if self._cycle > self.LONGEST:
-            return np.array(self._one_by_one(used_T, count))
-        found, cycles = [], self.FIRST_GUESS
-        while len(found) < count:
-            found += self._one_by_one(used_T, min(self._cycle, count - len(found)))
-            while left := min(cycles * self._cycle, count - len(found)):
-                right = self._confirmed(used_T, np.resize(found[-self._cycle :], left))
-                found += right
-                if len(right) < left:
+        found_M, done, cycles = np.empty(count, np.int64), 0, self.FIRST_GUESS
+        while done < count:
+            if (cycle := self._cycle) > self.LONGEST:
+                cycle = count
+            begin, done = done, min(done + cycle, count)
+            found_M[begin:done] = self._one_by_one(used_T, done - begin)
+            while done < count:
+                guess_M = np.resize(found_M[done - cycle : done], min(cycles * cycle, count - done))
+                right = self._confirm(used_T, guess_M)
+                found_M[done : done + right] = guess_M[:right]
+                done += right
+                if right < len(guess_M):
                     cycles = self.FIRST_GUESS
                     break
                 cycles *= 2
-        return np.array(found)
+        return found_M
 
     def _one_by_one(self, used_T: np.ndarray, count: int) -> list[int]:
         used, found = used_T.tolist(), []
@@ -95,15 +98,15 @@ class Turns:
         used_T[:] = used
         return found
 
-    def _confirmed(self, used_T: np.ndarray, guess_M: np.ndarray) -> list[int]:
-        """Return the beginning of a guess that is right, and add it to those `used`."""
-        is_MT = guess_M[:, None] == np.arange(len(used_T))
-        used_MT = used_T + is_MT.cumsum(axis=0) - is_MT
-        total_M1 = used_T.sum() + 1 + np.arange(len(guess_M))[:, None]
-        wrong = np.flatnonzero((self._shares * total_M1 - used_MT).argmax(axis=1) != guess_M)
-        right = wrong[0] if len(wrong) else len(guess_M)
-        used_T += is_MT[:right].sum(axis=0)
-        return guess_M[:right].tolist()
+    def _confirm(self, used_T: np.ndarray, guess_M: np.ndarray) -> int:
+        """Return how much of the beginning of a guess is right, and add it to those `used`."""
+        is_TM = guess_M == np.arange(len(used_T))[:, None]
+        used_TM = used_T[:, None] + is_TM.cumsum(axis=1) - is_TM
+        total_M = used_T.sum() + 1 + np.arange(len(guess_M))
+        wrong = np.flatnonzero((np.array(self._shares)[:, None] * total_M - used_TM).argmax(axis=0) != guess_M)
+        right = int(wrong[0]) if len(wrong) else len(guess_M)
+        used_T += is_TM[:, :right].sum(axis=1)
+        return right
 
 
 class Ahead:
@@ -138,7 +141,7 @@ class Mixture:
     are made as arrays, many at a time: `settle` counts those that were taken.
     """
 
-    FIRST, MOST, AHEAD, HOPELESS = 512, 8192, 512, 100  # draws made at first and at most; looked up; AHEAD > HOPELESS
+    FIRST, MOST, AHEAD, HOPELESS = 512, 16384, 512, 100  # draws made at first and at most; looked up; AHEAD > HOPELESS
 
     def __init__(self, sizes: dict[str, int], weights: dict[str, float], seed: int, lengths: Lengths, row_length: int):
         self._tasks = sorted(name for name, weight in weights.items() if weight > 0)
@@ -263,9 +266,11 @@ class Order:
         if not self._added:
             self._added = [np.full(self._width, -1) for _ in range(ROUNDS)]
         added, side = self._added[number], self._height if number % 2 else self._width
-        for value in np.unique(value_M[added[value_M] < 0]).tolist():
-            content = b"%d %d %d" % (self._key, number, value)
-            added[value] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") % side
+        if len(new := value_M[added[value_M] < 0]):
+            new = np.unique(new)
+            contents = (b"%d %d %d" % (self._key, number, value) for value in new.tolist())
+            digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
+            added[new] = np.frombuffer(digests, ">u8") % side
         return added[value_M]
 
 
@@ -302,27 +307,29 @@ class Packer:
 
     def next_plan(self) -> Plan:
         plan: Plan = [[] for _ in range(self._rows)]
-        begun, most = [], 0  # the room of the rows before the last that has anything, and the most of them
-        row, space = plan[0], self.row_length
+        row, space = plan[0], self.row_length  # the last row that has anything, and its room
+        begun, most, any_row = [], 0, self.row_length  # the room of those before it; the most of them, and of all
         waiting, late = iter(self._waiting), []
-        for draw, length in chain(waiting, self._mixture.stream):
-            if length <= most:
-                first = next(i for i, room in enumerate(begun) if room >= length)
-                plan[first].append(draw)
-                begun[first] -= length
-                most = max(begun)
-            elif length <= space:
-                row.append(draw)
-                space -= length
-            elif len(begun) + 1 < self._rows:
+        for pair in chain(waiting, self._mixture.stream):
+            length = pair[1]
+            if length > any_row:
+                if len(begun) + 1 == self._rows:
+                    late.append(pair)
+                    if len(late) == self.MAX_WAITING:
+                        break
+                    continue
                 begun.append(space)
                 most = max(most, space)
-                row, space = plan[len(begun)], self.row_length - length
-                row.append(draw)
+                row, space = plan[len(begun)], self.row_length
+            if length > most:
+                row.append(pair[0])
+                space -= length
             else:
-                late.append((draw, length))
-                if len(late) == self.MAX_WAITING:
-                    break
+                first = next(i for i, room in enumerate(begun) if room >= length)
+                plan[first].append(pair[0])
+                begun[first] -= length
+                most = max(begun)
+            any_row = most if most > space else space
         late += waiting
         self._taken += sum(map(len, plan)) + len(late) - len(self._waiting)
         self._waiting = late
