@@ -5,6 +5,7 @@ Letters in shapes: B rows, L positions, N = B L, H heads (of queries, or of keys
 example padded to the longest of its group. Examples in a group are of nearly the same length.
 """
 
+import inspect
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -94,14 +95,26 @@ def attend(
 
 
 def use_segments(llm: nn.Module) -> bool:
-    """Have an LLM attend so, if it tells attention where examples begin, as FlashAttention needs it, and hides nothing
+    """Have an LLM attend so, if its layers hand on where examples begin, as FlashAttention needs it, and hide nothing
     else: no windows, bounds of scores or dropout. Return whether it does.
     """
     hiding = ("sliding_window", "attn_logit_softcapping", "attention_dropout")
     fits = llm._supports_flash_attn and llm._supports_sdpa and not any(getattr(llm.config, name, 0) for name in hiding)
-    if fits:
+    if fits := fits and hands_on_positions(llm):
         llm.set_attn_implementation(NAME)
     return fits
+
+
+def hands_on_positions(llm: nn.Module) -> bool:
+    """Do an LLM's layers give their attention function all that they were given, the positions too? Some (Persimmon)
+    keep them.
+    """
+    layers = getattr(llm.get_decoder(), "layers", None)
+    attention = getattr(layers[0], "self_attn", None) if layers else None
+    if attention is None:
+        return False
+    named = inspect.signature(type(attention).forward).parameters
+    return "position_ids" not in named and any(each.kind is each.VAR_KEYWORD for each in named.values())
 
 
 AttentionInterface.register(NAME, attend)

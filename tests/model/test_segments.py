@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, PersimmonConfig
 
 from speechlm.model.segments import LEAST, NAME, groups_of, use_segments
 
@@ -56,6 +56,12 @@ def test_an_llm_that_hides_more_keeps_its_attention(hiding):
     before = llm.config._attn_implementation
     assert not use_segments(llm) and llm.config._attn_implementation == before != NAME
     assert use_segments(make_llm())
+
+
+def test_an_llm_whose_layers_keep_the_positions_keeps_its_attention():
+    config = PersimmonConfig(**{name: size for name, size in SIZES.items() if name != "num_key_value_heads"})
+    llm = AutoModelForCausalLM.from_config(config)
+    assert not use_segments(llm) and llm.config._attn_implementation != NAME
 
 
 def test_the_config_that_is_saved_knows_nothing_of_it(tmp_path):
