@@ -183,6 +183,9 @@ class Records(Sequence[Record]):
         """Yield, of the manifests that hold some utterances: the manifest, which of the M it holds, and their numbers
         there.
         """
+        if len(self._manifests) == 1:
+            yield self._manifests[0], np.arange(len(number_M)), number_M
+            return
         which_M = np.searchsorted(self._starts, number_M, side="right") - 1
         for which in np.unique(which_M):
             here_P = np.flatnonzero(which_M == which)

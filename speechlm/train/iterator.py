@@ -203,7 +203,7 @@ def make_training_iterator(
     corpus: Corpus, weights: dict[str, float], layout: dict, seed: int, process: tuple[int, int], num_workers: int
 ) -> TrainingIterator:
     """`layout`: rows, row_length, pad_id, num_columns; `process`: (rank, world size)."""
-    mixture = Mixture(corpus.sizes(), weights, seed)
-    packer = Packer(mixture, corpus.lengths, layout["rows"], layout["row_length"])
+    mixture = Mixture(corpus.sizes(), weights, seed, corpus.lengths, layout["row_length"])
+    packer = Packer(mixture, layout["rows"])
     batches = PlannedBatches(corpus, layout["row_length"], layout["pad_id"], layout["num_columns"])
     return TrainingIterator(corpus, packer, batches, *process, num_workers)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechlm.model.segments import use_segments
 from speechlm.model.speechlm import SpeechLM, is_speech
 from speechlm.tasks import TASK_NUMBERS
 
@@ -49,7 +50,8 @@ class TrainingModel(nn.Module):
             raise ValueError(
                 f"stream_weights has {len(stream_weights)} values, the codec has {K} codebooks: expected one each"
             )
-        self.speechlm, self.tasks, self.learn_text, self.compiled = speechlm, sorted(tasks), text_weight > 0, False
+        self.speechlm, self.tasks, self.learn_text = speechlm, sorted(tasks), text_weight > 0
+        self.compiled = self.by_segments = False  # until `prepare`
         ends = [] if self.learn_text else ["end"]
         self.figures = [
             "loss",
@@ -92,8 +94,8 @@ class TrainingModel(nn.Module):
         """Return (the sum of the weighted losses in nats, table_S2: of each of `figures` its weighted sum and its sum
         of weights).
         """
-        hidden_BLD = self.speechlm.hidden(ids_BLK, None, position_BL)
-        hidden_ND, target_NK = hidden_BLD.flatten(0, 1).index_select(0, place_N), ids_BLK.flatten(0, 1)[place_N + 1]
+        hidden_ND = self._hidden(ids_BLK, position_BL, segment_BL, place_N)
+        target_NK = ids_BLK.flatten(0, 1)[place_N + 1]
         weight_N, task_N = loss_BL.flatten()[place_N + 1], task_BL.flatten()[place_N + 1]
         first, predictions = self._first_column(hidden_ND, target_NK[:, 0], weight_N)
         later, others = self._later_columns(
@@ -102,6 +104,17 @@ class TrainingModel(nn.Module):
         found = Predictions(*map(torch.cat, zip(predictions, others, strict=True)))
         positions = (segment_BL >= 0).sum().double()
         return first + later, self._table(found, weight_N, task_N, positions)
+
+    def _hidden(self, ids_BLK: Tensor, position_BL: Tensor, segment_BL: Tensor, place_N: Tensor) -> Tensor:
+        """Return the hidden states at some places; by segments, rows and their padding are of no use: all is one
+        row.
+        """
+        if not self.by_segments:
+            return self.speechlm.hidden(ids_BLK, None, position_BL).flatten(0, 1).index_select(0, place_N)
+        used_M = (segment_BL.flatten() >= 0).nonzero().squeeze(1)
+        ids_1MK, position_1M = ids_BLK.flatten(0, 1)[None, used_M], position_BL.flatten()[None, used_M]
+        hidden_MD = self.speechlm.hidden(ids_1MK, None, position_1M).squeeze(0)
+        return hidden_MD.index_select(0, torch.searchsorted(used_M, place_N))
 
     @torch.no_grad()
     def _table(self, found: Predictions, weight_N: Tensor, task_N: Tensor, positions: Tensor) -> Tensor:
@@ -116,8 +129,8 @@ class TrainingModel(nn.Module):
         return torch.cat([whole_S2, kinds_S2, tasks_S2, torch.stack([positions, torch.ones_like(positions)])[None]])
 
     def prepare(self, device: str, compiled: str) -> None:
-        """Choose what is fast on a device: FlexAttention on GPUs; `compiled` layers and loss, "true", "false" or "auto"
-        (on GPUs).
+        """Choose what is fast on a device: FlexAttention on GPUs, attention by segments on the CPU; `compiled` layers
+        and loss, "true", "false" or "auto" (on GPUs).
 
         In training only: decoding brings masks and shapes of its own.
         """
@@ -125,6 +138,7 @@ class TrainingModel(nn.Module):
         if on_gpu and llm._supports_flex_attn and not getattr(llm.config, "attention_dropout", 0.0):  # which it has not
             llm.set_attn_implementation("flex_attention")
         self.compiled = compiled == "true" or (compiled == "auto" and on_gpu)
+        self.by_segments = not on_gpu and not self.compiled and use_segments(llm)  # of other shapes each time
         if self.compiled:
             for (
                 layer

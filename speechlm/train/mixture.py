@@ -6,8 +6,10 @@ run is, and does not depend on the number of loader workers or of processes.
 
 import hashlib
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -55,17 +57,93 @@ Lengths = Callable[
 ]  # of a task's items, drawn as its numbers: positions of each example
 
 
-class Mixture:
-    """An endless stream of draws in which each task has exactly its share (weights need not sum to 1).
+class Turns:
+    """Whose turn it is, draw after draw: of the task that is furthest behind its share.
 
-    `drawn` counts the draws of each task. Those that are longer than a row (`left_out`) don't count in its share. Draws
-    of a task are looked
-    up AHEAD at a time, as arrays.
+    With usual weights the turns come round in a cycle. So they are guessed to go on as in the cycle before, and all of
+    a guess is checked at once: up to the first turn that differs, the definition's own arithmetic has confirmed it.
     """
 
-    AHEAD, HOPELESS = 512, 100
+    LONGEST, FIRST_GUESS = 1000, 8  # of a cycle; cycles guessed at first
 
-    def __init__(self, sizes: dict[str, int], weights: dict[str, float], seed: int):
+    def __init__(self, weights: list[float]):
+        self._shares = [weight / sum(weights) for weight in weights]
+        self._cycle = math.lcm(*(Fraction(share).limit_denominator(self.LONGEST).denominator for share in self._shares))
+
+    def next(self, used_T: np.ndarray, count: int) -> np.ndarray:
+        """Return the tasks of the next draws [count]; adds them to those `used`."""
+        found_M, done, cycles = np.empty(count, np.int64), 0, self.FIRST_GUESS
+        while done < count:
+            if (cycle := self._cycle) > self.LONGEST:
+                cycle = count
+            begin, done = done, min(done + cycle, count)
+            found_M[begin:done] = self._one_by_one(used_T, done - begin)
+            while done < count:
+                guess_M = np.resize(found_M[done - cycle : done], min(cycles * cycle, count - done))
+                right = self._confirm(used_T, guess_M)
+                found_M[done : done + right] = guess_M[:right]
+                done += right
+                if right < len(guess_M):
+                    cycles = self.FIRST_GUESS
+                    break
+                cycles *= 2
+        return found_M
+
+    def _one_by_one(self, used_T: np.ndarray, count: int) -> list[int]:
+        used, found = used_T.tolist(), []
+        for total in range(sum(used) + 1, sum(used) + 1 + count):
+            behind = [share * total - number for share, number in zip(self._shares, used)]
+            found.append(behind.index(max(behind)))
+            used[found[-1]] += 1
+        used_T[:] = used
+        return found
+
+    def _confirm(self, used_T: np.ndarray, guess_M: np.ndarray) -> int:
+        """Return how much of the beginning of a guess is right, and add it to those `used`."""
+        is_TM = guess_M == np.arange(len(used_T))[:, None]
+        used_TM = used_T[:, None] + is_TM.cumsum(axis=1) - is_TM
+        total_M = used_T.sum() + 1 + np.arange(len(guess_M))
+        wrong = np.flatnonzero((np.array(self._shares)[:, None] * total_M - used_TM).argmax(axis=0) != guess_M)
+        right = int(wrong[0]) if len(wrong) else len(guess_M)
+        used_T += is_TM[:, :right].sum(axis=1)
+        return right
+
+
+class Ahead:
+    """What is known of a task beyond what was drawn: `fitting_3F`, the draws that fit a row (index, number and length),
+    and number and length of those too long.
+    """
+
+    def __init__(self, number: int):
+        self.end, self.fitting_3F, self.too_long = number, np.zeros((3, 0), np.int64), deque()
+
+    def add(self, found_3M: np.ndarray, row_length: int) -> None:
+        fits_M = found_3M[2] <= row_length
+        self.end += len(fits_M)
+        self.fitting_3F = np.concatenate([self.fitting_3F, found_3M[:, fits_M]], axis=1)
+        self.too_long.extend(found_3M[1:, ~fits_M].T.tolist())
+
+    def take(self, count: int) -> np.ndarray:
+        taken, self.fitting_3F = np.split(self.fitting_3F, [count], axis=1)
+        return taken
+
+    def too_long_before(self, number: int) -> Iterator[int]:
+        """Yield the lengths of those too long that were drawn before a number, once."""
+        while self.too_long and self.too_long[0][0] < number:
+            yield self.too_long.popleft()[1]
+
+
+class Mixture:
+    """An endless `stream` of draws that fit a row, with their lengths, in which each task has exactly its share
+    (weights need not sum to 1).
+
+    `drawn` counts the draws of each task; those that are longer than a row (`left_out`) don't count in its share. Draws
+    are made as arrays, many at a time: `settle` counts those that were taken.
+    """
+
+    FIRST, MOST, AHEAD, HOPELESS = 512, 16384, 512, 100  # draws made at first and at most; looked up; AHEAD > HOPELESS
+
+    def __init__(self, sizes: dict[str, int], weights: dict[str, float], seed: int, lengths: Lengths, row_length: int):
         self._tasks = sorted(name for name, weight in weights.items() if weight > 0)
         empty = [name for name in self._tasks if not sizes.get(name)]
         if not self._tasks or empty:
@@ -74,50 +152,63 @@ class Mixture:
                 " that have all parts of each task: see the sets and languages given, or take the task out of the"
                 " config's mixture."
             )
-        total = sum(weights[name] for name in self._tasks)
-        self._shares = [weights[name] / total for name in self._tasks]
-        self._sizes, self._seed = sizes, seed
+        self._turns = Turns([weights[name] for name in self._tasks])
+        self._sizes, self._seed, self.lengths, self.row_length = sizes, seed, lengths, row_length
         self._orders: dict[str, tuple[int, Order]] = {}
-        self._ahead: dict[str, tuple[int, list[int], list[int]]] = {}
         self.restore({}, LeftOut())
 
     def restore(self, drawn: Mapping[str, int], left_out: LeftOut) -> None:
         """Go on from where so many were drawn of each task, and these left out."""
         self.drawn, self.left_out = Counter(drawn), left_out
-        self._used = [self.drawn[name] - left_out.counts[name] for name in self._tasks]
+        self._ahead = {name: Ahead(self.drawn[name]) for name in self._tasks}
+        self._before, self._which_M, self._number_M = 0, *np.zeros((2, 0), np.int64)  # the portion made last
+        self.stream = chain.from_iterable(self._portions())
 
-    def draw(self, lengths: Lengths, row_length: int) -> tuple[Draw, int]:
-        """Return the next draw that fits a row, and its length: of the task that is furthest behind its share."""
-        used, total = self._used, sum(self._used) + 1
-        behind = [share * total - count for share, count in zip(self._shares, used)]
-        which = behind.index(max(behind))
-        task, drawn = self._tasks[which], self.drawn
+    def settle(self, taken: int) -> None:
+        """Count the draws of each task when so many have been taken from `stream` since the start or `restore`."""
+        end_T, here = np.zeros(len(self._tasks), np.int64), slice(taken - self._before)
+        end_T[self._which_M[here]] = self._number_M[here] + 1  # of each task its last one's
+        for name, end in zip(self._tasks, end_T.tolist()):
+            if end:
+                self.drawn[name] = end
+                for length in self._ahead[name].too_long_before(end):
+                    self.left_out.add(name, length)
+
+    def _portions(self) -> Iterator[Iterable[tuple[Draw, int]]]:
+        """Yield the draws of the stream, many at a time."""
+        used_T, count = np.array([self.drawn[name] - self.left_out.counts[name] for name in self._tasks]), self.FIRST
         while True:
-            number = drawn[task]
-            drawn[task] = number + 1
-            index, length = self._look_up(task, number, lengths)
-            if length <= row_length:
-                used[which] += 1
-                return Draw(task, index, number), length
-            self._leave_out(task, length)
+            which_M, found_3M = self._turns.next(used_T, count), np.zeros((3, count), np.int64)
+            for which, name in enumerate(self._tasks):
+                here_P = np.flatnonzero(which_M == which)
+                found_3M[:, here_P] = self._take(name, len(here_P))
+            index_M, self._number_M, length_M = found_3M
+            self._which_M = which_M
+            names = np.array(self._tasks, dtype=object)[which_M].tolist()
+            fields = zip(names, index_M.tolist(), self._number_M.tolist())
+            yield zip(map(tuple.__new__, repeat(Draw), fields), length_M.tolist())
+            self.settle(self._before + count)
+            self._before += count
+            count = min(2 * count, self.MOST)
 
-    def _look_up(self, task: str, number: int, lengths: Lengths) -> tuple[int, int]:
-        """Return the item that a task's draw is, and its length."""
-        start, indexes, found = self._ahead.get(task, (0, (), ()))
-        if not 0 <= number - start < len(indexes):
-            start, number_M = number, np.arange(number, number + self.AHEAD)
+    def _take(self, task: str, count: int) -> np.ndarray:
+        """Return the next draws of a task that fit a row: index, number and length [3, count]."""
+        ahead = self._ahead[task]
+        while (missing := count - ahead.fitting_3F.shape[1]) > 0:
+            number_M = np.arange(ahead.end, ahead.end + max(missing, self.AHEAD))
             index_M = self._items(task, number_M)
-            indexes, found = index_M.tolist(), lengths(task, index_M, number_M).tolist()
-            self._ahead[task] = start, indexes, found
-        return indexes[number - start], found[number - start]
+            length_M = self.lengths(task, index_M, number_M)
+            if number_M[0] == 0:
+                self._require_fitting(task, length_M[: self.HOPELESS + 1])
+            ahead.add(np.stack([index_M, number_M, length_M]), self.row_length)
+        return ahead.take(count)
 
-    def _leave_out(self, task: str, length: int) -> None:
-        """Take back a draw that is too long; ValueError if all of many of its task are."""
-        self.left_out.add(task, length)
-        if self.left_out.counts[task] > self.HOPELESS and self.left_out.counts[task] == self.drawn[task]:
+    def _require_fitting(self, task: str, length_M: np.ndarray) -> None:
+        """Raise ValueError if all of a task's first draws are longer than a row."""
+        if length_M.min() > self.row_length:
             raise ValueError(
-                f"row_length: none of the first {self.drawn[task]} examples of {task} fits a row, the longest "
-                f"has {self.left_out.longest[task]} positions. Raise row_length in the config."
+                f"row_length: none of the first {len(length_M)} examples of {task} fits a row, the longest "
+                f"has {length_M.max()} positions. Raise row_length in the config."
             )
 
     def _items(self, task: str, number_M: np.ndarray) -> np.ndarray:
@@ -175,9 +266,11 @@ class Order:
         if not self._added:
             self._added = [np.full(self._width, -1) for _ in range(ROUNDS)]
         added, side = self._added[number], self._height if number % 2 else self._width
-        for value in np.unique(value_M[added[value_M] < 0]).tolist():
-            content = b"%d %d %d" % (self._key, number, value)
-            added[value] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") % side
+        if len(new := value_M[added[value_M] < 0]):
+            new = np.unique(new)
+            contents = (b"%d %d %d" % (self._key, number, value) for value in new.tolist())
+            digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
+            added[new] = np.frombuffer(digests, ">u8") % side
         return added[value_M]
 
 
@@ -185,19 +278,18 @@ Plan = list[list[Draw]]  # the draws of each row of a batch
 
 
 class Packer:
-    """Fills batches of `rows` rows of `row_length` positions, first fit; a draw that does not fit waits for the next
-    batch.
-    """
+    """Fills batches of `rows` rows, first fit; a draw that does not fit waits for the next batch."""
 
     MAX_WAITING = 16
 
-    def __init__(self, mixture: Mixture, lengths: Lengths, rows: int, row_length: int):
-        self._mixture, self._lengths = mixture, lengths
-        self._rows, self.row_length = rows, row_length
+    def __init__(self, mixture: Mixture, rows: int):
+        self._mixture, self._rows, self.row_length = mixture, rows, mixture.row_length
         self._waiting: list[tuple[Draw, int]] = []
+        self._taken = 0  # from the mixture
 
     def state(self) -> dict:
         """Return the position in the data, as plain values."""
+        self._mixture.settle(self._taken)
         left_out = self._mixture.left_out
         return {
             "drawn": dict(self._mixture.drawn),
@@ -208,24 +300,37 @@ class Packer:
 
     def restore(self, state: dict) -> None:
         self._mixture.restore(state["drawn"], LeftOut.of(state))
-        draws = [Draw(*fields) for fields in state["waiting"]]
+        draws, self._taken = [Draw(*fields) for fields in state["waiting"]], 0
         one = lambda value: np.array([value])  # noqa: E731
-        self._waiting = [(draw, int(self._lengths(draw.task, one(draw.index), one(draw.number))[0])) for draw in draws]
+        lengths = [self._mixture.lengths(draw.task, one(draw.index), one(draw.number)) for draw in draws]
+        self._waiting = [(draw, int(length[0])) for draw, length in zip(draws, lengths)]
 
     def next_plan(self) -> Plan:
         plan: Plan = [[] for _ in range(self._rows)]
-        room = [self.row_length] * self._rows
-        waiting, self._waiting = self._waiting, []
-        waiting.reverse()
-        most = self.row_length
-        while len(self._waiting) < self.MAX_WAITING:
-            draw, length = waiting.pop() if waiting else self._mixture.draw(self._lengths, self.row_length)
+        row, space = plan[0], self.row_length  # the last row that has anything, and its room
+        begun, most, any_row = [], 0, self.row_length  # the room of those before it; the most of them, and of all
+        waiting, late = iter(self._waiting), []
+        for pair in chain(waiting, self._mixture.stream):
+            length = pair[1]
+            if length > any_row:
+                if len(begun) + 1 == self._rows:
+                    late.append(pair)
+                    if len(late) == self.MAX_WAITING:
+                        break
+                    continue
+                begun.append(space)
+                most = max(most, space)
+                row, space = plan[len(begun)], self.row_length
             if length > most:
-                self._waiting.append((draw, length))
-                continue
-            row = next(row for row, space in enumerate(room) if space >= length)
-            plan[row].append(draw)
-            room[row] -= length
-            most = max(room)
-        self._waiting += reversed(waiting)
+                row.append(pair[0])
+                space -= length
+            else:
+                first = next(i for i, room in enumerate(begun) if room >= length)
+                plan[first].append(pair[0])
+                begun[first] -= length
+                most = max(begun)
+            any_row = most if most > space else space
+        late += waiting
+        self._taken += sum(map(len, plan)) + len(late) - len(self._waiting)
+        self._waiting = late
         return plan

@@ -100,11 +100,11 @@ def test_packed_texts_have_the_logits_of_transformers(llms, name):
         start += len(ids)
 
 
-@pytest.mark.parametrize("name", ["llama3", "qwen2.5", "qwen3", "gemma2", "gemma3"])
+@pytest.mark.parametrize("name", ["llama3", "qwen2.5", "qwen3", "gemma", "gemma2", "gemma3"])
 @torch.no_grad()
 def test_packed_rows_have_the_loss_of_their_examples_alone_under_every_attention(tmp_path, name):
-    """Dense attention, which the CPU trains with, and FlexAttention, which GPUs do (and which has no backward pass on
-    the CPU).
+    """Dense attention; by segments, which the CPU trains with where nothing else is hidden; FlexAttention, which GPUs
+    do (and which has no backward pass on the CPU).
     """
     args = options(make_llm(tmp_path, name))
     model = training_model(start_from_llm(args), args).eval()
@@ -116,11 +116,14 @@ def test_packed_rows_have_the_loss_of_their_examples_alone_under_every_attention
     packed = pack([examples], 60, vocab.pad_id, vocab.num_columns)
     alone = sum(model(**pack([[example]], len(example), vocab.pad_id, vocab.num_columns))[1] for example in examples)
     dense = model(**packed)[1]
+    model.prepare("cpu", "auto")
+    assert model.by_segments == (name not in ("gemma2", "gemma3"))  # bounds of scores, windows
+    segments = model(**packed)[1]
     with torch.compiler.set_stance("force_eager"):
         model.prepare("cuda", "false")
         assert model.speechlm.llm.config._attn_implementation == "flex_attention"
         flex = model(**packed)[1]
-    for found in (dense, flex):
+    for found in (dense, segments, flex):
         torch.testing.assert_close(found[:-1], alone[:-1], rtol=1e-5, atol=1e-4)
 
 

@@ -111,6 +111,21 @@ def test_loss_and_gradients_are_those_of_all_logits_at_once(pattern, text_weight
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_loss_and_gradients_without_padding_are_those_of_rows(pattern):
+    """As the CPU trains: all examples in one row, attended to by segments."""
+    model = tiny_model(pattern)
+    training, batch = TrainingModel(model, WEIGHTS, 2.0, tasks=["asr", "tts"]).eval(), batch_of(model.vocab)
+    total, table_S2 = training(**batch)
+    of_rows = gradients(model, total)
+    training.prepare("cpu", "auto")
+    assert training.by_segments
+    again, its_table_S2 = training(**batch)
+    torch.testing.assert_close((again, its_table_S2), (total, table_S2), rtol=1e-6, atol=1e-5)
+    for name, gradient in gradients(model, again).items():
+        torch.testing.assert_close(gradient, of_rows[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_a_compiled_loss_pads_its_last_chunk_and_is_the_same(monkeypatch):
     monkeypatch.setattr(of_loss, "compiled_chunk", lambda: of_loss.chunk)  # compiling takes a minute
     model = tiny_model()

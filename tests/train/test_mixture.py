@@ -4,12 +4,13 @@ import hashlib
 import math
 import time
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from speechlm.tasks.examples import stable_hash
-from speechlm.train.mixture import Draw, LeftOut, Mixture, Order, Packer
+from speechlm.train.mixture import Draw, LeftOut, Mixture, Order, Packer, Turns
 
 SIZES = {"asr": 30, "tts": 7}
 WEIGHTS = {"asr": 0.75, "tts": 0.25}
@@ -24,11 +25,12 @@ def length(draw: Draw) -> int:
 
 
 def packer(rows: int = 3, row_length: int = 40) -> Packer:
-    return Packer(Mixture(SIZES, WEIGHTS, seed=1), lengths, rows, row_length)
+    return Packer(Mixture(SIZES, WEIGHTS, 1, lengths, row_length), rows)
 
 
-def take(mixture: Mixture) -> Draw:
-    return mixture.draw(lengths, 1000)[0]
+def take(sizes: dict[str, int], count: int, weights: dict[str, float] = WEIGHTS) -> list[Draw]:
+    """Return the first draws of a mixture, all of which fit."""
+    return [draw for draw, _ in islice(Mixture(sizes, weights, 1, lengths, 1000).stream, count)]
 
 
 class OneByOne:
@@ -96,7 +98,7 @@ class OneByOne:
 def test_the_order_is_that_of_drawing_one_by_one(large, monkeypatch):
     """Over several passes, with examples that are too long; permutations as a whole, and computed place by place."""
     monkeypatch.setattr(Order, "LARGE", large)
-    monkeypatch.setattr(Mixture, "AHEAD", 7)
+    monkeypatch.setattr(Mixture, "FIRST", 7), monkeypatch.setattr(Mixture, "MOST", 20)  # many portions
     one_by_one, pack = OneByOne(SIZES, 1, large), packer(row_length=14)
     for _ in range(60):
         assert pack.next_plan() == one_by_one.next_plan(3, 14)
@@ -106,15 +108,41 @@ def test_the_order_is_that_of_drawing_one_by_one(large, monkeypatch):
     assert one_by_one.too_long.total() > 30 and one_by_one.drawn["tts"] > 3 * SIZES["tts"]
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [1.0],
+        [0.15, 0.15, 0.15, 0.15, 0.15, 0.05, 0.05],
+        [0.1, 0.2, 0.7],
+        [0.3, 0.3, 0.4],
+        [1.0, 2.0, 4.0],
+        [1 / 3, 1 / 3, 1 / 3],
+        [0.123457, 0.3337, 1.7, 0.01],  # no cycle to be guessed
+        [0.5, 1e-9],
+    ],
+)
+def test_turns_guessed_at_once_are_those_of_the_definition(weights):
+    """Wherever they begin, in portions of any size, over roundings of many magnitudes."""
+    shares = [weight / sum(weights) for weight in weights]
+    for start in (0, 1, 999, 10**6 + 1, 10**12 + 7):
+        used = [round(start * share) for share in shares]
+        turns, used_T, found, expected = Turns(weights), np.array(used), [], []
+        for count in (1, 5, 3000, 17, 1000):
+            found += turns.next(used_T, count).tolist()
+        for total in range(sum(used) + 1, sum(used) + 1 + len(found)):
+            expected.append(max(range(len(used)), key=lambda t: shares[t] * total - used[t]))
+            used[expected[-1]] += 1
+        assert found == expected and used_T.tolist() == used
+
+
 def test_each_task_has_exactly_its_share():
-    mixture = Mixture(SIZES, WEIGHTS, seed=1)
-    counts = Counter(take(mixture).task for _ in range(400))
+    counts = Counter(draw.task for draw in take(SIZES, 400))
     assert counts == {"asr": 300, "tts": 100}
 
 
 def test_a_pass_takes_every_item_once_and_the_next_in_another_order():
-    mixture = Mixture(SIZES, {"asr": 1.0}, seed=1)
-    first, second = [[take(mixture).index for _ in range(30)] for _ in range(2)]
+    draws = [draw.index for draw in take(SIZES, 60, {"asr": 1.0})]
+    first, second = draws[:30], draws[30:]
     assert sorted(first) == sorted(second) == list(range(30))
     assert first != second
 
@@ -145,22 +173,23 @@ def test_examples_longer_than_a_row_are_counted_and_cost_no_share():
 
 
 def test_a_task_that_never_fits_is_an_error_though_another_does():
-    pack = Packer(
-        Mixture(SIZES, WEIGHTS, seed=1),
-        lambda task, *where: lengths(task, *where) + (50 if task == "tts" else 0),
-        3,
-        40,
-    )
+    longer = lambda task, *where: lengths(task, *where) + (50 if task == "tts" else 0)  # noqa: E731
     with pytest.raises(ValueError, match="none of the first 101 examples of tts fits a row, the longest has 6"):
-        [pack.next_plan() for _ in range(200)]
+        Packer(Mixture(SIZES, WEIGHTS, 1, longer, 40), 3).next_plan()
 
 
 def test_restored_state_goes_on_as_if_never_stopped():
-    undisturbed, stopped, resumed = packer(), packer(), packer()
-    for _ in range(5):
-        undisturbed.next_plan(), stopped.next_plan()
-    resumed.restore(stopped.state())
-    assert [resumed.next_plan() for _ in range(5)] == [undisturbed.next_plan() for _ in range(5)]
+    """Wherever it is stopped: within what was made ahead, at its end, and after it; also before anything was drawn."""
+    undisturbed, plans, states = packer(row_length=14), [], []
+    for _ in range(400):
+        states.append(undisturbed.state())
+        plans.append(undisturbed.next_plan())
+    for place in (0, 1, 100, 110, 111, 250):
+        resumed = packer(row_length=14)
+        resumed.next_plan()
+        resumed.restore(states[place])
+        for plan, state in zip(plans[place : place + 100], states[place : place + 100]):
+            assert resumed.state() == state and resumed.next_plan() == plan
 
 
 def test_restoring_takes_the_same_time_however_far_the_run_is():
@@ -176,7 +205,7 @@ def test_restoring_takes_the_same_time_however_far_the_run_is():
 
 def test_a_task_without_examples_is_an_error():
     with pytest.raises(ValueError, match="no training examples for s2st"):
-        Mixture(SIZES, {"s2st": 1.0}, seed=1)
+        Mixture(SIZES, {"s2st": 1.0}, 1, lengths, 40)
 
 
 def test_rows_shorter_than_every_example_are_an_error():
@@ -200,8 +229,8 @@ def test_an_order_computed_place_by_place_looks_random():
 
 
 def test_a_large_task_starts_at_once_and_small_ones_keep_their_order():
-    began, mixture = time.process_time(), Mixture({"asr": 10**12, "tts": 4}, WEIGHTS, seed=1)
-    draws = [take(mixture) for _ in range(1000)]
+    began = time.process_time()
+    draws = take({"asr": 10**12, "tts": 4}, 1000)
     assert time.process_time() - began < 1.0
     assert len({draw.index for draw in draws if draw.task == "asr"}) == 750
     assert [draw.index for draw in draws if draw.task == "tts"][:8] == [3, 2, 1, 0, 2, 0, 3, 1]

@@ -71,6 +71,8 @@ def make_run(tmp_path, bad: int | None = None) -> tuple[Run, Data]:
 
 def test_a_step_waits_for_nothing(tmp_path, monkeypatch):
     run, data = make_run(tmp_path)
+    run.model.by_segments = False  # which is of the CPU alone, where there is nothing to wait for
+    run.model.speechlm.llm.set_attn_implementation("sdpa")
     batches, waits = iter(data), Waits()
     run.one_step(run.model, batches)  # what the optimizers set up at first
     monkeypatch.setattr(torch.Tensor, "tolist", lambda values: pytest.fail("a step asks for values"))
