@@ -20,6 +20,8 @@ expdir=$(as_folder "${expdir:-exp${preset:+/$preset}}")
 dump=$dumpdir/$(basename -- "${codec//:/_}")
 cpt_model=${cpt_exp:-$expdir/cpt${tag:+_$tag}}
 sft_name=sft${tag:+_$tag}
+llm_of_cpt=false            # true: the textual LLM is the one within --cpt_exp, and none is trained
+if [ -n "$cpt_exp" ] && [ -z "$llm" ] && ! $skip_cpt; then llm=$cpt_exp/llm llm_of_cpt=true; fi
 
 ## Settings
 overlay_folders=()
@@ -212,7 +214,7 @@ score_task() {      # score_task WHICH TASK: asr in all its languages at once (e
 text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before and after CPT
     local model=$expdir/llm folder=${llm:-$expdir/llm/llm}
     case $1 in
-        llm) if $random_init; then return; fi ;;
+        llm) if $random_init || $llm_of_cpt; then return; fi ;;
         cpt) if $skip_cpt; then return; fi; model=$cpt_model folder=$cpt_model/llm ;;
         *) fail "--text_models $1: expected llm or cpt" ;;
     esac

@@ -53,7 +53,7 @@ keep_published=             # faults that recordings of test sets may have, as t
 codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8, OWNER/NAME:8 (README, Codecs)
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
 random_init=false           # true: take only the architecture of the LLM (the arm without pre-training)
-cpt_exp=                    # fine-tune this CPT model instead of training one
+cpt_exp=                    # fine-tune this CPT model instead of training one; no LLM is trained either
 skip_cpt=false              # true: fine-tune the LLM itself (the arm without CPT)
 tag=                        # suffix of the CPT and SFT folders, so that several arms stand side by side
 ## Settings: yaml files, layer over layer: egs/TEMPLATE/conf, conf, then each overlay (egs/TEMPLATE/conf/train.yaml says more)
@@ -107,7 +107,9 @@ fi
 for folder in "${shared[@]}"; do unlock "$folder"; done
 
 if want 4 "llm"; then
-    if [ -n "$llm" ] || $random_init; then
+    if $llm_of_cpt; then
+        echo "No LLM is trained: fine-tuning starts from ${sft_start[*]}"
+    elif [ -n "$llm" ] || $random_init; then
         echo "No LLM is trained: the models start from ${llm_start[*]}"
     else
         train llm --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true --train_sets "${all_train_sets[@]}"

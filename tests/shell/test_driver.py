@@ -225,6 +225,22 @@ def test_fine_tuning_starts_from_cpt_or_from_a_given_model_or_from_the_llm(recip
     assert option(calls[0], "--output_dir") == "exp/sft_no_cpt_asr"
 
 
+def test_with_a_given_cpt_model_no_llm_is_trained(recipe):
+    """Tokenizer and preflight are those of the LLM within it; what text ability was before its CPT is not known."""
+    text = ["--text_test_set", "text", "--lm_eval_tasks", "x", "--tasks", "asr"]
+    done, calls = drive(recipe, "--stage", "3", "--cpt_exp", "given", *text)
+    assert done.returncode == 0 and "No LLM is trained: fine-tuning starts from --init_from given\n" in done.stdout
+    assert "text_tokenizer" not in names(calls)
+    assert [option(c, "--output_dir") for c in calls if "--output_dir" in c] == ["exp/preflight", "exp/sft_asr"]
+    assert {option(c, "--llm") for c in calls if "--llm" in c} == {"given/llm"}
+    assert [option(c, "--out") for c in calls if c[1][13:] in ("perplexity", "lm_eval")] == [
+        "exp/perplexity/given/score.json",
+        "exp/lm_eval/given/score.json",
+    ]
+    _, calls = drive(recipe, "--dry_run", "true", "--tasks", "asr", "--cpt_exp", "given")
+    assert [(option(c, "--output_dir"), option(c, "--llm")) for c in calls] == [("exp/sft_asr", "given/llm")]
+
+
 def test_a_given_llm_is_not_trained_and_brings_its_tokenizer(recipe):
     _, calls = drive(recipe, "--stage", "3", "--stop_stage", "6", "--llm", "hub/name")
     assert names(calls) == ["manifest"] * 3 + ["tokens", "preflight", "train"]
