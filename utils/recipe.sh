@@ -38,20 +38,11 @@ if ! $dry_run; then
     exec > >(trap '' INT TERM HUP; unlock "$expdir"; exec tee -a "$expdir/run.log") 2>&1    # lasts as long as somebody writes to it
 fi
 
-layers() {          # layers NAME: sets `settings` to the options for all YAML files of a training, later ones over earlier ones
-    local given=${1%%_*}_config kinds=(train "$1") folders=("$driver/conf" conf "${overlay_folders[@]}") files=() folder kind
-    case $1 in sft_*) kinds=(train sft "$1") ;; esac
-    if [ -n "${!given}" ]; then
-        files=("${!given}") folders=("${overlay_folders[@]}")
-    elif [ -z "$(find_config "$1")" ]; then
-        echo "speechlm.sh: no $1.yaml in conf or $driver/conf. Write one, or name it with --$given." >&2
-        return 1
-    fi
-    for folder in "${folders[@]}"; do
-        for kind in "${kinds[@]}"; do
-            if [ -f "$folder/$kind.yaml" ]; then files+=("$folder/$kind.yaml"); fi
-        done
-    done
+layers() {          # layers NAME: sets `settings` to the options for the YAML files of a training
+    local given=${1%%_*}_config files
+    files=$("$python" -m speechlm.bin.layers "$1" --folders "$driver/conf" conf --overlays "${overlay_folders[@]}" \
+        --given="${!given}") || return 1
+    mapfile -t files <<< "$files"
     settings=(--config "${files[0]}" --overlay "${files[@]:1}")
 }
 
