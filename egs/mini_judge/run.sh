@@ -46,7 +46,7 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
     if [ "$text" = grammar ]; then                              # real digits are rare and hard: four times as often
         again=("$digits/train" "$digits/train" "$digits/train" "$digits/train") options+=(--epochs 6 --max_lr 0.0015)
     else                                                        # everyday words are rare in open text
-        again=("$datadir/words" "$digits/train") options+=(--config conf/adapt.yaml)
+        again=("$datadir/words" "$digits/train") options+=(--config conf/open.yaml conf/adapt.yaml)
     fi
     fit --init "$expdir/first" --data "${train[@]}" "${again[@]}" --out "$expdir/judge"
 fi
