@@ -45,6 +45,8 @@ ALLOWED = {  # folder of speechlm -> the folders that it may import
         "espnet",
     },
 }
+# The modules of speechlm/data that know nothing of speech: they import no others of it.
+BASE = set("archives arrays download entries files layers machine parts pool settings weights".split())
 SHARED = {"espnet_start"}  # imported before ESPnet, by whoever needs ESPnet
 SCRIPTS = sorted(
     p for pattern in ("egs/**/*.sh", "tools/*.sh", "utils/*.sh", "tests/**/*.sh", ".ci/run") for p in ROOT.glob(pattern)
@@ -89,6 +91,23 @@ def test_imports_run_one_way(folder):
         if module.startswith("speechlm.") and module.split(".")[1] not in ALLOWED[folder] | SHARED | {folder}
     ]
     assert not wrong
+
+
+def test_the_base_of_data_knows_nothing_of_speech():
+    wrong = [
+        f"{name} imports {module}"
+        for name in sorted(BASE)
+        for module in sorted(imported_modules(ROOT / f"speechlm/data/{name}.py"))
+        if module.startswith("speechlm.") and not {*module.split(".")[2:3]} <= BASE
+    ]
+    assert not wrong
+
+
+def test_only_their_command_knows_the_corpora():
+    package, corpora = ROOT / "speechlm", ROOT / "speechlm/data/corpora"
+    others = [path for path in package.rglob("*.py") if corpora not in path.parents]
+    knowing = [path for path in others if any("data.corpora" in name for name in imported_modules(path))]
+    assert knowing == [package / "bin/prepare_corpus.py"]
 
 
 def test_lines_of_scripts_fit_a_screen():
