@@ -1,6 +1,7 @@
 #!/usr/bin/env -S bash -p
-# Runs all tests and every stage of tiny mini_cvss under other Pythons than the default one, each in an environment of its own,
-# and keeps what came of it in tests/long/PYTHONS.md. Needs those Pythons, and 6 GB of disk for each environment.
+# Runs all tests and every stage of tiny mini_cvss under other Pythons than the default one, each in an environment of
+# its own, and keeps what came of it in the table of tests/long/PYTHONS.md. Needs those Pythons, and 6 GB of disk for
+# each environment.
 #
 #   tests/pythons.sh                  3.12 and 3.13
 #   tests/pythons.sh 3.12             one of them
@@ -23,12 +24,13 @@ one_python() {            # one_python VERSION: a row of the table; the logs sta
     work=$(mktemp -d)
     tests=$(tests/run.sh 2>&1 | tee "$venvs/$1.tests.log" | tail -n 1 | tr -d '=') || true
     recipe="all ten stages"
-    egs/mini_cvss/run.sh --preset tiny --datadir "$work/data" --dumpdir "$work/dump" --expdir "$work/exp" > "$venvs/$1.recipe.log" 2>&1 ||
-        recipe="failed: $(tail -n 1 "$venvs/$1.recipe.log")"
+    egs/mini_cvss/run.sh --preset tiny --datadir "$work/data" --dumpdir "$work/dump" --expdir "$work/exp" \
+        > "$venvs/$1.recipe.log" 2>&1 || recipe="failed: $(tail -n 1 "$venvs/$1.recipe.log")"
     rm -rf "$work"
     versions=$("$SPEECHLM_VENV/bin/python" -c 'import platform
 from importlib.metadata import version
-print(platform.python_version(), "|", *(f"{name} {version(name)}," for name in ("espnet", "torch", "transformers")), "numpy", version("numpy"))')
+packages = ", ".join(f"{name} {version(name)}" for name in ("espnet", "torch", "transformers", "numpy"))
+print(platform.python_version(), "|", packages)')
     echo "| $versions | $tests | $recipe | $(date -u +%F) | $(git rev-parse --short=12 HEAD) | $((SECONDS - began)) s |"
     [ "$recipe" = "all ten stages" ] && [[ $tests != *failed* && $tests != *error* && $tests == *passed* ]]
 }
@@ -49,6 +51,7 @@ done
     echo "| Python | packages | tests | tiny mini_cvss | date | commit | took |"
     echo "|---|---|---|---|---|---|---|"
     for row in "$venvs"/*.row; do tail -n 1 "$row"; done
+    sed '1,/^|---/d; /^| /d' "$report"           # what people wrote below the table
 } > "$venvs/report.md"
 mv "$venvs/report.md" "$report"
 exit "$status"

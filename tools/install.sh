@@ -15,19 +15,20 @@ unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONINSPECT CDPATH GREP_OPTIONS POSI
 venv=${SPEECHLM_VENV:-$PWD/tools/venv}
 record=$venv/.speechlm_installed      # written last: says which files this environment was made from
 owner=$venv/.speechlm_environment     # written first: this folder is ours to remove
-COMPILED='pesq|pyworld|webrtcvad'      # packages that come as C; nothing on the way from a corpus to a score imports them
+COMPILED='pesq|pyworld|webrtcvad'     # packages that come as C; nothing from a corpus to a score imports them
 wanted=$(cat setup.py tools/requirements.lock | cksum)
 
 is_done() { [ -x "$venv/bin/python" ] && [ "$(cat "$record" 2>/dev/null)" = "$wanted" ]; }
 
 fail() { echo "tools/install.sh: $*" >&2; exit 1; }
 
-fits() {                  # fits PYTHON: is it of a version that the lock file was tested with, and can it make environments?
+fits() {                  # fits PYTHON: was the lock file tested with its version, and can it make environments?
     "$1" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 }
 
 find_python() {           # $PYTHON decides; else the python3 in PATH, another one there, pyenv's, one that uv manages
-    local name names=(python3 python3.13 python3.12 python3.11 "${PYENV_ROOT:-${HOME-}/.pyenv}"/versions/3.1[321]*/bin/python
+    local name names=(python3 python3.13 python3.12 python3.11
+        "${PYENV_ROOT:-${HOME-}/.pyenv}"/versions/3.1[321]*/bin/python
         "${UV_PYTHON_INSTALL_DIR:-${HOME-}/.local/share/uv/python}"/cpython-3.1[321]*/bin/python3)
     if [ -n "${PYTHON:-}" ]; then names=("$PYTHON"); fi
     for name in "${names[@]}"; do
@@ -37,7 +38,8 @@ find_python() {           # $PYTHON decides; else the python3 in PATH, another o
             return
         fi
     done
-    fail "found no Python 3.11, 3.12 or 3.13 (looked for: ${PYTHON:-python3, python3.13, python3.12, python3.11, those of pyenv and uv})." \
+    fail "found no Python 3.11, 3.12 or 3.13 (looked for:" \
+        "${PYTHON:-python3, python3.13, python3.12, python3.11, those of pyenv and uv})." \
         "Install one, or name it: PYTHON=/path/to/python3.12 tools/install.sh"
 }
 
@@ -46,11 +48,13 @@ find_uv() {               # the installer: the one in PATH, else the one that pi
     if command -v uv; then return; fi
     for name in "$python" python3 python; do
         "$name" -c 'import pip' 2>/dev/null || continue
-        "$name" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$venv/uv" 'uv>=0.5' >&2
+        "$name" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+            --target "$venv/uv" 'uv>=0.5' >&2
         echo "$venv/uv/bin/uv"
         return
     done
-    fail "$python has no pip, and there is no uv. Install one of them: $python -m ensurepip --user (Debian: apt install python3-pip)"
+    fail "$python has no pip, and there is no uv. Install one of them:" \
+        "$python -m ensurepip --user (Debian: apt install python3-pip)"
 }
 
 use_settings_of_pip() {   # uv does not read pip's configuration: index and certificates
@@ -69,8 +73,9 @@ can_compile() {           # C and C++ with Python's headers
 
 list_packages() {         # the lock file, without what this machine can't build
     if can_compile; then cat tools/requirements.lock; return; fi
-    echo "No C compiler with Python's headers: left out are ${COMPILED//|/, } (PESQ, speaker similarity by Resemblyzer, pitch for" \
-        "ESPnet's own TTS). To have them: apt install g++ python3-dev, rm -r $venv, $0" >&2
+    echo "No C compiler with Python's headers: left out are ${COMPILED//|/, }" \
+        "(PESQ, speaker similarity by Resemblyzer, pitch for ESPnet's own TTS)." \
+        "To have them: apt install g++ python3-dev, rm -r $venv, $0" >&2
     grep -vE "^($COMPILED)==" tools/requirements.lock
 }
 
@@ -92,15 +97,18 @@ install() {
     echo "2/3 $(grep -c '^[a-z]' tools/requirements.lock) packages: about 5 GB on disk, a minute with a fast network"
     "$uv" venv --quiet --allow-existing --python "$python" "$venv"
     list_packages > "$venv/requirements.txt"
-    VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --requirements "$venv/requirements.txt"    # the lock file is complete
+    # the lock file is complete: --no-deps
+    VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --requirements "$venv/requirements.txt"
     echo "3/3 this repository (editable)"
     VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
     "$venv/bin/python" -c 'import torch, torchaudio, espnet2, encodec, speechlm' ||
-        fail "a package does not import (see above). Remove $venv and try again; if it fails again, report the lines above."
+        fail "a package does not import (see above). Remove $venv and try again; if it fails again, report the lines" \
+            "above."
 }
 
 case $venv in *:*)
-    fail "there is a colon in $venv, which ends a folder's name in PATH. Name another: SPEECHLM_VENV=/path tools/install.sh" ;;
+    fail "there is a colon in $venv, which ends a folder's name in PATH." \
+        "Name another: SPEECHLM_VENV=/path tools/install.sh" ;;
 esac
 if is_done; then exit 0; fi
 [ ! -e "$venv" ] || [ -w "$venv" ] ||

@@ -16,9 +16,11 @@ tgt_lang=             # in a parallel corpus, the language translated into
 
 fail() { echo "new_recipe.sh: $*" >&2; exit 2; }
 egs=$root/egs
-[[ $name =~ ^[a-z0-9][a-z0-9_]*$ ]] || fail "found the name '$name', expected lower-case letters, digits and _: tools/new_recipe.sh my_corpus"
+[[ $name =~ ^[a-z0-9][a-z0-9_]*$ ]] ||
+    fail "found the name '$name', expected lower-case letters, digits and _: tools/new_recipe.sh my_corpus"
 tag="[a-z]{2,3}(-[A-Za-z0-9]{2,8})*"      # en, zh-CN
-[[ $src_lang =~ ^$tag$ && $tgt_lang =~ ^($tag)?$ ]] || fail "languages are codes of two or three letters, found '$src_lang' '$tgt_lang'."
+[[ $src_lang =~ ^$tag$ && $tgt_lang =~ ^($tag)?$ ]] ||
+    fail "languages are codes of two or three letters, found '$src_lang' '$tgt_lang'."
 [ ! -e "$egs/$name" ] || fail "$egs/$name exists already. Choose another name, or remove it."
 
 if [ -n "$tgt_lang" ]; then
@@ -33,8 +35,9 @@ draft=$(mktemp -d "$egs/.$name.XXXXXX")       # renamed when complete
 trap 'rm -rf "$draft"' EXIT
 mkdir -p "$draft/local" "$draft/conf"
 for file in run.sh local/data.sh; do
-    sed -e "s/@NAME@/$name/g" -e "s/@LANGS@/$langs/" -e "s/@SRC_LANG@/$src_lang/" -e "s/@TGT_LANG@/${tgt_lang:-$src_lang}/" \
-        -e "s/@TASKS@/$tasks/" -e "s/@HEADER@/$header/" "$root/egs/TEMPLATE/recipe/$file" > "$draft/$file"
+    sed -e "s/@NAME@/$name/g" -e "s/@LANGS@/$langs/" -e "s/@SRC_LANG@/$src_lang/" \
+        -e "s/@TGT_LANG@/${tgt_lang:-$src_lang}/" -e "s/@TASKS@/$tasks/" -e "s/@HEADER@/$header/" \
+        "$root/egs/TEMPLATE/recipe/$file" > "$draft/$file"
     chmod +x "$draft/$file"
 done
 chmod +rwx "$draft"               # as the umask says

@@ -6,8 +6,8 @@
 #     unlock dump
 #
 # The lock is a flock on <folder>/.lock. Children inherit it, and the kernel gives it back when the last of them has
-# ended: a run that was killed but left a child writing keeps it, and one that died leaves nothing to clean up. Where the file system
-# has no locks (some network ones), work goes on after a line that says so.
+# ended: a run that was killed but left a child writing keeps it, and one that died leaves nothing to clean up. Where
+# the file system has no locks (some network ones), work goes on after a line that says so.
 
 declare -A lock_fds
 
@@ -29,7 +29,8 @@ lock_is_mine() {      # lock_is_mine FOLDER: has this script locked it already, 
 }
 
 lock_note() {         # lock_note FOLDER: write down who has it
-    printf 'host=%s\npid=%s\nsince=%s\ncommand=%s\n' "$HOSTNAME" "$$" "$(date '+%F %T')" "${lock_command:-$0}" > "$1/.lock"
+    printf 'host=%s\npid=%s\nsince=%s\ncommand=%s\n' "$HOSTNAME" "$$" "$(date '+%F %T')" "${lock_command:-$0}" \
+        > "$1/.lock"
 }
 
 lock_holder() {       # lock_holder FOLDER: one line about the run that has it
@@ -39,8 +40,10 @@ lock_holder() {       # lock_holder FOLDER: one line about the run that has it
     done < "$1/.lock"
     echo "process $pid on $host, since $since: $command"
     if [ "$host" = "$HOSTNAME" ] && ! kill -0 "$pid" 2>/dev/null; then
-        left=$(find /proc/[0-9]*/fd -lname "$(realpath "$1")/.lock" 2>/dev/null | cut -d/ -f3 | grep -vx -e "$$" -e "$BASHPID" | sort -un | paste -sd' ')
-        echo "  That process has ended, but what it started still runs: process ${left:-?}. Wait for it, or end it with kill."
+        left=$(find /proc/[0-9]*/fd -lname "$(realpath "$1")/.lock" 2>/dev/null | cut -d/ -f3 |
+            grep -vx -e "$$" -e "$BASHPID" | sort -un | paste -sd' ')
+        echo "  That process has ended, but what it started still runs: process ${left:-?}." \
+            "Wait for it, or end it with kill."
     fi
 }
 

@@ -7,13 +7,14 @@
 #     nj=4            # number of parallel jobs
 #     . "$root/utils/parse_options.sh"
 #
-# Every line `name=value   # help` above the sourcing line declares an option; a variable without a help
-# comment is private. `--name value`, `--name=value` and `--na-me value` are the same. An option that is not
-# declared is refused with the nearest ones; a true/false or whole-number option takes only such a value.
-# Words that belong to no option are refused; where they mean something, set po_words=1 before sourcing: they stay in "$@".
+# Every line `name=value   # help` above the sourcing line declares an option; its help goes on in lines that are
+# indented comments. A variable without a help comment is private. `--name value`, `--name=value` and `--na-me value`
+# are the same. An option that is not declared is refused with the nearest ones; a true/false or whole-number option
+# takes only such a value. Words that belong to no option are refused; where they mean something, set po_words=1 before
+# sourcing: they stay in "$@".
 #
-# A value of several words is made an array by `lists NAME`: blanks separate, quotes and backslashes keep them together, as in a
-# shell ("one '/data/Two Words'"), and nothing else happens: no variable, command or pattern is expanded.
+# A value of several words is made an array by `lists NAME`: blanks separate, quotes and backslashes keep them together,
+# as in a shell ("one '/data/Two Words'"), and nothing else happens: no variable, command or pattern is expanded.
 
 po_script=${BASH_SOURCE[1]}
 po_last_line=${BASH_LINENO[0]}
@@ -21,12 +22,18 @@ po_names=()           # declared names, in order
 declare -A po_defaults po_helps
 
 po_declare() {        # read the declarations of the sourcing script
-    local text
+    local text name=
     while IFS= read -r text; do
-        [[ $text =~ ^([a-z][a-z0-9_]*)=.*[[:space:]]\#[[:space:]](.*)$ ]] || continue
-        po_names+=("${BASH_REMATCH[1]}")
-        po_helps[${BASH_REMATCH[1]}]=${BASH_REMATCH[2]}
-        po_defaults[${BASH_REMATCH[1]}]=${!BASH_REMATCH[1]}
+        if [[ $text =~ ^([a-z][a-z0-9_]*)=.*[[:space:]]\#[[:space:]](.*)$ ]]; then
+            name=${BASH_REMATCH[1]}
+            po_names+=("$name")
+            po_helps[$name]=${BASH_REMATCH[2]}
+            po_defaults[$name]=${!name}
+        elif [ -n "$name" ] && [[ $text =~ ^[[:space:]]+\#[[:space:]](.*)$ ]]; then
+            po_helps[$name]+=" ${BASH_REMATCH[1]}"
+        else
+            name=
+        fi
     done < <(head -n "$po_last_line" "$po_script")
 }
 
@@ -127,7 +134,8 @@ while [[ $# -gt 0 && $1 == -* ]]; do
     [[ $po_name =~ ^[a-zA-Z0-9_]+$ ]] || po_fail "'$1' is no option: options are --name value. --help lists them."
     po_check_name "$po_name"
     if [ "$po_shift" -eq 2 ] && { [ $# -lt 2 ] || po_is_option "$2"; }; then
-        po_fail "--$po_name needs a value: --$po_name VALUE (${po_helps[$po_name]}). One that begins with --: --$po_name=--VALUE."
+        po_fail "--$po_name needs a value: --$po_name VALUE (${po_helps[$po_name]}).\
+ One that begins with --: --$po_name=--VALUE."
     fi
     po_check_value "$po_name" "$po_value"
     if [[ ${po_defaults[$po_name]} =~ ^[0-9]+$ ]]; then po_value=$((10#$po_value)); fi      # 08 is no octal number

@@ -34,7 +34,7 @@ count_gpus() {      # those of this machine that CUDA_VISIBLE_DEVICES, if there 
     echo $((count < found ? count : found))
 }
 
-need_gpus() {       # need_gpus N: refuse at once what would fail hours later. A job of a cluster looks itself, on its machine
+need_gpus() {       # need_gpus N: refuse at once what would fail hours later. A job of a cluster looks on its machine
     local found
     if [ "$1" -eq 0 ] || [ "${SPEECHLM_CMD:-local}" != local ] || [ -e /dev/kfd ]; then return; fi
     found=$(count_gpus)

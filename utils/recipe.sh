@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154       # the options are declared by the driver that sources this
-# What the stages of egs/TEMPLATE/speechlm.sh call: folders, settings, sets, models, and one function for each kind of work.
+# What the stages of egs/TEMPLATE/speechlm.sh call: folders, settings, sets, models, and one function for each kind of
+# work.
 
 fail() { echo "speechlm.sh: $*" >&2; exit 2; }
 if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 2 ]; then need_gpus "$ngpu"; fi
@@ -20,6 +21,8 @@ expdir=$(as_folder "${expdir:-exp${preset:+/$preset}}")
 dump=$dumpdir/$(basename -- "${codec//:/_}")
 cpt_model=${cpt_exp:-$expdir/cpt${tag:+_$tag}}
 sft_name=sft${tag:+_$tag}
+llm_of_cpt=false            # true: the textual LLM is the one within --cpt_exp, and none is trained
+if [ -n "$cpt_exp" ] && [ -z "$llm" ] && ! $skip_cpt; then llm=$cpt_exp/llm llm_of_cpt=true; fi
 
 ## Settings
 overlay_folders=()
@@ -33,23 +36,15 @@ done
 install_python
 if ! $dry_run; then
     lock "$expdir" || exit 2
-    exec > >(trap '' INT TERM HUP; unlock "$expdir"; exec tee -a "$expdir/run.log") 2>&1    # lasts as long as somebody writes to it
+    # lasts as long as somebody writes to it
+    exec > >(trap '' INT TERM HUP; unlock "$expdir"; exec tee -a "$expdir/run.log") 2>&1
 fi
 
-layers() {          # layers NAME: sets `settings` to the options for all YAML files of a training, later ones over earlier ones
-    local given=${1%%_*}_config kinds=(train "$1") folders=("$driver/conf" conf "${overlay_folders[@]}") files=() folder kind
-    case $1 in sft_*) kinds=(train sft "$1") ;; esac
-    if [ -n "${!given}" ]; then
-        files=("${!given}") folders=("${overlay_folders[@]}")
-    elif [ -z "$(find_config "$1")" ]; then
-        echo "speechlm.sh: no $1.yaml in conf or $driver/conf. Write one, or name it with --$given." >&2
-        return 1
-    fi
-    for folder in "${folders[@]}"; do
-        for kind in "${kinds[@]}"; do
-            if [ -f "$folder/$kind.yaml" ]; then files+=("$folder/$kind.yaml"); fi
-        done
-    done
+layers() {          # layers NAME: sets `settings` to the options for the YAML files of a training
+    local given=${1%%_*}_config files
+    files=$("$python" -m speechlm.bin.layers "$1" --folders "$driver/conf" conf --overlays "${overlay_folders[@]}" \
+        --given="${!given}") || return 1
+    mapfile -t files <<< "$files"
     settings=(--config "${files[0]}" --overlay "${files[@]:1}")
 }
 
@@ -108,7 +103,8 @@ for step in "${probe_steps[@]}"; do models+=("$step $probe_task"); done
 for task in "${zero_shot_tasks[@]}"; do models+=("zero_shot $task"); done
 # How the tasks are tested, as speechlm/tasks says: lines TASK speech|text SRC TGT SUFFIX LANG...
 tests=$("$python" -m speechlm.bin.tasks --tasks "${tasks[@]}" "${zero_shot_tasks[@]}" ${probe_task:+"$probe_task"} \
-    --langs "${all_langs[@]}" --src_lang "$src_lang" --tgt_lang "$tgt_lang" --only "asr=${asr_langs// /+}" "tts=${tts_langs// /+}") || exit 2
+    --langs "${all_langs[@]}" --src_lang "$src_lang" --tgt_lang "$tgt_lang" \
+    --only "asr=${asr_langs// /+}" "tts=${tts_langs// /+}") || exit 2
 mapfile -t tests <<< "$tests"
 
 lm_options=(--dump "$dump" --codec "$codec" --src_lang "$src_lang" --tgt_lang "$tgt_lang" --langs "${all_langs[@]}"
@@ -124,7 +120,8 @@ on_gpu() { run "${gpu_cmd[@]}" "$python" -m "speechlm.bin.$1" "${@:2}"; }
 code_sets() {       # code_sets [--shard I/N]
     local where=on_cpu
     if [ "$ngpu" -gt 0 ]; then where=on_gpu; fi
-    "$where" extract_codes --ngpu "$ngpu" --data "$datadir" --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
+    "$where" extract_codes --ngpu "$ngpu" --data "$datadir" \
+        --train_sets "${own_train_sets[@]}" "${own_text_train_sets[@]}" \
         --test_sets "${own_test_sets[@]}" --keep_published "${keep_published[@]}" \
         --dump "$dump" --codec "$codec" --lang "$src_lang" --nj "$nj" --skip_bad "$skip_bad" "$@"
 }
@@ -153,7 +150,8 @@ preflight() {       # can the model learn one batch by heart, and are the rows o
         --train_sets "${all_train_sets[@]}" "${lm_options[@]}" "${trainings[@]}"
 }
 
-for_tasks() {       # for_tasks FUNCTION "WORDS TASK"...: several at a time, sharing the cores (nproc: no more than OMP_NUM_THREADS)
+# for_tasks FUNCTION "WORDS TASK"...: several at a time, sharing the cores (nproc: no more than OMP_NUM_THREADS)
+for_tasks() {
     local cores before=${OMP_NUM_THREADS-}
     cores=$(nproc)
     if [ "$ngpu" -eq 0 ]; then export OMP_NUM_THREADS=$((cores > task_nj ? cores / task_nj : 1)); fi
@@ -161,7 +159,8 @@ for_tasks() {       # for_tasks FUNCTION "WORDS TASK"...: several at a time, sha
     if [ -n "$before" ]; then OMP_NUM_THREADS=$before; else unset OMP_NUM_THREADS; fi
 }
 
-# model_of sft|zero_shot|STEP TASK: sets `model` (fine-tuned, that of CPT, or a step of the fine-tuning), its `name`, and `out`
+# model_of sft|zero_shot|STEP TASK: sets `model` (fine-tuned, that of CPT, or a step of the fine-tuning), its `name`,
+# and `out`
 model_of() {
     case $1 in
         sft) model=$expdir/${sft_name}_$2 name=$sft_name ;;
@@ -203,8 +202,10 @@ score_task() {      # score_task WHICH TASK: asr in all its languages at once (e
             [ "${words[0]-}" = "$2" ] || continue
             hyps=()
             for lang in "${words[@]:5}"; do hyps+=("$out/decode_$2_${set}_$lang"); done
-            on_gpu score --task "$2" --hyp "${hyps[@]}" --ref "$datadir/$set" --src_lang "${words[2]}" --tgt_lang "${words[3]}" \
-                --model "$name" --test_set "$set${words[4]#-}" "${scoring[@]}" --out "$out/score_$2_${set}_${words[2]}/score.json"
+            on_gpu score --task "$2" --hyp "${hyps[@]}" --ref "$datadir/$set" \
+                --src_lang "${words[2]}" --tgt_lang "${words[3]}" \
+                --model "$name" --test_set "$set${words[4]#-}" "${scoring[@]}" \
+                --out "$out/score_$2_${set}_${words[2]}/score.json"
         done
     done
 }
@@ -212,12 +213,12 @@ score_task() {      # score_task WHICH TASK: asr in all its languages at once (e
 text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before and after CPT
     local model=$expdir/llm folder=${llm:-$expdir/llm/llm}
     case $1 in
-        llm) if $random_init; then return; fi ;;
+        llm) if $random_init || $llm_of_cpt; then return; fi ;;
         cpt) if $skip_cpt; then return; fi; model=$cpt_model folder=$cpt_model/llm ;;
         *) fail "--text_models $1: expected llm or cpt" ;;
     esac
     local manifest=${text_test_set[*]:+$dump/${text_test_set[*]}/manifest.jsonl}
-    if [ -n "$manifest" ] && { [ "$1" = cpt ] || [ -z "$llm" ]; }; then       # an LLM from elsewhere is no model of ours
+    if [ -n "$manifest" ] && { [ "$1" = cpt ] || [ -z "$llm" ]; }; then     # an LLM from elsewhere is no model of ours
         on_cpu perplexity --exp "$model" --manifest "$manifest" --final_word "$final_word" \
             --out "$expdir/perplexity/$(basename -- "$model")/score.json"
     fi

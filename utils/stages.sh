@@ -3,11 +3,15 @@
 #
 #     if want 1 "data"; then run some_command; fi
 #
-# and for independent parts of a stage: run in_parallel 2 train_task "asr" "tts", or run run_jobs 10 dump/log/codes code_part
+# and for independent parts of a stage:
+#
+#     run in_parallel 2 train_task "asr" "tts"
+#     run run_jobs 10 dump/log/codes code_part
 #
 # `want` is true for the stages from $stage to $stop_stage. It announces each one, and says how long it took.
 # `run` makes signals work: when the script is told to end (SIGTERM, SIGINT, SIGHUP), everything that the command
-# started is sent SIGTERM (srun: SIGUSR1), on which a training saves a checkpoint, and waited for; the status is then 128 + the signal.
+# started is sent SIGTERM (srun: SIGUSR1), on which a training saves a checkpoint, and waited for; the status is then
+# 128 + the signal.
 
 stage_name=
 stage_began=0
@@ -45,8 +49,8 @@ in_parallel() {
     [ ${#failed[@]} -eq 0 ] || { say "failed: ${failed[*]}" >&2; return 1; }
 }
 
-# run_jobs N LOG COMMAND...: runs `COMMAND 1/N` to `COMMAND N/N` at the same time, each with its own LOG.<i>.log. Fails if one
-# failed, after the others have ended, and says where its log is.
+# run_jobs N LOG COMMAND...: runs `COMMAND 1/N` to `COMMAND N/N` at the same time, each with its own LOG.<i>.log. Fails
+# if one failed, after the others have ended, and says where its log is.
 run_jobs() {
     local count=$1 log=$2 pids=() failed=() i
     shift 2
@@ -82,7 +86,8 @@ descendants() {     # descendants PID: its children, their children, ...
     done
 }
 
-group_members() {   # the other processes of this script's group, if it leads one: also those whose parent the same signal has ended
+# the other processes of this script's group, if it leads one: also those whose parent the same signal has ended
+group_members() {
     cat /proc/[0-9]*/stat 2>/dev/null | sed -n "/^$$ /d; / (tee) /d; s/^\([0-9]*\) (.*) [A-Z] [0-9]* $$ .*/\1/p"
 }
 
@@ -94,7 +99,9 @@ still_running() {   # still_running PID...: is one of them alive (a zombie is no
     return 1
 }
 
-tell_to_end() {     # tell_to_end PID...: SIGTERM; but srun kills its job on that one, and passes on SIGUSR1, which means the same to a training
+# tell_to_end PID...: SIGTERM; but srun kills its job on that one, and passes on SIGUSR1, which means the
+# same to a training
+tell_to_end() {
     local pid
     for pid in "$@"; do
         case $(cat "/proc/$pid/comm" 2>/dev/null) in
@@ -139,4 +146,7 @@ trap 'stop INT 130' INT
 trap 'stop TERM 143' TERM
 trap 'stop HUP 129' HUP
 
-[ "$stage" -le "$stop_stage" ] || { echo "--stage $stage comes after --stop_stage $stop_stage: nothing to run." >&2; exit 2; }
+if [ "$stage" -gt "$stop_stage" ]; then
+    echo "--stage $stage comes after --stop_stage $stop_stage: nothing to run." >&2
+    exit 2
+fi

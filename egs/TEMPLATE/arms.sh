@@ -1,12 +1,15 @@
 #!/usr/bin/env -S bash -p
-# The paper's comparison: arms that differ in one thing, each with each seed, all through ./run.sh of a recipe. Called in its folder.
+# The paper's comparison: arms that differ in one thing, each with each seed, all through ./run.sh of a recipe. Called
+# in its folder.
 #
 #   base      data, codes, text tokenizer, LLM and its text scores  data/, dump/, exp/arms/base/
 #   pieces    an arm with a seed: CPT, fine-tuning, decoding,       exp/arms/seed<S>/<arm>/
 #             the probe, scores
-#   tables    over all pieces that there are                        exp/arms/RESULTS.md, figures.json, *.png, tensorboard/
+#   tables    over all pieces that there are                        exp/arms/RESULTS.md, figures.json, *.png,
+#                                                                   tensorboard/
 #
-# What is finished is kept, what was interrupted goes on: the same command may be given again at any time, in parts if you like.
+# What is finished is kept, what was interrupted goes on: the same command may be given again at any time, in parts if
+# you like.
 {                           # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 
@@ -63,15 +66,16 @@ piece() {           # piece SEED ARM
         --inputs "${inputs[@]}" --tasks "${tasks[@]}" --probe_task "$probe_task" --probe "${probe[@]}")
     if [ -z "$options" ]; then echo "finished: $out"; return; fi
     mapfile -t options <<< "$options"
-    "${recipe[@]}" "${options[@]}" --stage 6 --stop_stage 9 --seed "$1" --expdir "$out" --llm "$base_llm" --protocol "$protocol" \
-        --task_nj 1 --test_sets "$test_sets" --text_models cpt
+    "${recipe[@]}" "${options[@]}" --stage 6 --stop_stage 9 --seed "$1" --expdir "$out" --llm "$base_llm" \
+        --protocol "$protocol" --task_nj 1 --test_sets "$test_sets" --text_models cpt
     mv "$out/piece.todo.json" "$out/piece.json"
 }
 
 if want 1 "base"; then
     last=$([ -n "$llm" ] && echo 3 || echo 4)
     run "${recipe[@]}" --stage 1 --stop_stage "$last" --expdir "$expdir/base" ${llm:+--llm "$llm"}
-    run "${recipe[@]}" --stage 9 --stop_stage 9 --expdir "$expdir/base" ${llm:+--llm "$llm"} --tasks "" --zero_shot_tasks "" --text_models llm
+    run "${recipe[@]}" --stage 9 --stop_stage 9 --expdir "$expdir/base" ${llm:+--llm "$llm"} \
+        --tasks "" --zero_shot_tasks "" --text_models llm
 fi
 
 if want 2 "pieces"; then

@@ -5,8 +5,8 @@ case ${SPEECHLM_CMD:-local} in
     local)    # on this machine
         cpu_cmd=() gpu_cmd=() train_cmd=()
         if [ "$nodes" -gt 1 ]; then
-            echo "cmd.sh: --nodes $nodes needs a cluster: SPEECHLM_CMD=slurm. To start a training by hand on each machine, with torchrun:" \
-                "python -m speechlm.bin.train --help." >&2
+            echo "cmd.sh: --nodes $nodes needs a cluster: SPEECHLM_CMD=slurm." \
+                "To start a training by hand on each machine, with torchrun: python -m speechlm.bin.train --help." >&2
             exit 2
         fi ;;
     slurm)    # on a cluster that shares this folder. Your site's options, here or in the environment:

@@ -19,7 +19,7 @@ export PYTHONPATH=$root                      # this clone's own code, even in a 
 export PYTHONNOUSERSITE=1 PYTHONUTF8=1 PYTHONUNBUFFERED=1
 export TOKENIZERS_PARALLELISM=false
 export PYTHONWARNINGS=ignore::FutureWarning,ignore::DeprecationWarning      # of the packages; none concerns a user
-export LOGNAME=${LOGNAME:-${USER:-$(id -un 2>/dev/null || true)}}            # some users have no name: Python takes the number
+export LOGNAME=${LOGNAME:-${USER:-$(id -un 2>/dev/null || true)}}   # some users have no name: Python takes the number
 
 # What packages keep for themselves goes to HOME; where that can't be written to, to a temporary folder of this user's.
 if ! mkdir -p "${XDG_CACHE_HOME:=${HOME:-/dev/null}/.cache}" 2>/dev/null || [ ! -w "$XDG_CACHE_HOME" ]; then

@@ -3,14 +3,16 @@
 #
 #   1 data        local/data.sh writes Kaldi directories            data/<set>/
 #   2 codes       check them; codec tokens of every recording       dump/<codec>/<set>/codes.*
-#   3 text        manifests; text tokenizer                         dump/<codec>/<set>/manifest.jsonl, exp/text_tokenizer/
-#   4 llm         a small textual LLM (none with --llm)             exp/llm/
+#   3 text        manifests; text tokenizer                         dump/<codec>/<set>/manifest.jsonl,
+#                                                                   exp/text_tokenizer/
+#   4 llm         a small textual LLM (not with --llm, --cpt_exp)   exp/llm/
 #   5 preflight   initial loss, overfit one batch, decode it        exp/preflight/
 #   6 cpt         continual pre-training on speech and text         exp/cpt/
 #   7 sft         fine-tuning for each task                         exp/sft_<task>/
 #   8 decode      hypotheses for each task, test set, language      exp/sft_<task>/decode_<task>_<set>_<lang>/
 #   9 score       metrics, codec ceiling, text perplexity           exp/**/score.json
-#  10 results     one table; a page to look at and listen to        exp/results.json, exp/RESULTS.md, exp/report/index.html
+#  10 results     one table; a page to look at and listen to        exp/results.json, exp/RESULTS.md,
+#                                                                   exp/report/index.html
 #
 # Every stage can be run again: what is finished is skipped, what was interrupted is resumed.
 {                           # read whole before anything runs: this file may change meanwhile
@@ -25,7 +27,7 @@ nj=2                        # number of parallel jobs of data and codes (of code
 codes_jobs=1                # jobs that code recordings, each with nj processes (cmd.sh says where)
 task_nj=                    # tasks fine-tuned, decoded and scored at the same time (default: 2 on the CPU, 1 on GPUs)
 seed=1                      # seed of every training and of decoding
-python=                     # Python to use, with its own packages alone (default: the one that tools/install.sh installs)
+python=                     # Python to use, with its own packages alone (default: that of tools/install.sh)
 dry_run=false               # true: only say what the trainings would take: parameters, memory, tokens, hours, disk
 gpu=                        # GPU that --dry_run estimates the hours for: A100, H100, ... or its bf16 FLOP/s
 ## Folders (relative to the recipe)
@@ -38,26 +40,31 @@ local_data_opts=            # options passed to local/data.sh
 langs="en"                  # languages of the corpus
 src_lang=en                 # language translated from
 tgt_lang=en                 # language translated into
-train_sets="train"          # training sets with speech (one with a slash is the dump/<codec>/<set> of another recipe, used as it is)
+train_sets="train"          # training sets with speech (one with a slash is the dump/<codec>/<set> of another
+                            # recipe, used as it is)
 text_train_set=             # training set (or sets) of text only, for the LLM and CPT
 dev_set=dev                 # development set (or several)
 test_sets="test"            # test sets with speech
 text_test_set=              # test set of text only, for perplexity
 final_word=false            # true: score the last word of each of its texts too (LAMBADA)
-lm_eval_tasks=              # text tasks of lm-evaluation-harness for the LLM: held_out_final_word (over text_test_set), lambada_openai, ...
+lm_eval_tasks=              # text tasks of lm-evaluation-harness for the LLM: held_out_final_word (over
+                            # text_test_set), lambada_openai, ...
 lm_eval_opts=               # further options of speechlm.bin.lm_eval: --task_files FOLDER, --num_fewshot 5
 text_models="llm cpt"       # whose text ability is scored: llm (before CPT), cpt
 skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
-keep_published=             # faults that recordings of test sets may have, as they were published: truncated silence (listed in warnings.tsv)
+keep_published=             # faults that recordings of test sets may have, as they were published: truncated
+                            # silence (listed in warnings.tsv)
 ## Models
-codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8, OWNER/NAME:8 (README, Codecs)
+codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8,
+                            # OWNER/NAME:8 (README, Codecs)
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
 random_init=false           # true: take only the architecture of the LLM (the arm without pre-training)
-cpt_exp=                    # fine-tune this CPT model instead of training one
+cpt_exp=                    # fine-tune this CPT model instead of training one; no LLM is trained either
 skip_cpt=false              # true: fine-tune the LLM itself (the arm without CPT)
 tag=                        # suffix of the CPT and SFT folders, so that several arms stand side by side
-## Settings: yaml files, layer over layer: egs/TEMPLATE/conf, conf, then each overlay (egs/TEMPLATE/conf/train.yaml says more)
-overlay=                    # folders, or names of some in conf or egs/TEMPLATE/conf, the last one counts most: "paper gpu8"
+## Settings: YAML files, layer over layer: egs/TEMPLATE/conf (its train.yaml says more), conf, then each overlay
+overlay=                    # folders, or names of some in conf or egs/TEMPLATE/conf, the last one counts most:
+                            # "paper gpu8"
 llm_model_config=           # small LLM: architecture and vocabulary size (default: llm_model.yaml)
 llm_config=                 # its training, in place of the layers below the overlays
 cpt_config=                 # continual pre-training, likewise
@@ -70,7 +77,8 @@ probe_task=                 # task whose fine-tuning is scored while it goes on,
 probe_steps=                # after these steps
 asr_langs=                  # languages of asr (default: langs)
 tts_langs=                  # languages of tts (default: tgt_lang, which the judge understands)
-protocol=mini               # how to score: names of speechlm/metrics/protocols, or files; of several, the first that covers a task
+protocol=mini               # how to score: names of speechlm/metrics/protocols, or files; of several, the first
+                            # that covers a task
 judge=                      # recogniser of generated speech instead of the protocol's: KIND:MODEL, judge_en or a folder
 
 printf -v lock_command '%q ' "$0" "$@"
@@ -80,7 +88,7 @@ for part in parse_options stages lock place; do . "$driver/../../utils/$part.sh"
 . "$driver/../../utils/recipe.sh"       # what the stages below call
 
 if $dry_run; then plan_trainings; exit 0; fi
-shared=()                               # stages 1 to 3 write data and dump, which several runs may share: one run at a time
+shared=()                   # stages 1 to 3 write data and dump, which several runs may share: one run at a time
 if [ "$stage" -le 1 ]; then shared+=("$datadir"); fi
 if [ "$stage" -le 3 ]; then shared+=("$dumpdir"); fi
 for folder in "${shared[@]}"; do wait_for_lock "$folder"; done
@@ -100,17 +108,21 @@ if want 3 "text"; then
         on_cpu manifest --data "$datadir/$set" --codes "$dump/$set" --lang "$src_lang"
     done
     if [ -z "$llm" ]; then
-        on_cpu text_tokenizer --manifests "${train_manifests[@]}" --config "$llm_model_config" --out "$expdir/text_tokenizer"
+        on_cpu text_tokenizer --manifests "${train_manifests[@]}" --config "$llm_model_config" \
+            --out "$expdir/text_tokenizer"
     fi
     on_cpu tokens --llm "${llm:-$expdir/text_tokenizer}" "${train_manifests[@]}" "${dev_manifests[@]}"
 fi
 for folder in "${shared[@]}"; do unlock "$folder"; done
 
 if want 4 "llm"; then
-    if [ -n "$llm" ] || $random_init; then
+    if $llm_of_cpt; then
+        echo "No LLM is trained: fine-tuning starts from ${sft_start[*]}"
+    elif [ -n "$llm" ] || $random_init; then
         echo "No LLM is trained: the models start from ${llm_start[*]}"
     else
-        train llm --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true --train_sets "${all_train_sets[@]}"
+        train llm --output_dir "$expdir/llm" --llm "$expdir/text_tokenizer" --llm_random true \
+            --train_sets "${all_train_sets[@]}"
     fi
 fi
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env -S bash -p
-# gigast: GigaSpeech with the translations of GigaST and the Chinese speech of GigaS2S: English to Mandarin, to text and to speech.
+# gigast: GigaSpeech with the translations of GigaST and the Chinese speech of GigaS2S: English to Mandarin, to
+# text and to speech.
 # Any option of egs/TEMPLATE/speechlm.sh may follow:
 #     ./run.sh --judge JUDGE_OF_MANDARIN --local_data_opts "--gigaspeech /corpora/GigaSpeech --gigas2s fetch"
 {   # read whole before anything runs: this file may change meanwhile

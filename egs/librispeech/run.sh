@@ -1,6 +1,7 @@
 #!/usr/bin/env -S bash -p
 # librispeech: LibriSpeech, read English: recognition, and synthesis in the voice of another utterance.
-# The hours of training data may stand first (100, 460, 960 by default), any option of egs/TEMPLATE/speechlm.sh may follow:
+# The hours of training data may stand first (100, 460, 960 by default), any option of egs/TEMPLATE/speechlm.sh may
+# follow:
 #     ./run.sh 100 --local_data_opts "--librispeech /corpora/LibriSpeech"
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail

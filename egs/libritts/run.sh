@@ -1,6 +1,7 @@
 #!/usr/bin/env -S bash -p
-# libritts: LibriTTS, synthesis of read English in the voice of another utterance (cross-sentence), and continuation of an utterance.
-# The training parts may stand first, named by LibriSpeech's hours (100, 460, 960 by default); any option of egs/TEMPLATE/speechlm.sh may follow:
+# libritts: LibriTTS, synthesis of read English in the voice of another utterance (cross-sentence), and continuation of
+# an utterance. The training parts may stand first, named by LibriSpeech's hours (100, 460, 960 by default); any option
+# of egs/TEMPLATE/speechlm.sh may follow:
 #     ./run.sh 460 --local_data_opts "--libritts /corpora/LibriTTS"
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/usr/bin/env -S bash -p
 # mini_judge: trains the shipped judge (judge_en) and measures it. About an hour on one core.
-# A judge that knows no grammar, on open text in many natural voices and on real speech (a night on one core; give the command again to
-# go on):
+# A judge that knows no grammar, on open text in many natural voices and on real speech (a night on one core; give the
+# command again to go on):
 #     ./run.sh --text open --ngpu 1 --expdir exp/open
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
@@ -34,7 +34,8 @@ case $text in
 esac
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
-    local/data.sh --datadir "$datadir" --fsdd "$fsdd" --nj "$nj" --text "$text" --speechocean "$speechocean" --partial "$partial"
+    local/data.sh --datadir "$datadir" --fsdd "$fsdd" --nj "$nj" --text "$text" --speechocean "$speechocean" \
+        --partial "$partial"
 fi
 fit() { python -m speechlm.bin.train_judge "${options[@]}" --dev "${dev[@]}" --lang en --ngpu "$ngpu" --nj "$nj" "$@"; }
 
@@ -45,7 +46,7 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
     if [ "$text" = grammar ]; then                              # real digits are rare and hard: four times as often
         again=("$digits/train" "$digits/train" "$digits/train" "$digits/train") options+=(--epochs 6 --max_lr 0.0015)
     else                                                        # everyday words are rare in open text
-        again=("$datadir/words" "$digits/train") options+=(--config conf/adapt.yaml)
+        again=("$datadir/words" "$digits/train") options+=(--config conf/open.yaml conf/adapt.yaml)
     fi
     fit --init "$expdir/first" --data "${train[@]}" "${again[@]}" --out "$expdir/judge"
 fi

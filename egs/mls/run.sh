@@ -1,7 +1,7 @@
 #!/usr/bin/env -S bash -p
-# mls: Multilingual LibriSpeech, audio books in en de nl fr es it pt pl: a large open corpus for speech continuation, and recognition.
-# Languages may stand first (--langs "de nl"; pl by default), any option of egs/TEMPLATE/speechlm.sh may follow. Several languages train one CPT
-# model; recognition is fine-tuned and tested in one at a time:
+# mls: Multilingual LibriSpeech, audio books in en de nl fr es it pt pl: a large open corpus for speech continuation,
+# and recognition. Languages may stand first (--langs "de nl"; pl by default), any option of egs/TEMPLATE/speechlm.sh
+# may follow. Several languages train one CPT model; recognition is fine-tuned and tested in one at a time:
 #     ./run.sh --langs "de nl pl" && ./run.sh --langs de --cpt_exp exp/de_nl_pl/cpt
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env -S bash -p
-# speechocean762: real read English of 250 learners (5 hours): recognition, and synthesis in the voice of another utterance.
-# Small enough for one machine without a GPU. Every option of egs/TEMPLATE/speechlm.sh may follow:
+# speechocean762: real read English of 250 learners (5 hours): recognition, and synthesis in the voice of another
+# utterance. Small enough for one machine without a GPU. Every option of egs/TEMPLATE/speechlm.sh may follow:
 #     ./run.sh --local_data_opts "--speechocean /corpora"
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail

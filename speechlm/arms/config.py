@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from speechlm.arms.figures import load_layout
+from speechlm.data.layers import find_layers
 from speechlm.data.settings import Percentage, fill, read_mapping, read_value, read_yaml
 from speechlm.tasks import SCORED, TASKS, check_tasks
 
@@ -90,10 +91,7 @@ def layered(name: str, folders: list[Path]) -> tuple[dict, list[Path]]:
     """Return the settings of a training as the driver puts them together, and the files: those of later folders go over
     earlier ones.
     """
-    kinds = ("train", "sft", name) if name.startswith("sft_") else ("train", name)
-    files = [path for folder in folders for kind in kinds if (path := folder / f"{kind}.yaml").is_file()]
-    if not any(path.stem == name for path in files):
-        raise ValueError(f"no {name}.yaml in {', '.join(map(str, folders))}. Write one")
+    files = find_layers(name, folders)
     settings: dict = {}
     for path in files:
         settings |= read_mapping(path)

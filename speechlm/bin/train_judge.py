@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from tqdm import tqdm
 
 from speechlm.bin.command import run_main
 from speechlm.data.audio import load_span, save_wav
-from speechlm.data.files import stage
+from speechlm.data.files import atomic_write, stage
 from speechlm.data.kaldi import Span, read_audio, read_text, require_valid, side_path, write_table
 from speechlm.data.machine import device_for
 from speechlm.data.settings import Above0, Count, Option, Positive, fill, read_mapping, read_yaml
@@ -44,7 +45,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--lang", default="en")
     parser.add_argument("--copies", type=Option(Count), default=3, help="varied copies of each training utterance")
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="ESPnet training configuration")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        nargs="+",
+        default=[DEFAULT_CONFIG],
+        help="ESPnet training configuration; of several files a later one's settings go over an earlier one's",
+    )
     parser.add_argument("--init", help="judge to start from (default: random weights)")
     parser.add_argument(
         "--epochs",
@@ -66,10 +73,11 @@ def main() -> None:
             dump(args.dev, args.out / "dump" / "dev", args.lang, 0, args.nj)
     dumped = [args.out / "dump" / name / file for name in ("train", "dev") for file in ("wav.scp", "text")]
     start = {"init": args.init, "epochs": args.epochs, "max_lr": args.max_lr}
-    with stage(args.out, "new_training", start, [args.config, *dumped]) as todo:
+    with stage(args.out, "new_training", start, [*args.config, *dumped]) as todo:
         if todo:  # ESPnet would go on from a checkpoint of other data or settings
             shutil.rmtree(args.out / "espnet", ignore_errors=True)
-    train(args.out, args.lang, [*overrides(args), "--config", str(args.config), "--ngpu", str(args.ngpu)])
+    config = one_config(args.config, args.out)
+    train(args.out, args.lang, [*overrides(args, config), "--config", str(config), "--ngpu", str(args.ngpu)])
     export(args.out, args.lang)
 
 
@@ -120,9 +128,21 @@ def read_course(path: Path) -> Course:
     return fill(Course, {field.name: config[field.name] for field in fields(Course) if field.name in config}, str(path))
 
 
-def overrides(args: argparse.Namespace) -> list[str]:
+def one_config(paths: list[Path], out: Path) -> Path:
+    """Return the file of the configuration; that of several is written to `out`."""
+    if len(paths) == 1:
+        return paths[0]
+    settings: dict[str, Any] = {}
+    for path in paths:
+        settings |= read_mapping(path)
+    with atomic_write(out / "training.yaml") as stream:
+        yaml.safe_dump(settings, stream, sort_keys=False)
+    return out / "training.yaml"
+
+
+def overrides(args: argparse.Namespace, path: Path) -> list[str]:
     """Return ESPnet's options for what differs from the configuration: start, length, learning rate."""
-    config = read_course(args.config)
+    config = read_course(path)
     epochs = args.epochs or config.max_epoch
     course = config.scheduler_conf | {"total_steps": epochs * config.num_iters_per_epoch}
     if args.max_lr:

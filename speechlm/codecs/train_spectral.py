@@ -40,7 +40,11 @@ class SpectralTrainConfig:
 def train_spectral(
     config: SpectralTrainConfig, data_dirs: list[str], dev_dirs: list[str], out_dir: Path, device: str = "cpu"
 ) -> None:
-    """Fit; leave config.json, model.safetensors and train.log in `out_dir`."""
+    """Fit; leave config.json, model.safetensors and train.log in `out_dir`. ValueError for another device than the
+    CPU.
+    """
+    if device != "cpu":
+        raise ValueError("--ngpu: a codec of kind spectral is fitted on the CPU, in half a minute. Leave it out")
     clips, dev = (Clips(dirs, config.clips) if dirs else None for dirs in (data_dirs, dev_dirs))
     model = build_spectral(config.model)
     print(f"components and codebooks from {config.fit_clips} clips of {config.clip_sec} s ...", flush=True)

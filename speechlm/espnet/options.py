@@ -1,14 +1,13 @@
-"""The options of training, as ESPnet command-line arguments and as the trainer's dataclass."""
+"""The options of training, as arguments of ESPnet's parser. Only what starts at once is imported here of ESPnet."""
 
 import argparse
-from dataclasses import dataclass
 from typing import Any, Literal, Sequence
 
-from espnet2.train.trainer import TrainerOptions
 from espnet2.utils.nested_dict_action import NestedDictAction
 from espnet2.utils.types import float_or_none, int_or_none, str2bool, str_or_none
 
 from speechlm.data.settings import Count, Option, Positive, Share, Weight, read_mapping, read_value
+from speechlm.espnet.working import WORKING, advice_on
 from speechlm.tasks import TOKEN_TASKS, get_task
 from speechlm.tokens.patterns import PATTERN, PATTERNS
 
@@ -35,78 +34,6 @@ WANTED = {  # of mappings, and of ESPnet's options that have a range
 }
 
 
-@dataclass
-class SpeechLMTrainerOptions(TrainerOptions):
-    """ESPnet's options and ours. Steps are optimizer steps; `dtype` is the autocast type of the forward pass."""
-
-    max_steps: int
-    warmup_steps: int
-    final_lr_ratio: float
-    save_interval: int
-    eval_interval: int
-    dtype: str
-    compile: str
-    max_loss_ratio: float
-    skip_steps: list
-    keep_steps: list
-    dist_timeout_min: float
-
-
-# Options of ESPnet's that do here what its help says. All others are refused, unless they say what is the case anyway.
-WORKING = frozenset(
-    """help version config print_config required log_level dry_run output_dir ngpu seed num_workers accum_grad
-    grad_clip resume log_interval use_tensorboard use_wandb
-    wandb_project wandb_id wandb_entity wandb_name detect_anomaly unused_parameters
-    init_param ignore_init_mismatch freeze_param use_adapter adapter adapter_conf
-    cudnn_enabled cudnn_benchmark cudnn_deterministic use_tf32 local_rank
-    dist_backend dist_init_method dist_world_size dist_rank dist_master_addr dist_master_port dist_launcher
-    multiprocessing_distributed
-    """.split()  # bin/train refuses the last two lines', saying how several processes are started
-)
-
-# What serves instead of those that do nothing here: {names: advice}.
-INSTEAD = {
-    "optim optim_conf optim2 optim2_conf exclude_weight_decay exclude_weight_decay_conf": (
-        "--lr and --weight_decay of AdamW, and --muon_lr"
-    ),
-    "scheduler scheduler_conf scheduler2 scheduler2_conf": "--warmup_steps, --max_steps and --final_lr_ratio",
-    "max_epoch num_iters_per_epoch": "--max_steps",
-    "patience early_stopping_criterion val_scheduler_criterion": (
-        "--max_steps: a training ends there; see the losses of --eval_interval"
-    ),
-    "best_model_criterion keep_nbest_models nbest_averaging_interval save_strategy": (
-        "--keep_steps: the weights of the steps named"
-    ),
-    "use_amp train_dtype": "--dtype bfloat16 or float32",
-    "grad_clip_type grad_noise": "--grad_clip, of the 2-norm",
-    "batch_size valid_batch_size batch_bins valid_batch_bins batch_type valid_batch_type max_batch_size "
-    "min_batch_size fold_length sort_in_batch sort_batch shuffle_within_batch chunk_length num_cache_chunks": (
-        "--rows, --row_length and --accum_grad"
-    ),
-    "train_shape_file valid_shape_file train_data_path_and_name_and_type valid_data_path_and_name_and_type "
-    "multi_task_dataset iterator_type valid_iterator_type multiple_iterator drop_last_iter allow_variable_data_keys "
-    "allow_multi_rates max_cache_size max_cache_fd valid_max_cache_size": ("--dump, --train_sets and --dev_set"),
-    "category_sample_size upsampling_factor category_upsampling_factor dataset_upsampling_factor "
-    "dataset_scaling_factor": ("--mixture"),
-    "pretrain_path": "--init_from: the folder of a trained model, or --init_param",
-    "use_deepspeed deepspeed_config sharded_ddp ddp_comm_hook gradient_as_bucket_view": (
-        "--ngpu, --nodes, --sharding and --gradient_checkpointing"
-    ),
-    "use_matplotlib num_att_plot create_graph_in_tensorboard": (
-        "--use_tensorboard, whose curves bin/report and bin/arms draw too"
-    ),
-    "wandb_model_log_interval": "--keep_steps",
-    "collect_stats write_collected_feats": "no option: there are no features whose statistics are needed",
-}
-
-
-def _advice(name: str) -> str:
-    return next(
-        (advice for names, advice in INSTEAD.items() if name in names.split()),
-        "the options of --help's groups Data, Model and Steps",
-    )
-
-
 def own_options() -> list[argparse.Action]:
     """Return the options that are ours."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -124,7 +51,7 @@ def require_working(args: argparse.Namespace, defaults: dict) -> None:
     ]
     if given:
         lines = [
-            f"--{name} {getattr(args, name)}: has no effect in this training. What there is: {_advice(name)}"
+            f"--{name} {getattr(args, name)}: has no effect in this training. What there is: {advice_on(name)}"
             for name in given
         ]
         raise ValueError("\n".join(lines))

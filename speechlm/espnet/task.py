@@ -3,10 +3,8 @@
 import argparse
 
 import torch
-from espnet2.tasks.abs_task import AbsTask
-from espnet2.train.abs_espnet_model import AbsESPnetModel
-from espnet2.train.collate_fn import CommonCollateFn
 
+from speechlm.espnet.imports import AbsESPnetModel, AbsTask, CommonCollateFn
 from speechlm.espnet.options import add_arguments
 from speechlm.espnet.trainer import SpeechLMTrainer
 from speechlm.train.build import build_data, build_model, build_optimizers

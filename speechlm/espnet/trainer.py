@@ -1,10 +1,26 @@
 """ESPnet's trainer: it builds everything and calls `run`, which trains by steps (`speechlm.train.loop`)."""
 
-from espnet2.train.trainer import Trainer
-from espnet2.utils.build_dataclass import build_dataclass
+from dataclasses import dataclass
 
-from speechlm.espnet.options import SpeechLMTrainerOptions
+from speechlm.espnet.imports import Trainer, TrainerOptions, build_dataclass
 from speechlm.train.loop import Run
+
+
+@dataclass
+class SpeechLMTrainerOptions(TrainerOptions):
+    """ESPnet's options and ours. Steps are optimizer steps; `dtype` is the autocast type of the forward pass."""
+
+    max_steps: int
+    warmup_steps: int
+    final_lr_ratio: float
+    save_interval: int
+    eval_interval: int
+    dtype: str
+    compile: str
+    max_loss_ratio: float
+    skip_steps: list
+    keep_steps: list
+    dist_timeout_min: float
 
 
 class SpeechLMTrainer(Trainer):

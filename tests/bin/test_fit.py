@@ -16,10 +16,10 @@ import kaldiio
 import pytest
 import torch
 
-from speechlm.bin import preflight
 from speechlm.bin.text_tokenizer import train_tokenizer
 from speechlm.codecs import load_codec
 from speechlm.data.codes import write_codec
+from speechlm.espnet import preflight
 from speechlm.metrics.recognisers import load_recogniser
 from speechlm.metrics.speech import transcribe
 from speechlm.model.folder import load_llm, load_model
@@ -128,14 +128,14 @@ def test_vocabulary_and_weights_of_two_models(model):
 def test_preflight_is_done_again_for_another_llm(recipe, monkeypatch, capsys):
     shutil.copytree(recipe / "tok", recipe / "tok2")
     monkeypatch.chdir(recipe)
-    monkeypatch.setattr(sys, "argv", ["preflight", *training("preflight", "--llm", "tok2")])
+    options = training("preflight", "--llm", "tok2")
     checked = []
     monkeypatch.setattr(preflight, "check", lambda args, trainings: checked.append(args) or {})
-    preflight.main()
-    preflight.main()
+    preflight.run_preflight(options)
+    preflight.run_preflight(options)
     assert len(checked) == 1
     (recipe / "tok2/config.json").write_text((recipe / "tok2/config.json").read_text() + "\n")
-    preflight.main()
+    preflight.run_preflight(options)
     assert len(checked) == 2 and "because of input llm/config.json (sha256 " in capsys.readouterr().out
 
 

@@ -180,6 +180,13 @@ def test_training_a_spectral_codec(data_dir, tmp_path):
     assert "dev_mel" in (tmp_path / "one" / "train.log").read_text()
 
 
+def test_a_spectral_codec_takes_no_gpu(data_dir, tmp_path):
+    (tmp_path / "codec.yaml").write_text("model: {kind: spectral}\n")
+    with pytest.raises(ValueError, match="--ngpu: a codec of kind spectral is fitted on the CPU"):
+        train_codec(tmp_path / "codec.yaml", [str(data_dir)], [], tmp_path / "out", "cuda")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

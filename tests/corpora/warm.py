@@ -23,8 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = [
-    f"speechlm.bin.{name}"
-    for name in ("train", "decode", "ceiling", "extract_codes", "text_tokenizer", "manifest", "results")
+    f"speechlm.{name}"
+    for name in """espnet.training espnet.preflight model.decoding bin.train bin.decode bin.ceiling bin.extract_codes
+    bin.text_tokenizer bin.manifest bin.results""".split()
 ]
 CLIENT = """#!{python} -IS
 import json, os, socket, sys

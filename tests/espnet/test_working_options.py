@@ -5,9 +5,11 @@ import types
 
 import pytest
 
-from speechlm.bin import train as command
-from speechlm.espnet.options import INSTEAD, WORKING, own_options, parse_options
+from speechlm.espnet import training
+from speechlm.espnet.help import help_parser
+from speechlm.espnet.options import own_options, parse_options
 from speechlm.espnet.task import SpeechLMTask
+from speechlm.espnet.working import INSTEAD, SHOWN, WORKING
 from speechlm.train.build import require_same
 from speechlm.train.log import Log
 from tests.model.tiny import tiny_model
@@ -45,6 +47,14 @@ def test_what_is_advised_against_is_none_that_works():
     assert not set(" ".join(INSTEAD).split()) & (WORKING | {action.dest for action in own_options()})
 
 
+def test_help_shows_all_that_works_with_its_default():
+    real = {action.dest: action for action in SpeechLMTask.get_parser()._actions}
+    assert {name: real[name].default for name in SHOWN} == {name: default for name, (default, _) in SHOWN.items()}
+    told = help_parser("").format_help()
+    for name in [*SHOWN, *(action.dest for action in own_options())]:
+        assert f"--{name} " in told or f"--{name}\n" in told
+
+
 def test_wandb_gets_what_tensorboard_gets(tmp_path, monkeypatch):
     logged = []
     wandb = types.SimpleNamespace(log=lambda values, step: logged.append((step, values)))
@@ -58,7 +68,7 @@ def test_wandb_gets_what_tensorboard_gets(tmp_path, monkeypatch):
 def test_wandb_that_cannot_be_used_is_said_before_the_training(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
     with pytest.raises(ValueError, match="pip install wandb"):
-        command.require_wandb()
+        training.require_wandb()
 
 
 def test_what_the_model_to_start_from_has_decided_is_not_asked_for_otherwise():

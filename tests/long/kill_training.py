@@ -51,7 +51,7 @@ RESTARTED = "all start again from the last checkpoint"
 SIGNALS = [signal.SIGKILL] * 3 + [signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
 
 server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload(["speechlm.bin.train", "speechlm.train.replay", __name__])
+server.set_forkserver_preload(["speechlm.bin.train", "speechlm.espnet.training", "speechlm.train.replay", __name__])
 
 
 def make_recipe(folder: Path, llm: dict = LLM, **config) -> None:

@@ -34,6 +34,7 @@ trap 'exit 143' TERM
 trap 'exit 130' INT
 
 port=$((10000 + $$ % 20000))
+ports=$((port + 2))-$((port + 1 + count))
 cat > "$SLURM_CONF" << CONF
 ClusterName=test
 SlurmctldHost=$(hostname -s)(127.0.0.1)
@@ -59,7 +60,7 @@ SlurmdLogFile=$work/slurmd.%n.log
 KillWait=30
 InactiveLimit=0
 SchedulerParameters=sched_min_interval=100000
-NodeName=node[1-$count] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((port + 2))-$((port + 1 + count))] CPUs=$cpus State=UNKNOWN
+NodeName=node[1-$count] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$ports] CPUs=$cpus State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 CONF
 
@@ -75,7 +76,11 @@ for ((tries = 0; tries < 100; tries++)); do
     [ "$(sinfo --noheader --format=%D --states=idle 2> /dev/null)" = "$count" ] && break
     sleep 0.2
 done
-[ "$tries" -lt 100 ] || { echo "slurm_cluster.sh: the nodes did not come up:" >&2; tail -n 20 "$work"/*.log "$work"/*.out >&2; exit 1; }
+if [ "$tries" -ge 100 ]; then
+    echo "slurm_cluster.sh: the nodes did not come up:" >&2
+    tail -n 20 "$work"/*.log "$work"/*.out >&2
+    exit 1
+fi
 "$@" &
 wait $!
 exit

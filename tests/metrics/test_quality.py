@@ -18,6 +18,7 @@ from speechlm.metrics import speech
 from speechlm.metrics.quality import load_measure
 from speechlm.metrics.quality.base import measure_one
 from speechlm.metrics.rows import read_lines, read_rows, write_lines
+from tests.metrics.small import WAV2VEC
 
 pytest.importorskip("pesq", reason="tools/install.sh leaves it out where there is no C compiler")
 RATE_HZ = 16000
@@ -74,19 +75,7 @@ def test_wavlm_and_utmos_take_a_path(tmp_path, sound, monkeypatch):
     from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
     torch.manual_seed(0)
-    small = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "conv_dim": [16] * 7,
-    }
-    small |= {
-        "num_conv_pos_embeddings": 8,
-        "num_conv_pos_embedding_groups": 2,
-        "tdnn_dim": [16] * 5,
-        "xvector_output_dim": 16,
-    }
+    small = WAV2VEC | {"tdnn_dim": [16] * 5, "xvector_output_dim": 16}
     WavLMForXVector(WavLMConfig(**small)).save_pretrained(tmp_path / "wavlm")
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path / "wavlm")
     similarity = load_measure(f"sim-wavlm:{tmp_path}/wavlm")

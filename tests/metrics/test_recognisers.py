@@ -15,6 +15,7 @@ from speechlm.data.pool import pool_on
 from speechlm.espnet_start import quick_imports
 from speechlm.metrics.recognisers import load_recogniser
 from speechlm.metrics.speech import _start, transcribe
+from tests.metrics.small import WAV2VEC
 from tests.pools import InProcess
 
 LETTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4} | {
@@ -46,19 +47,7 @@ def make_ctc(folder, kind: str, masked: bool):
 
     torch.manual_seed(0)
     config, network = {"wav2vec2": (Wav2Vec2Config, Wav2Vec2ForCTC), "hubert": (HubertConfig, HubertForCTC)}[kind]
-    small = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "conv_dim": [16] * 7,
-    }
-    small |= {
-        "num_conv_pos_embeddings": 8,
-        "num_conv_pos_embedding_groups": 2,
-        "vocab_size": len(LETTERS),
-        "pad_token_id": 0,
-    }
+    small = WAV2VEC | {"vocab_size": len(LETTERS), "pad_token_id": 0}
     network = network(
         config(**small, feat_extract_norm="layer" if masked else "group", do_stable_layer_norm=masked)
     ).eval()

@@ -26,7 +26,7 @@ def corpus(tmp_path):
 
 def test_a_judge_is_trained_and_loads(corpus, monkeypatch, capsys):
     config = yaml.safe_load(train_judge.DEFAULT_CONFIG.read_text())
-    config |= {"num_iters_per_epoch": 2}
+    (corpus / "short.yaml").write_text("num_iters_per_epoch: 2\n")
     config["encoder_conf"] |= {"output_size": 16, "linear_units": 16, "num_blocks": 1}
     (corpus / "tiny.yaml").write_text(yaml.safe_dump(config))
     out, data = corpus / "exp", str(corpus / "data")
@@ -41,12 +41,14 @@ def test_a_judge_is_trained_and_loads(corpus, monkeypatch, capsys):
         "2",
         "--config",
         str(corpus / "tiny.yaml"),
+        str(corpus / "short.yaml"),
         "--epochs",
         "1",
     ]
     for start in ([], ["--init", str(out), "--max_lr", "0.0001"]):
         monkeypatch.setattr(sys, "argv", ["train_judge", *arguments, *start])
         train_judge.main()
+    assert yaml.safe_load((out / "espnet/config.yaml").read_text())["num_iters_per_epoch"] == 2
     assert "new_training: done again" in capsys.readouterr().out
     assert (out / "dump/train/text").read_text().splitlines()[:3] == [
         "0-v-0-0 one dog",

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GraniteConfig, OPTConfig
 
-from speechlm.bin.preflight import check_packing, check_text_logits
 from speechlm.espnet.options import parse_options
+from speechlm.espnet.preflight import check_packing, check_text_logits
 from speechlm.espnet.task import SpeechLMTask
 from speechlm.model.folder import copy_llm_files, export_llm, load_llm, load_model
 from speechlm.model.generate import DecodeOptions, generate_speech, generate_text

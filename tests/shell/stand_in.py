@@ -107,9 +107,10 @@ def lm_eval() -> None:
 
 def main() -> None:
     module = sys.argv[2].removeprefix("speechlm.bin.")
-    with open("calls", "a") as stream:
-        stream.write(" ".join(sys.argv[2:]) + "\n")
-    if module in ("arms", "tasks"):
+    if module != "layers":
+        with open("calls", "a") as stream:
+            stream.write(" ".join(sys.argv[2:]) + "\n")
+    if module in ("arms", "tasks", "layers"):
         sys.argv = [module, *sys.argv[3:]]
         runpy.run_module(f"speechlm.bin.{module}", run_name="__main__")
     elif module in ("train", "score", "perplexity", "lm_eval"):

@@ -11,9 +11,9 @@ from shell import ROOT, run, write_script
 
 DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
 RECIPES = sorted(path.parent.name for path in ROOT.glob("egs/*/run.sh") if "speechlm.sh" in path.read_text())
-TASKS = f"""case ${{2-}} in speechlm.bin.tasks) exec {sys.executable} "$@" ;; esac
+ASKED = f"""case ${{2-}} in speechlm.bin.tasks | speechlm.bin.layers) exec {sys.executable} "$@" ;; esac
 """
-RECORD = f"""{TASKS}echo "$(printf '%q ' "$@")" >> calls
+RECORD = f"""{ASKED}echo "$(printf '%q ' "$@")" >> calls
 [ "${{3-}}" != "$FAIL" ]
 """
 
@@ -116,7 +116,7 @@ def test_tasks_run_side_by_side_and_one_that_fails_does_not_take_the_others_alon
     assert done.returncode == 0 and names(calls).count("train") == 3
     write_script(
         recipe / "bin/python",
-        TASKS + """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """,
+        ASKED + """case $* in *sft_asr*) echo out of memory; exit 3;; esac; sleep 0.2; touch "made_$#_$RANDOM" """,
     )
     done, _ = drive(recipe, "--stage", "7", "--tasks", "asr tts s2tt", "--task_nj", "2")
     assert done.returncode == 1 and "asr: out of memory" in done.stdout and "failed: asr" in done.stdout
@@ -125,10 +125,10 @@ def test_tasks_run_side_by_side_and_one_that_fails_does_not_take_the_others_alon
 
 
 def test_a_missing_config_is_named_and_nothing_runs(recipe):
-    write_script(recipe / "bin/python", RECORD.removeprefix(TASKS))  # one to which a new task is known
+    write_script(recipe / "bin/python", RECORD.replace("speechlm.bin.tasks | ", ""))  # to which a new task is known
     done, calls = drive(recipe, "--stage", "7", "--tasks", "new")
     assert done.returncode == 1 and names(calls) == ["tasks"]
-    assert "no sft_new.yaml in conf or " in done.stdout and "--sft_config" in done.stdout
+    assert "no sft_new.yaml in " in done.stdout and "--sft_config" in done.stdout
 
 
 def layers(call):
@@ -223,6 +223,22 @@ def test_fine_tuning_starts_from_cpt_or_from_a_given_model_or_from_the_llm(recip
     _, calls = drive(recipe, *stages, "--skip_cpt", "true", "--tag", "no_cpt")
     assert names(calls) == ["train"] and option(calls[0], "--llm") == "exp/llm/llm"
     assert option(calls[0], "--output_dir") == "exp/sft_no_cpt_asr"
+
+
+def test_with_a_given_cpt_model_no_llm_is_trained(recipe):
+    """Tokenizer and preflight are those of the LLM within it; what text ability was before its CPT is not known."""
+    text = ["--text_test_set", "text", "--lm_eval_tasks", "x", "--tasks", "asr"]
+    done, calls = drive(recipe, "--stage", "3", "--cpt_exp", "given", *text)
+    assert done.returncode == 0 and "No LLM is trained: fine-tuning starts from --init_from given\n" in done.stdout
+    assert "text_tokenizer" not in names(calls)
+    assert [option(c, "--output_dir") for c in calls if "--output_dir" in c] == ["exp/preflight", "exp/sft_asr"]
+    assert {option(c, "--llm") for c in calls if "--llm" in c} == {"given/llm"}
+    assert [option(c, "--out") for c in calls if c[1][13:] in ("perplexity", "lm_eval")] == [
+        "exp/perplexity/given/score.json",
+        "exp/lm_eval/given/score.json",
+    ]
+    _, calls = drive(recipe, "--dry_run", "true", "--tasks", "asr", "--cpt_exp", "given")
+    assert [(option(c, "--output_dir"), option(c, "--llm")) for c in calls] == [("exp/sft_asr", "given/llm")]
 
 
 def test_a_given_llm_is_not_trained_and_brings_its_tokenizer(recipe):

@@ -12,7 +12,8 @@ DRIVER = ROOT / "egs/TEMPLATE/speechlm.sh"
 # A Python that says how tasks are tested, and else notes its process, takes its time, and on SIGTERM "saves" before it
 # ends.
 SLOW = """
-case $* in *speechlm.bin.tasks*) echo "asr text en en - en"; echo "tts speech en en - en"; exit ;; esac
+case $* in *speechlm.bin.tasks*) echo "asr text en en - en"; echo "tts speech en en - en"; exit ;;
+    *speechlm.bin.layers*) echo conf/train.yaml; exit ;; esac
 echo "$$ $*" >> started
 trap 'sleep 0.3; echo saved >> saved; exit 1' TERM
 while [ ! -e "go" ]; do sleep 0.05; done

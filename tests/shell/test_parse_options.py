@@ -10,7 +10,9 @@ expdir=exp      # where models go
 cpt_config=     # settings of CPT
 nj=4            # number of jobs
 verbose=false   # say more
+                # about everything
 private=1
+                # no help of anything
 . {ROOT}/utils/parse_options.sh
 echo "expdir=$expdir cpt_config=$cpt_config nj=$nj verbose=$verbose rest=$*"
 late=1          # declared too late to be an option
@@ -72,4 +74,5 @@ def test_help_shows_purpose_options_and_values(script):
     assert done.stdout.startswith("Trains a model.\n")
     assert "\nFolders\n  --expdir               where models go [exp]\n" in done.stdout
     assert "number of jobs [7]" in done.stdout
+    assert "say more about everything [false]" in done.stdout and "no help" not in done.stdout
     assert "private" not in done.stdout and "late" not in done.stdout

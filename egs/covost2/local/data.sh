@@ -15,7 +15,8 @@ root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
-python -m speechlm.bin.prepare_corpus covost2 --src_lang "$src_lang" --tgt_lang "$tgt_lang" --common_voice "$common_voice" \
-    --covost2 "$covost2" --downloads "$downloads" --datadir "$datadir" --partial "$partial"
+python -m speechlm.bin.prepare_corpus covost2 --src_lang "$src_lang" --tgt_lang "$tgt_lang" \
+    --common_voice "$common_voice" --covost2 "$covost2" --downloads "$downloads" --datadir "$datadir" \
+    --partial "$partial"
 exit
 }

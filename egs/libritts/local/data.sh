@@ -1,10 +1,12 @@
 #!/usr/bin/env -S bash -p
-# LibriTTS -> Kaldi directories train_<subset>, dev_clean, dev_other, test_clean, test_other, test_clean_continuation; test sets with `prompts`.
+# LibriTTS -> Kaldi directories train_<subset>, dev_clean, dev_other, test_clean, test_other,
+# test_clean_continuation; test sets with `prompts`.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 subset=${subset:-960}  # training parts, named by LibriSpeech's hours: 100, 460 or 960 (the recipe's)
 libritts=           # folder of LibriTTS, unpacked or its archives, if you have it (default: fetched)
-prompts=            # what to synthesise of test_clean: lines `utterance prompt` (default: utterances of 4 to 10 s, each with its speaker's next)
+prompts=            # what to synthesise of test_clean: lines `utterance prompt` (default: utterances of 4 to 10 s,
+                    # each with its speaker's next)
 downloads=downloads # where archives go
 datadir=data        # where the sets go
 nj=2                # number of parallel jobs (one suffices)

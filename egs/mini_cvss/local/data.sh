@@ -1,6 +1,7 @@
 #!/usr/bin/env -S bash -p
 # Makes the mini_cvss corpus: sentence pairs of a small grammar, both sides spoken by the same synthetic voice.
-# Sets: train (pairs), train_mono (target language alone), dev, test, test_unheard (voices never heard in training), and text only: text_train, text_test.
+# Sets: train (pairs), train_mono (target language alone), dev, test, test_unheard (voices never heard in training), and
+# text only: text_train, text_test.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data        # where the sets go
@@ -20,7 +21,7 @@ here=$root/egs/mini_cvss/local
 in_folder() { if [ -e "$here/$1" ]; then echo "$here/$1"; else echo "$1"; fi; }
 
 python "$root/egs/mini_cvss/local/make_corpus.py" --out "$datadir" --languages "$languages" --nj "$nj" \
-    --pairs "$pairs" --mono "$mono" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs" ${voices:+--voices "$(in_folder "$voices")"} \
-    ${grammar:+--grammar "$(in_folder "$grammar")"}
+    --pairs "$pairs" --mono "$mono" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs" \
+    ${voices:+--voices "$(in_folder "$voices")"} ${grammar:+--grammar "$(in_folder "$grammar")"}
 exit
 }

@@ -6,6 +6,7 @@ One to seven words a line, half of them words of the grammar, half of `words.txt
 
 import argparse
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from make_corpus import HERE, cast, write_spoken
@@ -14,21 +15,32 @@ from speechlm.bin.command import run_main
 from speechlm.data.files import stage
 from speechlm.data.grammar import Grammar
 from speechlm.data.settings import Count, Option, Positive
-from speechlm.data.voices import read_cast
+from speechlm.data.voices import AnyVoice, read_cast
+
+Draw = Callable[[int, random.Random], list[str]]  # how many lists, and the chance they are drawn by
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args = list_parser(__doc__, lines=2400).parse_args()
+    files = [HERE / "grammar.yaml", HERE / "voices_many.yaml", HERE / "words.txt"]
+    write_lists(args, draw, read_cast(files[1]).train, files)
+
+
+def list_parser(description: str, lines: int) -> argparse.ArgumentParser:
+    """Return a parser with the options of a program that writes spoken word lists."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="Kaldi directory to write")
-    parser.add_argument("--lines", type=Option(Positive), default=2400)
+    parser.add_argument("--lines", type=Option(Positive), default=lines)
     parser.add_argument("--seed", type=Option(Count), default=1)
     parser.add_argument("--nj", type=Option(Positive), default=2)
-    args = parser.parse_args()
-    files = [HERE / "grammar.yaml", HERE / "voices_many.yaml", HERE / "words.txt"]
+    return parser
+
+
+def write_lists(args: argparse.Namespace, draw: Draw, voices: list[AnyVoice], files: list[Path], **told: str) -> None:
+    """Write the lists that `draw` makes, unless they are there: made from `files` and with the settings `told`."""
     outputs = ["text.en", "wav.scp.en", "utt2spk", "spk2utt", "wav.en/*.wav"]
-    with stage(args.out, "words", {"lines": args.lines, "seed": args.seed}, files, outputs) as todo:
+    with stage(args.out, "words", {"lines": args.lines, "seed": args.seed} | told, files, outputs) as todo:
         if todo:
-            voices = read_cast(files[1]).train
             lines = [{"en": line} for line in draw(args.lines, random.Random(args.seed))]
             write_spoken(args.out, ["en"], cast("words", lines, voices), args.nj)
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env -S bash -p
-# Makes the training and test data of a judge. grammar: 48 synthetic voices, word lists, real digits (the shipped judge's).
-# open: open sentences and lists of common words in 32 voices of SVOX Pico, real read English (three copies at other speeds), real
-# digits; nothing of a corpus's grammar but the test sets.
+# Makes the training and test data of a judge.
+# grammar: 48 synthetic voices, word lists, real digits (the shipped judge's).
+# open: open sentences and lists of common words in 32 voices of SVOX Pico, real read English (three copies at other
+# speeds), real digits; nothing of a corpus's grammar but the test sets.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data                # where many, words, mini_cvss and fsdd go
@@ -16,7 +17,8 @@ root=$(realpath -m "$0/../../../..")
 
 cvss=$root/egs/mini_cvss/local
 if [ "$text" = grammar ]; then
-    python "$cvss/make_corpus.py" --out "$datadir/many" --languages es,en,zh --pairs 2400 --text_pairs 0 --voices "$cvss/voices_many.yaml" --nj "$nj"
+    python "$cvss/make_corpus.py" --out "$datadir/many" --languages es,en,zh --pairs 2400 --text_pairs 0 \
+        --voices "$cvss/voices_many.yaml" --nj "$nj"
     python "$cvss/make_words.py" --out "$datadir/words" --nj "$nj"
     # only the test sets: their voices and sentences are not in the training data
     python "$cvss/make_corpus.py" --out "$datadir/mini_cvss" --languages es,en --pairs 8 --text_pairs 0 --nj "$nj"
@@ -26,7 +28,8 @@ else
     python "$root/egs/mini_judge/local/make_common_words.py" --out "$datadir/words" --nj "$nj"
     python "$cvss/make_corpus.py" --out "$datadir/pico" --languages es,en --pairs 8 --mono 0 --text_pairs 0 --nj "$nj" \
         --voices "$cvss/voices_pico.yaml" --grammar "$cvss/grammar_wide.yaml"
-    "$root/egs/speechocean762/local/data.sh" --speechocean "$speechocean" --datadir "$datadir/ocean" --partial "$partial"
+    "$root/egs/speechocean762/local/data.sh" --speechocean "$speechocean" --datadir "$datadir/ocean" \
+        --partial "$partial"
     python -m speechlm.bin.perturb --data "$datadir/ocean/train" --out "$datadir/ocean_sp" --copies 3 --lang en
 fi
 "$root/egs/fsdd/local/data.sh" --datadir "$datadir/fsdd" --fsdd "$fsdd" --copies 0

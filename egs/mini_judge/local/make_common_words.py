@@ -5,40 +5,30 @@ Two to seven words a line, of `common_words.txt` (the most common first; the rar
 turn.
 """
 
-import argparse
 import random
 import sys
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
 CVSS = HERE.parents[1] / "mini_cvss" / "local"
 sys.path.insert(0, str(CVSS))
 
-from make_corpus import cast, write_spoken  # noqa: E402
 from make_sentences import read_lines  # noqa: E402
+from make_words import list_parser, write_lists  # noqa: E402
 
 from speechlm.bin.command import run_main  # noqa: E402
-from speechlm.data.files import stage  # noqa: E402
-from speechlm.data.settings import Count, Option, Positive  # noqa: E402
 from speechlm.data.voices import read_cast  # noqa: E402
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="Kaldi directory to write")
+    parser = list_parser(__doc__, lines=8000)
     parser.add_argument("--words", type=Path, default=HERE / "common_words.txt")
     parser.add_argument("--voices", type=Path, default=CVSS / "voices_pico_many.yaml")
-    parser.add_argument("--lines", type=Option(Positive), default=8000)
-    parser.add_argument("--seed", type=Option(Count), default=1)
-    parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
     voices = read_cast(args.voices).train
-    outputs = ["text.en", "wav.scp.en", "utt2spk", "spk2utt", "wav.en/*.wav"]
-    settings = {"lines": args.lines, "seed": args.seed, "spoken_by": voices[0].by}
-    with stage(args.out, "words", settings, [args.words, args.voices], outputs) as todo:
-        if todo:
-            lines = [{"en": line} for line in draw(read_lines(args.words), args.lines, random.Random(args.seed))]
-            write_spoken(args.out, ["en"], cast("words", lines, voices), args.nj)
+    lists = partial(draw, read_lines(args.words))
+    write_lists(args, lists, voices, [args.words, args.voices], spoken_by=voices[0].by)
 
 
 def draw(words: list[str], count: int, rng: random.Random) -> list[str]:

@@ -11,6 +11,7 @@ root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
 
-python -m speechlm.bin.prepare_corpus speechocean762 --speechocean "$speechocean" --downloads "$downloads" --datadir "$datadir" --partial "$partial"
+python -m speechlm.bin.prepare_corpus speechocean762 --speechocean "$speechocean" --downloads "$downloads" \
+    --datadir "$datadir" --partial "$partial"
 exit
 }

@@ -16,7 +16,8 @@ root=$(realpath -m "$0/../../../..")
 . "$root/egs/TEMPLATE/path.sh"
 
 if [ -z "$corpus" ]; then
-    echo "local/data.sh: the corpus is not known. Say where it is: ./run.sh --local_data_opts \"--corpus /path/to/@NAME@\"" >&2
+    echo "local/data.sh: the corpus is not known. Say where it is:" \
+        "./run.sh --local_data_opts \"--corpus /path/to/@NAME@\"" >&2
     exit 1
 fi
 for set in train dev test; do

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from speechlm.bin.preflight import learned_tasks, parse_trainings
+from speechlm.espnet.preflight import learned_tasks, parse_trainings
 
 
 def test_each_training_has_its_own_files_and_the_common_options(tmp_path):

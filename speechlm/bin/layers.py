@@ -1,0 +1,35 @@
+"""Say which YAML files the settings of a training come from, one a line, later ones over earlier ones. It is read by
+egs/TEMPLATE/speechlm.sh.
+
+`python -m speechlm.bin.layers sft_tts --folders ../TEMPLATE/conf conf --overlays conf/tiny` prints
+
+    ../TEMPLATE/conf/train.yaml
+    ../TEMPLATE/conf/sft.yaml
+    conf/sft_tts.yaml
+    conf/tiny/sft.yaml
+"""
+
+import argparse
+from pathlib import Path
+
+from speechlm.bin.command import run_main
+from speechlm.data.layers import find_layers, layers_in
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("training", help="llm, cpt or sft_<task>")
+    parser.add_argument("--folders", type=Path, nargs="+", required=True, help="of the template, of the recipe")
+    parser.add_argument("--overlays", type=Path, nargs="*", default=[], help="folders that go over them")
+    parser.add_argument("--given", default="", help="a file in place of those of --folders (empty: none)")
+    args = parser.parse_args()
+    if args.given:
+        files = [args.given, *layers_in(args.training, args.overlays)]
+    else:
+        option = f", or name it with --{args.training.partition('_')[0]}_config"
+        files = find_layers(args.training, [*args.folders, *args.overlays], option)
+    print(*files, sep="\n")
+
+
+if __name__ == "__main__":
+    run_main(main)
