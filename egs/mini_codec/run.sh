@@ -1,6 +1,7 @@
 #!/usr/bin/env -S bash -p
 # mini_codec: trains the shipped codec (codec_16k) and measures it. About five minutes on two cores.
-# The other shipped one (codec_natural): natural voices and real speech, learned codes, a neural decoder; ten minutes with a GPU:
+# The other shipped one (codec_natural): natural voices and real speech, learned codes, a neural decoder; ten minutes
+# with a GPU:
 #     ./run.sh --speech pico --config conf/codec_natural.yaml --ngpu 1 --expdir exp/natural
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
@@ -25,13 +26,15 @@ cd "$root/egs/mini_codec"
 
 case $speech in     # each folder gets the same share of the clips: one that is named twice gets two
     espeak) train=(many/train many/train digits) dev=(many/dev) ;;
-    pico) train=(open open open pico/train pico/train fr_de/train it_en/train ocean_sp ocean_sp ocean_sp digits) dev=(pico/test_unheard ocean/dev) ;;
+    pico)
+        train=(open open open pico/train pico/train fr_de/train it_en/train ocean_sp ocean_sp ocean_sp digits)
+        dev=(pico/test_unheard ocean/dev) ;;
     *) echo "run.sh: --speech $speech: expected espeak or pico" >&2; exit 1 ;;
 esac
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
-    local/data.sh --datadir "$datadir" --recordings "$recordings" --pairs "$pairs" --lines "$lines" --nj "$nj" --speech "$speech" \
-        --speechocean "$speechocean" --partial "$partial"
+    local/data.sh --datadir "$datadir" --recordings "$recordings" --pairs "$pairs" --lines "$lines" --nj "$nj" \
+        --speech "$speech" --speechocean "$speechocean" --partial "$partial"
 fi
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
     python -m speechlm.bin.train_codec --config "$config" --out "$expdir" --threads 1 --ngpu "$ngpu" \

@@ -24,7 +24,7 @@ from made_up import MINI, MIXTURE, make_vocabulary, open_corpus, write_set
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig, Trainer, TrainingArguments
 
-import speechlm.espnet  # noqa: F401  (before anything of ESPnet)
+import speechlm.espnet.imports  # noqa: F401  (before anything of ESPnet)
 from speechlm.data.machine import code_version, describe_machine
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.sequence import Sequence

@@ -1,7 +1,7 @@
 #!/usr/bin/env -S bash -p
-# Makes the training data of a codec. espeak: 48 synthetic voices in es, en and zh, and real digits (the shipped codec's).
-# pico: 32 voices of SVOX Pico in es, en, fr, de and it, open text in English, real read English (and three copies at
-# other speeds), and real digits.
+# Makes the training data of a codec. espeak: 48 synthetic voices in es, en and zh, and real digits (those of the
+# shipped codec_16k). pico: 32 voices of SVOX Pico in es, en, fr, de and it, open text in English, real read English
+# (and three copies at other speeds), and real digits (those of codec_natural).
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data                # where the sets go
@@ -17,7 +17,9 @@ root=$(realpath -m "$0/../../../..")
 . "$root/egs/TEMPLATE/path.sh"
 
 cvss=$root/egs/mini_cvss/local
-make_pairs() { python "$cvss/make_corpus.py" --out "$datadir/$1" --languages "$2" --text_pairs 0 --nj "$nj" "${@:3}"; }
+make_pairs() {
+    python "$cvss/make_corpus.py" --out "$datadir/$1" --languages "$2" --text_pairs 0 --nj "$nj" "${@:3}"
+}
 
 if [ "$speech" = espeak ]; then
     make_pairs many es,en,zh --pairs "${pairs:-2400}" --voices "$cvss/voices_many.yaml"
@@ -27,7 +29,8 @@ else
     make_pairs fr_de fr,de --pairs 200 "${pico[@]}"
     make_pairs it_en it,en --pairs 200 "${pico[@]}"
     python "$cvss/make_sentences.py" --out "$datadir/open" --lines "$lines" --nj "$nj"
-    "$root/egs/speechocean762/local/data.sh" --speechocean "$speechocean" --datadir "$datadir/ocean" --partial "$partial"
+    "$root/egs/speechocean762/local/data.sh" --datadir "$datadir/ocean" --speechocean "$speechocean" \
+        --partial "$partial"
     python -m speechlm.bin.perturb --data "$datadir/ocean/train" --out "$datadir/ocean_sp" --copies 3 --lang en
 fi
 if [ ! -d "$recordings" ]; then
