@@ -28,10 +28,11 @@ def load_codec(spec: str) -> Codec:
 
         codec_16k               shipped, for the small synthetic world: 16 kHz, 12.5 Hz, 8 codebooks of 256
         codec_natural           shipped, for natural voices and real speech: 16 kHz, 12.5 Hz, 12 codebooks of 256
+        codec_natural:4         its first four codebooks, or as many as you like
         encodec_24khz:6         the pretrained EnCodec at 6 kbit/s, or its downloaded checkpoint: FILE.th:6
         mimi:8  dac_44khz:9     pretrained, with so many streams; of the hub
         FOLDER:8  OWNER/NAME:8  a folder, or a hub name, of one of: transformers (Mimi, DAC), ESPnet's codec task, our
-        train_codec
+                                train_codec
         exp/x/train.pth:8       one of the checkpoints of an ESPnet training
 
     Raises ValueError for anything else, or what cannot be had, saying how to get it.
@@ -98,14 +99,9 @@ def load_folder(folder: Path, option: str, name: str = "") -> Codec:
         from speechlm.codecs.dac import load_dac
 
         return load_dac(folder, option, name)
-    if option:
-        raise ValueError(
-            f"codec {folder}:{option}: no codec that has this option. Expected a folder of Mimi, DAC or ESPnet, or no"
-            " option"
-        )
     from speechlm.codecs import encodec
 
-    return encodec.load_folder(folder, name or None)
+    return encodec.load_folder(folder, name or None, option)
 
 
 def _split(spec: str) -> tuple[str, str]:
@@ -124,9 +120,7 @@ def _is(test: Callable[[Path], bool], path: str) -> bool:
 def _load_shipped(name: str, option: str) -> Codec:
     from speechlm.codecs import encodec
 
-    if option:
-        raise ValueError(f"{name} takes no option, found {option!r}")
-    return encodec.load_folder(ASSETS / name, name=name)
+    return encodec.load_folder(ASSETS / name, name, option)
 
 
 def _load_encodec_24khz(option: str) -> Codec:

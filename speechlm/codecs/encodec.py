@@ -19,7 +19,7 @@ from encodec.quantization import ResidualVectorQuantizer
 from safetensors.torch import load_file, save_file
 
 from speechlm.codecs.base import Shape
-from speechlm.codecs.network import ResidualCodec
+from speechlm.codecs.network import ResidualCodec, choose_streams
 from speechlm.codecs.spectral import SpectralConfig, SpectralEncoder, build_spectral
 from speechlm.codecs.vocos import VocosConfig, build_vocos
 from speechlm.data.files import atomic_write, share, storage_errors
@@ -126,9 +126,9 @@ def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig | Spect
         stream.write(json.dumps(asdict(config), indent=1) + "\n")
 
 
-def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
-    """Load our own EnCodec; raise ValueError if a file is missing or does not fit."""
-    folder = Path(folder)
+def load_folder(folder: Path, name: str | None = None, option: str = "") -> EncodecCodec:
+    """Load our own EnCodec, or its first `option` codebooks; raise ValueError if a file is missing or does not fit."""
+    folder, name = Path(folder), name or Path(folder).name
     missing = [file for file in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / file).is_file()]
     if missing:
         raise ValueError(
@@ -145,7 +145,10 @@ def load_folder(folder: Path, name: str | None = None) -> EncodecCodec:
         Exception
     ) as error:  # safetensors and torch raise different types for a broken or a foreign file, or senseless sizes
         raise ValueError(f"{folder / WEIGHTS_NAME}: does not fit {CONFIG_NAME}: {error}") from None
-    return EncodecCodec(name or folder.name, model, config.num_codebooks, asdict(config))
+    streams, settings = choose_streams(option, config.num_codebooks, config.num_codebooks, name), asdict(config)
+    if streams == config.num_codebooks:
+        return EncodecCodec(name, model, streams, settings)
+    return EncodecCodec(f"{name}:{streams}", model, streams, settings | {"streams": streams})
 
 
 def load_pretrained_24khz(option: str = "", path: Path | None = None) -> EncodecCodec:

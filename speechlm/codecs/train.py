@@ -61,7 +61,8 @@ class TrainConfig:
     learning_rate: Above0 = 1e-3
     warmup_steps: Count = 100
     decay_share: Share = 0.5  # the learning rate falls linearly to 0 over the last half
-    full_depth_chance: Share = 0.7  # else a step has a random number of the codebooks, half of them or more
+    full_depth_chance: Share = 0.7  # else a step has a random number of the codebooks:
+    least_depth: Count = 0  # this many or more (0: half of them)
     stft_weight: Weight = 1.0
     adversarial_weight: Weight = 0.0
     adversarial_share: Share = 0.5  # the discriminator starts here
@@ -289,8 +290,9 @@ class Trainer:
         self.optimizers[name].step()
 
     def _draw_depth(self, rng: np.random.Generator) -> int:
-        most = self.config.model.num_codebooks
-        return most if rng.random() < self.config.full_depth_chance else int(rng.integers((most + 1) // 2, most + 1))
+        most, letters = self.config.model.num_codebooks, self.config.model.letter_codebooks
+        least = max(self.config.least_depth or (most + 1) // 2, letters + 1)
+        return most if rng.random() < self.config.full_depth_chance else int(rng.integers(min(least, most), most + 1))
 
     @torch.no_grad()
     def _coded_mel(self, clips_BN: torch.Tensor, depth: int) -> torch.Tensor:

@@ -47,6 +47,13 @@ class VocosConfig(SpectralConfig):
     layers: Positive = 8
     kernel_frames: Positive = 7
 
+    def __post_init__(self):
+        if self.letter_codebooks >= self.num_codebooks:
+            raise ValueError(
+                f"letter_codebooks {self.letter_codebooks}: expected fewer than num_codebooks {self.num_codebooks}, of"
+                " which the others code the sound"
+            )
+
     @property
     def latent_dimension(self) -> int:
         return self.dimension + (self.letter_dimension if self.letter_codebooks else 0)

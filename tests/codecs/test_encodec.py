@@ -59,7 +59,7 @@ def test_equal_to_the_encodec_package(codec, codec_folder, noise, tiny):
     assert np.allclose(codec.decode(codes_BKT[0].T.numpy()), decoded[0, 0].numpy(), atol=1e-6)
 
 
-LOOK_AHEAD = {"codec_16k": 3, "codec_natural": 9}  # frames of 80 ms that the sound waits for
+LOOK_AHEAD = {"codec_16k": 3, "codec_natural": 10}  # frames of 80 ms that the sound waits for
 
 
 @pytest.mark.parametrize("kind", ["codec_16k", "codec_natural", "windowed", "recurrent"])
@@ -225,3 +225,14 @@ def test_rows_that_depend_on_their_neighbours_are_coded_one_at_a_time(codec_fold
     monkeypatch.setattr(codec, "codes", lambda wav_B1N: rows.append(len(wav_B1N)) or coded(wav_B1N))
     codec.encode_batch([np.full(800, 0.1 * n, np.float32) for n in range(3)])
     assert rows == [1, 1, 1]
+
+
+def test_the_first_codebooks_of_a_codec_are_one_too(codec_folder, noise):
+    whole, part = load_codec(str(codec_folder)), load_codec(f"{codec_folder}:2")
+    codes_TK = part.encode(noise(1.0))
+    assert np.array_equal(codes_TK, whole.encode(noise(1.0))[:, :2]) and part.codebooks().shape[0] == 2
+    assert np.array_equal(part.decode(codes_TK), whole.decode(codes_TK))
+    assert part.fingerprint != whole.fingerprint and part.name == f"{codec_folder.name}:2"
+    assert load_codec(f"{codec_folder}:4").fingerprint == whole.fingerprint, "all of them"
+    with pytest.raises(ValueError, match="'5' streams; expected a number from 1 to 4"):
+        load_codec(f"{codec_folder}:5")

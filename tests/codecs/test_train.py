@@ -193,6 +193,10 @@ def test_a_spectral_codec_takes_no_gpu(data_dir, tmp_path):
         ({"model": {"kind": "vocos"}, "stepz": 3}, r"unknown keys \['stepz'\]"),
         ({"model": {"kind": "spectral"}, "steps": 3}, r"unknown keys \['steps'\]"),
         ({"model": {"kind": "encodec"}}, "kind encodec; a codec of this kind is not trained here"),
+        (
+            {"model": {"kind": "vocos", "num_codebooks": 2, "letter_codebooks": 2}},
+            "expected fewer than num_codebooks 2",
+        ),
         ({"model": {"kind": "magic"}}, "kind 'magic'; expected one of"),
         ({"model": {"kind": "spectral", "ratios": [2]}}, r"unknown keys \['ratios'\]"),
     ],
