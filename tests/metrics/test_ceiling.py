@@ -18,7 +18,7 @@ from speechlm.metrics.rows import read_lines, read_rows
 class Whisperer:
     """A codec whose reconstructions are a hundred times too quiet."""
 
-    name, fingerprint, sample_rate_hz = "whisperer", "c0de" * 16, 16000
+    name, fingerprint, sample_rate_hz, batch_sec = "whisperer", "c0de" * 16, 16000, 60.0
     to = classmethod(lambda codec, device: codec)
     coded_samples = staticmethod(lambda samples: samples)
     encode_batch = staticmethod(np.stack)
