@@ -63,33 +63,31 @@ class NetworkCodec:
         `batch_sec`, filled with silence where there are fewer. On a CPU, one at a time has a shape of its own, and a
         batch is coded as such where it makes no difference. Each shape is tried once.
         """
-        if self.device == "cpu":
-            return self._codes_as_alone(wav_B1N)
-        rows = max(1, math.ceil(self.batch_sec * self.sample_rate_hz / wav_B1N.shape[2]))
+        rows = len(wav_B1N)
+        if self.device != "cpu":
+            rows = max(1, math.ceil(self.batch_sec * self.sample_rate_hz / wav_B1N.shape[2]))
         return torch.cat([self._codes_of_rows(part_B1N, rows) for part_B1N in wav_B1N.split(rows)])
 
     def _codes_of_rows(self, wav_B1N: Tensor, rows: int) -> Tensor:
-        """Return codes_BKT of a batch that is filled up to so many rows, if its neighbours do not matter to a row."""
-        filled_R1N = F.pad(wav_B1N, (0, 0, 0, 0, 0, rows - len(wav_B1N)))
+        """Return codes_BKT of a batch that is filled up to so many rows: all at once, or if that won't do one by
+        one.
+        """
+        filled_R1N, count = F.pad(wav_B1N, (0, 0, 0, 0, 0, rows - len(wav_B1N))), len(wav_B1N)
         shape = tuple(filled_R1N.shape)
+        if rows == 1 or self._exact.get(shape):
+            return self.codes(filled_R1N)[:count]
         if shape not in self._exact:
-            forth, back = self._traced(filled_R1N), self._traced(filled_R1N.flip(0))
-            self._exact[shape] = all(torch.equal(found, other.flip(0)) for found, other in zip(forth, back))
-        if not self._exact[shape]:
-            return torch.cat([self.codes(wav_11N) for wav_11N in wav_B1N.split(1)])
-        return self.codes(filled_R1N)[: len(wav_B1N)]
-
-    def _codes_as_alone(self, wav_B1N: Tensor) -> Tensor:
-        """Return codes_BKT: all at once if that gives what one at a time gives (latents and codes compared)."""
-        shape = tuple(wav_B1N.shape)
-        if len(wav_B1N) == 1 or self._exact.get(shape):
-            return self.codes(wav_B1N)
-        if shape not in self._exact:
-            batch, alone = self._traced(wav_B1N), self._traced(wav_B1N[-1:])
-            self._exact[shape] = all(torch.equal(found[-1:], single) for found, single in zip(batch, alone))
+            found = self._traced(filled_R1N)
+            self._exact[shape] = self._is_exact(filled_R1N, found)
             if self._exact[shape]:
-                return batch[0]
+                return found[0][:count]
         return torch.cat([self.codes(wav_11N) for wav_11N in wav_B1N.split(1)])
+
+    def _is_exact(self, wav_R1N: Tensor, found: tuple[Tensor, Tensor]) -> bool:
+        """Are the codes and latents found those that a row has alone (CPU), or beside other neighbours (GPU)?"""
+        if self.device == "cpu":
+            return all(torch.equal(many[-1:], one) for many, one in zip(found, self._traced(wav_R1N[-1:])))
+        return all(torch.equal(many, back.flip(0)) for many, back in zip(found, self._traced(wav_R1N.flip(0))))
 
     def _traced(self, wav_B1N: Tensor) -> tuple[Tensor, Tensor]:
         """Return codes_BKT, and latents_BET that the encoder gave."""
