@@ -101,7 +101,7 @@ def load_folder(folder: Path, option: str, name: str = "") -> Codec:
         return load_dac(folder, option, name)
     from speechlm.codecs import encodec
 
-    return encodec.load_folder(folder, name or None, option)
+    return encodec.load_folder(folder, name, option)
 
 
 def _split(spec: str) -> tuple[str, str]:

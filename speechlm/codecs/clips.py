@@ -63,7 +63,7 @@ class Clips:
     """Draws clips from folders. A clip comes from one folder; all folders are equally likely, twice if named twice."""
 
     def __init__(self, data_dirs: list[str], settings: ClipSettings, device: str = "cpu"):
-        self.settings, self.device = settings, device
+        self.settings = settings
         kept = {folder: _join(read_recordings(folder), settings, device) for folder in dict.fromkeys(data_dirs)}
         self.folders = [kept[folder] for folder in data_dirs]
 

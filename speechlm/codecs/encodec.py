@@ -126,9 +126,9 @@ def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig | Spect
         stream.write(json.dumps(asdict(config), indent=1) + "\n")
 
 
-def load_folder(folder: Path, name: str | None = None, option: str = "") -> EncodecCodec:
+def load_folder(folder: Path, name: str = "", option: str = "") -> EncodecCodec:
     """Load our own EnCodec, or its first `option` codebooks; raise ValueError if a file is missing or does not fit."""
-    folder, name = Path(folder), name or Path(folder).name
+    name = name or folder.name
     missing = [file for file in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / file).is_file()]
     if missing:
         raise ValueError(

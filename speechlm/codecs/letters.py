@@ -60,13 +60,3 @@ def reading_loss(reader: Reader, latents_BDT: torch.Tensor, letters: list[list[i
     steps = torch.full_like(lengths, logs_BSA.shape[1])
     loss = F.ctc_loss(logs_BSA.transpose(0, 1), targets, steps, lengths, reduction="sum", zero_infinity=True)
     return loss / lengths.sum()
-
-
-@torch.no_grad()
-def read_letters(reader: Reader, latents_BDT: torch.Tensor) -> list[str]:
-    """Return the most likely text of each: the best letter of each step, repeats and blanks dropped."""
-    texts = []
-    for best_S in reader(latents_BDT).argmax(-1).tolist():
-        kept = [number for number, before in zip(best_S, [0, *best_S]) if number != before]
-        texts.append("".join(ALPHABET[number] for number in kept if number))
-    return texts

@@ -8,7 +8,7 @@ import torch
 
 from speechlm.codecs import load_codec
 from speechlm.codecs.clips import Clips, ClipSettings
-from speechlm.codecs.letters import ALPHABET, Reader, read_letters, reading_loss, spell
+from speechlm.codecs.letters import ALPHABET, Reader, reading_loss, spell
 from speechlm.codecs.train import train_vocos
 from speechlm.data.kaldi import write_data_dir
 
@@ -17,6 +17,16 @@ from .test_train import check_resuming, tiny_training
 
 def letters_of(text: str) -> str:
     return "".join(ALPHABET[number] for number in spell(text))
+
+
+@torch.no_grad()
+def read_letters(reader: Reader, latents_BDT: torch.Tensor) -> list[str]:
+    """Return the most likely text of each: the best letter of each step, repeats and blanks dropped."""
+    texts = []
+    for best_S in reader(latents_BDT).argmax(-1).tolist():
+        kept = [number for number, before in zip(best_S, [0, *best_S]) if number != before]
+        texts.append("".join(ALPHABET[number] for number in kept if number))
+    return texts
 
 
 @pytest.mark.parametrize(
