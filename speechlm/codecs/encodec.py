@@ -1,13 +1,15 @@
 """EnCodec, by the `encodec` package: the pretrained 24 kHz model, or our own small one from a folder.
 
-A folder holds `config.json` (`EncodecConfig`, or `SpectralConfig` or `VocosConfig` if its "kind" says so) and
-`model.safetensors` (the state of the `encodec.EncodecModel`). Shapes: B batch, D latent dimension, T frames, K
+A folder holds `config.json` (`EncodecConfig`, or `SpectralConfig` or `VocosConfig` if its "kind" says so),
+`model.safetensors` (the state of the `encodec.EncodecModel`) and perhaps `decoder_<N>.safetensors`, what takes the
+place of a part of that state when only the first N codebooks are used. Shapes: B batch, D latent dimension, T frames, K
 codebooks, N samples.
 """
 
 import json
 import os
 import reprlib
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from speechlm.data.files import atomic_write, share, storage_errors
 from speechlm.data.settings import Choice, Count, Positive, fill, read_json
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+DECODER_NAME = "decoder_{}.safetensors"  # weights in place of those of the model, when so many codebooks are used
 OF_TRAINING = (".embed_avg", ".cluster_size", ".inited")  # what only the training of codebooks needs
 PRETRAINED_BITS_PER_CODE = 10
 PRETRAINED_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"
@@ -116,14 +119,30 @@ def config_from_dict(values: dict, source: str) -> EncodecConfig | SpectralConfi
 def save_folder(folder: Path, model: EncodecModel, config: EncodecConfig | SpectralConfig) -> None:
     """Write `config.json` and `model.safetensors` (numbers of 16 bits); each is replaced whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WEIGHTS_NAME}.tmp"
-    with storage_errors(folder / WEIGHTS_NAME):
-        kept = {key: value for key, value in model.state_dict().items() if not key.endswith(OF_TRAINING)}
-        save_file({key: value.half().contiguous().cpu() for key, value in kept.items()}, temporary)
-        share(temporary)
-        os.replace(temporary, folder / WEIGHTS_NAME)
+    _save(folder / WEIGHTS_NAME, model.state_dict())
     with atomic_write(folder / CONFIG_NAME) as stream:
         stream.write(json.dumps(asdict(config), indent=1) + "\n")
+
+
+def save_decoder(folder: Path, model: EncodecModel, source: Path, streams: int) -> None:
+    """Write the codec of `source`, and beside it what `model` has differently: a decoder for its first codebooks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG_NAME, WEIGHTS_NAME):
+        with storage_errors(folder / name):
+            shutil.copyfile(source / name, folder / f".{name}.tmp")
+            os.replace(folder / f".{name}.tmp", folder / name)
+    before = load_folder(source).model.state_dict()
+    changed = {key: value for key, value in model.state_dict().items() if not torch.equal(value.cpu(), before[key])}
+    _save(folder / DECODER_NAME.format(streams), changed)
+
+
+def _save(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with storage_errors(path):
+        kept = {key: value for key, value in weights.items() if not key.endswith(OF_TRAINING)}
+        save_file({key: value.half().contiguous().cpu() for key, value in kept.items()}, temporary)
+        share(temporary)
+        os.replace(temporary, path)
 
 
 def load_folder(folder: Path, name: str = "", option: str = "") -> EncodecCodec:
@@ -136,19 +155,30 @@ def load_folder(folder: Path, name: str = "", option: str = "") -> EncodecCodec:
             f" {folder}"
         )
     config = config_from_dict(read_json(folder / CONFIG_NAME), str(folder / CONFIG_NAME))
-    try:
-        model = KINDS[config.kind][1](config)
-        missing, unknown = model.load_state_dict(load_file(folder / WEIGHTS_NAME), strict=False)
-        if wrong := [*unknown, *(key for key in missing if not key.endswith(OF_TRAINING))]:
-            raise ValueError(f"missing or unknown: {', '.join(wrong[:5])}")
-    except (
-        Exception
-    ) as error:  # safetensors and torch raise different types for a broken or a foreign file, or senseless sizes
-        raise ValueError(f"{folder / WEIGHTS_NAME}: does not fit {CONFIG_NAME}: {error}") from None
     streams, settings = choose_streams(option, config.num_codebooks, config.num_codebooks, name), asdict(config)
+    model = _load(config, folder / WEIGHTS_NAME, folder / DECODER_NAME.format(streams))
     if streams == config.num_codebooks:
         return EncodecCodec(name, model, streams, settings)
     return EncodecCodec(f"{name}:{streams}", model, streams, settings | {"streams": streams})
+
+
+def _load(config: EncodecConfig | SpectralConfig, weights: Path, decoder: Path) -> EncodecModel:
+    """Return a folder's model, with the decoder for so few codebooks if there is one."""
+    path = weights
+    try:
+        model = KINDS[config.kind][1](config)
+        missing, unknown = model.load_state_dict(load_file(weights), strict=False)
+        missing = [key for key in missing if not key.endswith(OF_TRAINING)]
+        if decoder.is_file():
+            path = decoder
+            unknown += model.load_state_dict(load_file(decoder), strict=False).unexpected_keys
+        if missing or unknown:
+            raise ValueError(f"missing or unknown: {', '.join([*unknown, *missing][:5])}")
+    except (
+        Exception
+    ) as error:  # safetensors and torch raise different types for a broken or a foreign file, or senseless sizes
+        raise ValueError(f"{path}: does not fit {CONFIG_NAME}: {error}") from None
+    return model
 
 
 def load_pretrained_24khz(option: str = "", path: Path | None = None) -> EncodecCodec:

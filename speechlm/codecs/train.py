@@ -23,7 +23,7 @@ from encodec.msstftd import MultiScaleSTFTDiscriminator
 from torch import nn
 
 from speechlm.codecs.clips import Clips, ClipSettings
-from speechlm.codecs.encodec import load_folder, save_folder
+from speechlm.codecs.encodec import load_folder, save_decoder, save_folder
 from speechlm.codecs.fit import fit, fit_letters
 from speechlm.codecs.letters import Reader, reading_loss, spell
 from speechlm.codecs.losses import MelLoss, STFTLoss, discriminator_loss, generator_loss
@@ -43,10 +43,13 @@ class TrainConfig:
     """Everything that decides the result besides the data. `*_share` are shares of a part's steps.
 
     `start_from`: folder of a codec of the same sizes to go on from; with `code_steps: 0` its codes stay as they are.
+    `decode_only: N`: all that is trained is a decoder for its first N codebooks, in the first part to the log-mel and
+    in the second to the waveform. It is saved beside the codec (`encodec.save_decoder`), and `--codec FOLDER:N` has it.
     """
 
     model: VocosConfig = field(default_factory=VocosConfig)
     start_from: str = ""
+    decode_only: Count = 0
     fit_clips: Positive = 1800
     code_steps: Count = 6000
     code_batch_clips: Positive = 32
@@ -71,6 +74,18 @@ class TrainConfig:
     seed: Count = 1
     log_steps: Positive = 100
     checkpoint_steps: Positive = 250
+
+    def __post_init__(self):
+        if self.decode_only > self.model.num_codebooks or (self.decode_only and not self.start_from):
+            raise ValueError(
+                f"decode_only: {self.decode_only}, start_from: {self.start_from!r}; expected at most"
+                f" {self.model.num_codebooks} codebooks, and the folder of the codec that has them"
+            )
+
+    @property
+    def depth(self) -> int:
+        """The most codebooks of a step."""
+        return self.decode_only or self.model.num_codebooks
 
     @property
     def own_code_steps(self) -> int:
@@ -127,8 +142,10 @@ class Trainer:
         self.config, self.clips, self.device, self.step = config, clips, device, 0
         self.model = build_vocos(config.model).to(device)
         model = self.model
-        self.reader = Reader(config.model.letter_dimension).to(device) if config.model.letter_codebooks else None
-        coders = [model.encoder.network, model.decoder.network, *filter(None, [self.reader])]
+        reads = config.model.letter_codebooks and not config.decode_only
+        self.reader = Reader(config.model.letter_dimension).to(device) if reads else None
+        coders = [] if config.decode_only else [model.encoder.network]
+        coders += [model.decoder.network, *filter(None, [self.reader])]
         self.coder = nn.ModuleList(coders)  # what the first part trains
         self.speaker = model.decoder.waveform  # what the second part trains
         self.mel, self.stft = MelLoss(config.model.sample_rate_hz).to(device), STFTLoss().to(device)
@@ -156,8 +173,12 @@ class Trainer:
         clips_BN, letters = self._draw_read(rng)
         with torch.no_grad():
             patches_BTP = model.encoder.patches(clips_BN)
-        latents_BLT = model.encoder.latents(patches_BTP).transpose(1, 2)
-        coded_BLT, losses = self._quantise(latents_BLT, letters, self._draw_depth(rng))
+        depth = self._draw_depth(rng)
+        if config.decode_only:
+            coded_BLT, losses = self._coded(clips_BN, depth), {}
+        else:
+            latents_BLT = model.encoder.latents(patches_BTP).transpose(1, 2)
+            coded_BLT, losses = self._quantise(latents_BLT, letters, depth)
         error_BFM = model.decoder.mel(coded_BLT) - patches_BTP.view(len(patches_BTP), -1, config.model.mel_bands)
         losses |= {"l1": error_BFM.abs().mean(), "l2": 0.3 * error_BFM.square().mean()}
         self._update("coder", self.coder, sum(losses.values()))
@@ -230,7 +251,7 @@ class Trainer:
         if dev is None:
             return float("nan")
         clips_BN = dev.draw(2 * self.config.batch_clips, np.random.default_rng(DEV_SEED))
-        mel_BFM = self._coded_mel(clips_BN, self.config.model.num_codebooks)
+        mel_BFM = self._coded_mel(clips_BN, self.config.depth)
         if self.step <= self.config.own_code_steps:
             return float((mel_BFM - self.model.encoder.patches(clips_BN).view_as(mel_BFM)).abs().mean())
         return float(self.mel(self.model.decoder.speak(mel_BFM), clips_BN))
@@ -243,7 +264,10 @@ class Trainer:
         with storage_errors(out_dir / CHECKPOINT_NAME):
             torch.save(state, temporary)
             os.replace(temporary, out_dir / CHECKPOINT_NAME)
-        save_folder(out_dir, self.model, self.config.model)
+        if self.config.decode_only:
+            save_decoder(out_dir, self.model, Path(self.config.start_from), self.config.decode_only)
+        else:
+            save_folder(out_dir, self.model, self.config.model)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint if there is one; raise ValueError if it was made with another config."""
@@ -290,15 +314,20 @@ class Trainer:
         self.optimizers[name].step()
 
     def _draw_depth(self, rng: np.random.Generator) -> int:
-        most, letters = self.config.model.num_codebooks, self.config.model.letter_codebooks
+        most, letters = self.config.depth, self.config.model.letter_codebooks
         least = max(self.config.least_depth or (most + 1) // 2, letters + 1)
         return most if rng.random() < self.config.full_depth_chance else int(rng.integers(min(least, most), most + 1))
 
     @torch.no_grad()
     def _coded_mel(self, clips_BN: torch.Tensor, depth: int) -> torch.Tensor:
         """Return the log-mel_BFM of the clips, coded with so many codebooks."""
+        return self.model.decoder.mel(self._coded(clips_BN, depth))
+
+    @torch.no_grad()
+    def _coded(self, clips_BN: torch.Tensor, depth: int) -> torch.Tensor:
+        """Return the latents_BLT of the clips' codes."""
         codes_KBT = self.model.quantizer.vq.encode(self.model.encoder(clips_BN[:, None]), n_q=depth)
-        return self.model.decoder.mel(self.model.quantizer.decode(codes_KBT))
+        return self.model.quantizer.decode(codes_KBT)
 
     def _set_codes(self) -> None:
         config = self.config

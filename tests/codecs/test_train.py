@@ -212,3 +212,20 @@ def test_the_recipes_configs_can_be_read():
     root = ASSETS.parents[1]
     kinds = {read_config(path).model.kind for path in (root / "egs/mini_codec/conf").glob("codec*.yaml")}
     assert kinds == {"spectral", "vocos"}
+
+
+def test_a_decoder_for_the_first_codebooks_is_beside_the_codec(data_dir, tmp_path, noise):
+    train_vocos(tiny_training(), [str(data_dir)], [], tmp_path / "whole")
+    changes = {"start_from": str(tmp_path / "whole"), "decode_only": 1, "code_steps": 2, "steps": 2}
+    train_vocos(tiny_training(**changes), [str(data_dir)], [], tmp_path / "with")
+    before, after = (load_codec(f"{tmp_path}/{name}") for name in ("whole", "with"))
+    assert before.fingerprint == after.fingerprint, "all codebooks sound as before"
+    before, after = (load_codec(f"{tmp_path}/{name}:1") for name in ("whole", "with"))
+    codes_TK = before.encode(noise(1.0))
+    assert np.array_equal(codes_TK, after.encode(noise(1.0)))
+    assert not np.allclose(before.decode(codes_TK), after.decode(codes_TK))
+    with pytest.raises(ValueError, match="decode_only: 3.*at most 2 codebooks"):
+        tiny_training(start_from="x", decode_only=3)
+    (tmp_path / "with/decoder_1.safetensors").write_bytes(b"broken")
+    with pytest.raises(ValueError, match="decoder_1.safetensors: does not fit"):
+        load_codec(f"{tmp_path}/with:1")

@@ -58,6 +58,17 @@ def test_another_voice_is_spoken_anew_and_back_again(tmp_path):
     assert files(tmp_path) == made
 
 
+def test_one_voice_speaks_all_translations(tmp_path):
+    make(tmp_path)
+    cvss_t = files(tmp_path)
+    make(tmp_path, target_voice="bruno")
+    cvss_c = files(tmp_path)
+    changed = {"/".join(name.split("/")[1:3]) for name in cvss_c if cvss_c[name] != cvss_t[name]}
+    assert {"train/wav.en", "dev/wav.en", "test/wav.en"} <= changed
+    assert not changed & {"test/wav.es", "test_unheard/wav.en", "train_mono/wav.en"}, "the first of a process, or others"
+    assert "--target_voice nobody: expected one of alba, bruno" in make(tmp_path, target_voice="nobody")
+
+
 def test_a_process_that_crashes_does_not_hang_the_others(tmp_path):
     (tmp_path / "espeakng_loader.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     said = make(tmp_path, path=tmp_path)

@@ -1,7 +1,9 @@
-"""Write the mini_cvss corpus: sentence pairs from grammar.yaml, spoken by the voices of voices.yaml.
+"""Write the mini_cvss corpus: sentence pairs from a grammar, spoken by synthetic voices.
 
-CVSS-T in miniature: the source and the target of a pair are spoken by the same (synthetic) speaker.
-The sentences of dev and test occur in no training set, in either language.
+With `--target_voice NAME` CVSS-C in miniature: many speakers are translated, and one speaks all translations; in
+train_mono and test_unheard each speaker speaks the target language too. With `--target_voice same` CVSS-T: the source
+and the target of a pair have the same speaker. The sentences of dev and test occur in no training set, in either
+language.
 """
 
 import argparse
@@ -10,8 +12,10 @@ import multiprocessing
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from speechlm.bin.command import run_main
 from speechlm.data.audio import save_wav
@@ -22,17 +26,23 @@ from speechlm.data.settings import Count, Option, Positive, read_json
 from speechlm.data.voices import AnyVoice, Cast, read_cast
 
 SAMPLE_RATE_HZ = 16000
+SAME = "same"  # the target has the source's speaker
 SHARD = 100  # utterances spoken in one fresh process; fixed, so that --nj does not change a sample
 HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One sentence, by one speaker, in every language of the pair."""
+    """One sentence in every language of a pair, by a speaker; `others` speak some of the languages instead."""
 
     id: str
     voice: AnyVoice
     text: dict[str, str]
+    others: dict[str, AnyVoice] = field(default_factory=dict)
+
+    def speak(self, lang: str) -> np.ndarray:
+        """Return float32 samples in [-1, 1]."""
+        return self.others.get(lang, self.voice).speak(self.text[lang], lang, SAMPLE_RATE_HZ)
 
 
 def split_sentences(grammar: Grammar, sizes: dict[str, int], seed: int) -> dict[str, list[dict[str, str]]]:
@@ -72,8 +82,7 @@ def speak_shard(shard: Shard) -> None:
     """Speak a shard's utterances."""
     for utterance in shard.utterances:
         for lang in shard.languages:
-            wav_T = utterance.voice.speak(utterance.text[lang], lang, SAMPLE_RATE_HZ)
-            save_wav(shard.folder / f"wav.{lang}" / f"{utterance.id}.wav", wav_T, SAMPLE_RATE_HZ)
+            save_wav(shard.folder / f"wav.{lang}" / f"{utterance.id}.wav", utterance.speak(lang), SAMPLE_RATE_HZ)
     with atomic_write(shard.record) as stream:
         json.dump(sizes(shard.folder, shard.files), stream)
 
@@ -114,10 +123,18 @@ def write_spoken(folder: Path, languages: list[str], utterances: list[Utterance]
     write_data_dir(folder, tables | {"utt2spk": {u.id: u.voice.name for u in utterances}})
 
 
-def cast(name: str, sentences: list[dict[str, str]], voices: list[AnyVoice]) -> list[Utterance]:
-    """Give the sentences to the voices in turn."""
+def cast(name: str, sentences: list[dict[str, str]], voices: list[AnyVoice], **others: AnyVoice) -> list[Utterance]:
+    """Give the sentences to the voices in turn; of a language in `others`, its voice speaks all."""
     pairs = ((voices[i % len(voices)], i, text) for i, text in enumerate(sentences))
-    return [Utterance(f"{voice.name}-{name}-{i:05d}", voice, text) for voice, i, text in pairs]
+    return [Utterance(f"{voice.name}-{name}-{i:05d}", voice, text, others) for voice, i, text in pairs]
+
+
+def find_target(name: str, lang: str, voices: Cast) -> dict[str, AnyVoice]:
+    """Return {language: who speaks it in every pair}, empty for `same`; ValueError for a name that no voice has."""
+    named = {voice.name: {lang: voice} for voice in voices.train} | {SAME: {}}
+    if name not in named:
+        raise ValueError(f"--target_voice {name}: expected one of {', '.join(named)}")
+    return named[name]
 
 
 def main() -> None:
@@ -132,6 +149,9 @@ def main() -> None:
     parser.add_argument("--eval_pairs", type=Option(Positive), default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
     parser.add_argument("--voices", type=Path, default=HERE / "voices.yaml")
+    parser.add_argument(
+        "--target_voice", default=SAME, help="who speaks all translations of train, dev and test; same: the speaker"
+    )
     parser.add_argument("--seed", type=Option(Count), default=1)
     parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
@@ -147,7 +167,7 @@ def main() -> None:
 
 
 def make(args: argparse.Namespace, languages: list[str], voices: Cast) -> None:
-    grammar = Grammar(args.grammar)
+    grammar, target = Grammar(args.grammar), find_target(args.target_voice, languages[-1], voices)
     unknown = set(languages) - set(grammar.languages)
     if unknown:
         raise ValueError(f"--languages {args.languages}: {args.grammar} has {grammar.languages}, not {sorted(unknown)}")
@@ -165,7 +185,8 @@ def make(args: argparse.Namespace, languages: list[str], voices: Cast) -> None:
     for name in ("train", "train_mono", "dev", "test", "test_unheard"):
         group = voices.unheard if name == "test_unheard" else voices.train
         spoken = languages[-1:] if name == "train_mono" else languages
-        write_spoken(args.out / name, spoken, cast(name, sets[name], group), args.nj)
+        others = {} if name in ("train_mono", "test_unheard") else target
+        write_spoken(args.out / name, spoken, cast(name, sets[name], group, **others), args.nj)
 
 
 if __name__ == "__main__":
