@@ -20,11 +20,11 @@ def fit(model: EncodecModel, clips: Clips, count: int, seed: int) -> None:
     torch.manual_seed(seed)
     patches_NP = draw_patches(model, clips, count, seed).flatten(0, 1)
     model.encoder.fit(patches_NP)
-    getattr(model.decoder, "closed", model.decoder).fit(model.encoder)
+    model.decoder.closed.fit(model.encoder)
     latents_ND = (patches_NP - model.encoder.mean_P) @ model.encoder.components_PD
-    letters = getattr(model.encoder.config, "letter_codebooks", 0)
     missing = model.quantizer.dimension - latents_ND.shape[1]
-    init_codebooks(model.quantizer.vq.layers[letters:], F.pad(latents_ND, (0, missing)), FRAMES_PER_BATCH)
+    layers = model.quantizer.vq.layers[model.encoder.config.letter_codebooks :]
+    init_codebooks(layers, F.pad(latents_ND, (0, missing)), FRAMES_PER_BATCH)
 
 
 @torch.no_grad()

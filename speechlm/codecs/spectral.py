@@ -11,6 +11,7 @@ P = F / T frames in a patch, D latent dimension, T codec frames.
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,7 @@ class SpectralConfig:
     phase_iterations: Count = 16
     num_codebooks: Positive = 8
     codebook_size: Positive = 256
+    letter_codebooks: ClassVar[int] = 0  # none of them codes letters
 
     @property
     def hop_samples(self) -> int:
@@ -131,6 +133,11 @@ class SpectralDecoder(nn.Module):
         self.register_buffer("inverse_MS", torch.linalg.pinv(encoder.bank_SM), persistent=False)
         self.register_buffer("mean_P", torch.zeros_like(encoder.mean_P))
         self.register_buffer("components_PD", torch.zeros_like(encoder.components_PD))
+
+    @property
+    def closed(self) -> "SpectralDecoder":
+        """The part in closed form: all of it."""
+        return self
 
     def fit(self, encoder: SpectralEncoder) -> None:
         """Take the encoder's components."""
