@@ -7,7 +7,7 @@ fail() { echo "speechlm.sh: $*" >&2; exit 2; }
 if ! $dry_run && [ "$stage" -le 9 ] && [ "$stop_stage" -ge 2 ]; then need_gpus "$ngpu"; fi
 
 all_langs=$langs            # langs itself may be exported, for local/data.sh
-lists all_langs train_sets text_train_set dev_set test_sets text_test_set tasks zero_shot_tasks probe_steps \
+lists all_langs train_sets text_train_set dev_set test_sets text_test_set tasks sft_from zero_shot_tasks probe_steps \
     lm_eval_tasks lm_eval_opts local_data_opts keep_published text_models overlay protocol
 [ ${#dev_set[@]} -gt 0 ] || $dry_run ||
     fail "--dev_set is empty. Name a set, or the dump/<codec>/<set> of another recipe (--dry_run true needs none)."
@@ -97,6 +97,14 @@ if [ -n "$llm" ]; then llm_start=(--llm "$llm"); fi
 if $random_init; then llm_start=(--llm "${llm:-$expdir/text_tokenizer}" --llm_random true); fi
 sft_start=(--init_from "$cpt_model")                        # what fine-tuning starts from
 if $skip_cpt; then sft_start=("${llm_start[@]}"); fi
+declare -A from_task=()                                     # --sft_from; none: all start from CPT
+for pair in "${sft_from[@]}"; do
+    if [ "$pair" != none ]; then from_task[${pair%%=*}]=${pair#*=}; fi
+done
+tasks_of_cpt=() tasks_of_tasks=()
+for task in "${tasks[@]}"; do
+    if [ -n "${from_task[$task]-}" ]; then tasks_of_tasks+=("$task"); else tasks_of_cpt+=("$task"); fi
+done
 models=()                                                   # of model_of
 for task in "${tasks[@]}"; do models+=("sft $task"); done
 for step in "${probe_steps[@]}"; do models+=("$step $probe_task"); done
@@ -133,9 +141,10 @@ train() {           # train NAME OPTION...: with the settings of NAME
 }
 
 fine_tune() {       # fine_tune TASK
-    local keep=()
+    local keep=() start=("${sft_start[@]}")
     if [ "$1" = "$probe_task" ]; then keep=(--keep_steps "${probe_steps[@]}"); fi
-    train "sft_$1" --output_dir "$expdir/${sft_name}_$1" "${sft_start[@]}" --train_sets "${train_sets[@]}" "${keep[@]}"
+    if [ -n "${from_task[$1]-}" ]; then start=(--init_from "$expdir/${sft_name}_${from_task[$1]}"); fi
+    train "sft_$1" --output_dir "$expdir/${sft_name}_$1" "${start[@]}" --train_sets "${train_sets[@]}" "${keep[@]}"
 }
 
 preflight() {       # can the model learn one batch by heart, and are the rows of all trainings that follow long enough?
@@ -152,9 +161,10 @@ preflight() {       # can the model learn one batch by heart, and are the rows o
 
 # for_tasks FUNCTION "WORDS TASK"...: several at a time, sharing the cores (nproc: no more than OMP_NUM_THREADS)
 for_tasks() {
-    local cores before=${OMP_NUM_THREADS-}
+    local cores jobs=$(($# - 1 < task_nj ? $# - 1 : task_nj)) before=${OMP_NUM_THREADS-}
+    if [ "$jobs" -eq 0 ]; then return; fi
     cores=$(nproc)
-    if [ "$ngpu" -eq 0 ]; then export OMP_NUM_THREADS=$((cores > task_nj ? cores / task_nj : 1)); fi
+    if [ "$ngpu" -eq 0 ]; then export OMP_NUM_THREADS=$((cores > jobs ? cores / jobs : 1)); fi
     run in_parallel "$task_nj" "$@"
     if [ -n "$before" ]; then OMP_NUM_THREADS=$before; else unset OMP_NUM_THREADS; fi
 }

@@ -55,7 +55,7 @@ skip_bad=0                  # how many bad recordings or texts may be left out o
 keep_published=             # faults that recordings of test sets may have, as they were published: truncated
                             # silence (listed in warnings.tsv)
 ## Models
-codec=codec_16k             # codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), dac_44khz, FOLDER:8,
+codec=codec_natural:4       # codec_natural:4, codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), FOLDER:8,
                             # OWNER/NAME:8 (README, Codecs)
 llm=                        # textual LLM: a folder or hub name (default: pre-train a small one)
 random_init=false           # true: take only the architecture of the LLM (the arm without pre-training)
@@ -72,6 +72,7 @@ sft_config=                 # fine-tuning of all tasks, likewise
 decode_config=              # default: decode.yaml
 ## Tasks and scores
 tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt t2st s2st
+sft_from=                   # tasks that are fine-tuned from the model of another task, not from CPT: "s2st=tts"
 zero_shot_tasks=            # tasks that the CPT model itself is also scored on, as it is
 probe_task=                 # task whose fine-tuning is scored while it goes on,
 probe_steps=                # after these steps
@@ -139,7 +140,8 @@ if want 6 "cpt"; then
 fi
 
 if want 7 "sft"; then
-    for_tasks fine_tune "${tasks[@]}"
+    for_tasks fine_tune "${tasks_of_cpt[@]}"
+    for_tasks fine_tune "${tasks_of_tasks[@]}"
 fi
 
 if want 8 "decode"; then

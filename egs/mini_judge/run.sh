@@ -1,8 +1,8 @@
 #!/usr/bin/env -S bash -p
-# mini_judge: trains the shipped judge (judge_en) and measures it. About an hour on one core.
-# A judge that knows no grammar, on open text in many natural voices and on real speech (a night on one core; give the
-# command again to go on):
-#     ./run.sh --text open --ngpu 1 --expdir exp/open
+# mini_judge: trains a shipped judge and measures it. judge_en: about an hour on one core.
+# judge_natural, for natural voices (ten minutes of a GPU; or a night of one core: give the command again to go on):
+#     ./run.sh --text natural --codec codec_natural:4 --ngpu 1 --expdir exp/natural
+# A judge that knows no grammar: --text open.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 stage=1                     # first stage: 1 data, 2 train, 3 adapt, 4 measure
@@ -10,7 +10,8 @@ stop_stage=4                # last stage
 expdir=exp                  # the judge is $expdir/judge: give it to any recipe as --judge
 datadir=data                # where the data go
 fsdd=                       # folder of the Free Spoken Digit Dataset, if you have it
-text=grammar                # or open: 12,000 open sentences by SVOX Pico, speechocean762 and digits
+text=grammar                # or open: 12,000 open sentences by SVOX Pico, speechocean762 and digits; or natural: then
+                            # sentences of mini_cvss by many voices
 speechocean=                # with open: folder that holds speechocean762/, if you have it
 partial=false               # true: that folder has only a part of it
 codec=codec_16k             # codec whose reconstructions are measured
@@ -27,10 +28,10 @@ case $text in
     grammar)
         train=("$datadir/many/train" "$datadir/words") dev=("$datadir/many/dev" "$digits/dev") options=()
         tests=(mini_cvss/test mini_cvss/test_unheard fsdd/test) ;;
-    open)
+    open | natural)
         train=("$datadir/open" "$datadir/ocean_sp") options=(--config conf/open.yaml --copies 1)
         dev=("$datadir/open_dev") tests=(pico/test pico/test_unheard ocean/test fsdd/test) ;;
-    *) echo "run.sh: --text $text: expected grammar or open" >&2; exit 1 ;;
+    *) echo "run.sh: --text $text: expected grammar, open or natural" >&2; exit 1 ;;
 esac
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
@@ -48,7 +49,15 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
     else                                                        # everyday words are rare in open text
         again=("$datadir/words" "$digits/train") options+=(--config conf/open.yaml conf/adapt.yaml)
     fi
-    fit --init "$expdir/first" --data "${train[@]}" "${again[@]}" --out "$expdir/judge"
+    adapted=$expdir/judge
+    if [ "$text" = natural ]; then adapted=$expdir/open; fi
+    fit --init "$expdir/first" --data "${train[@]}" "${again[@]}" --out "$adapted"
+    if [ "$text" = natural ]; then
+        natural=("$datadir/natural/train" "$datadir/natural/train_mono")
+        options=(--config conf/open.yaml conf/natural.yaml --copies 1) dev=("$datadir/natural/test_unheard")
+        fit --init "$adapted" --out "$expdir/judge" \
+            --data "${natural[@]}" "${natural[@]}" "${natural[@]}" "$digits/train" "$datadir/open"
+    fi
 fi
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
     for set in "${tests[@]}"; do

@@ -140,6 +140,12 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="loss weight of the rows before the target (0: SFT)",
     )
     data.add_argument(
+        "--hide_target",
+        type=Option(Share),
+        default=0.0,
+        help="share of the target's frames of speech that a model in training predicts and is not shown",
+    )
+    data.add_argument(
         "--prompt_frames", type=Option(Positive), default=16, help="length of a voice prompt, in codec frames"
     )
     data.add_argument("--rows", type=Option(Positive), default=8, help="rows of a packed batch")

@@ -11,7 +11,7 @@ An ASR example with K = 3 codebooks in C = 3 columns, as most patterns have (pad
 drawn, 1: every row counts as in the paper's CPT). The first row never counts: nothing comes before it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,11 +79,14 @@ def grid_to_codes(ids_SC: np.ndarray, vocab: Vocabulary) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One example: `ids_TK` int64, `loss_T` float32, the weight of each row in the loss, and its task's name."""
+    """One example: `ids_TK` int64, `loss_T` float32, the weight of each row in the loss, its task's name, and
+    `hidden_T` bool, the rows that the model predicts and is not shown (None: no row).
+    """
 
     ids_TK: np.ndarray
     loss_T: np.ndarray
     task: str = ""
+    hidden_T: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids_TK)
@@ -97,6 +100,17 @@ def join(segments: list[Segment], condition_weight: float, task: str = "") -> Se
     )
     loss_T[0] = 0
     return Sequence(ids_TK, loss_T, task)
+
+
+def hide_frames(sequence: Sequence, share: float, vocab: Vocabulary, rng: np.random.Generator) -> Sequence:
+    """Hide a share of the frames that count fully in the loss (the target's, if `condition_weight` is below 1): a model
+    that is shown all of them learns sentences by their beginnings before it learns to listen.
+
+    As the words that Bowman et al. 2016 hide from a decoder (arXiv 1511.06349, section 3.1), and the dropout in the
+    prenet of Tacotron 2 (arXiv 1712.05884, section 2.2).
+    """
+    frames_T = (sequence.ids_TK[:, 0] >= vocab.codes_start) & (sequence.loss_T == 1)
+    return replace(sequence, hidden_T=frames_T & (rng.random(len(sequence)) < share))
 
 
 def _bounded(start: str, ids_TK: np.ndarray, end: str, vocab: Vocabulary, target: bool) -> list[Segment]:

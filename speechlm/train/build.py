@@ -228,6 +228,7 @@ def load_corpus(args: argparse.Namespace, vocab: Vocabulary, sets: list[str], tr
         PromptIndex(records, listed=False),
         ExampleBuilder(vocab, text, args.prompt_frames),
         args.condition_weight,
+        args.hide_target if training else 0.0,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 
 from speechlm.tasks import TASK_NUMBERS
 from speechlm.tasks.examples import ExampleBuilder, Item, Items, PromptIndex
-from speechlm.tokens.sequence import Sequence
+from speechlm.tokens.sequence import Sequence, hide_frames
 from speechlm.train.loader import Workers
 from speechlm.train.mixture import Draw, LeftOut, Mixture, Packer, Plan
 
@@ -22,10 +22,18 @@ PROMPT_STEP = 7919  # from the prompt of one draw to that of the next
 
 
 class Corpus:
-    """The examples of all tasks, by task name and index."""
+    """The examples of all tasks, by task name and index; `hide_target`: share of the target's frames that are hidden."""
 
-    def __init__(self, items: dict[str, Items], prompts: PromptIndex, builder: ExampleBuilder, condition_weight: float):
+    def __init__(
+        self,
+        items: dict[str, Items],
+        prompts: PromptIndex,
+        builder: ExampleBuilder,
+        condition_weight: float,
+        hide_target: float = 0.0,
+    ):
         self._items, self._prompts, self._builder, self._condition_weight = items, prompts, builder, condition_weight
+        self._hide_target = hide_target
 
     def sizes(self) -> dict[str, int]:
         return {task: len(items) for task, items in self._items.items()}
@@ -73,7 +81,11 @@ class Corpus:
 
     def sequence(self, draw: Draw) -> Sequence:
         item = self._items[draw.task][draw.index]
-        return self._builder.sequence(item, self._prompt(item, draw.number), draw.number, self._condition_weight)
+        sequence = self._builder.sequence(item, self._prompt(item, draw.number), draw.number, self._condition_weight)
+        if not self._hide_target:
+            return sequence
+        rng = np.random.default_rng([TASK_NUMBERS[draw.task], draw.index, draw.number])  # another draw, other frames
+        return hide_frames(sequence, self._hide_target, self._builder.vocab, rng)
 
     def prefix(self, draw: Draw) -> np.ndarray:
         """Return ids_TK of the example up to its target: what decoding is given."""
@@ -94,12 +106,13 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its row
     (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each position in the loss;
     task_BL, the place of the example's task in TASKS (-1: none); place_N, the positions (of all B L) whose next one has
-    a weight; frame_F, those among the N whose next one has codes in later columns.
+    a weight; frame_F, those among the N whose next one has codes in later columns; hidden_BL, what the model isn't shown.
     """
     B, L = len(rows), row_length
     ids_BLK = np.full((B, L, num_columns), pad_id, dtype=np.int64)
     position_BL, segment_BL = np.zeros((B, L), dtype=np.int64), np.full((B, L), -1, dtype=np.int64)
     loss_BL, task_BL = np.zeros((B, L), dtype=np.float32), np.full((B, L), -1, dtype=np.int64)
+    hidden_BL = np.zeros((B, L), dtype=bool)
     for b, sequences in enumerate(rows):
         start = 0
         for number, sequence in enumerate(sequences):
@@ -108,6 +121,8 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
             ids_BLK[b, start:end], loss_BL[b, start:end] = sequence.ids_TK, sequence.loss_T
             position_BL[b, start:end], segment_BL[b, start:end] = np.arange(len(sequence)), number
             task_BL[b, start:end] = TASK_NUMBERS.get(sequence.task, -1)
+            if sequence.hidden_T is not None:
+                hidden_BL[b, start:end] = sequence.hidden_T
             start = end
     place_N = np.flatnonzero(loss_BL) - 1  # the first position of an example has no weight
     frame_F = np.flatnonzero((ids_BLK.reshape(B * L, -1)[place_N + 1, 1:] != pad_id).any(axis=1))
@@ -117,6 +132,7 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
         "segment_BL": segment_BL,
         "loss_BL": loss_BL,
         "task_BL": task_BL,
+        "hidden_BL": hidden_BL,
     }
     arrays |= {"place_N": place_N, "frame_F": frame_F}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -88,13 +88,15 @@ class TrainingModel(nn.Module):
         segment_BL: Tensor,
         loss_BL: Tensor,
         task_BL: Tensor,
+        hidden_BL: Tensor,
         place_N: Tensor,
         frame_F: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Return (the sum of the weighted losses in nats, table_S2: of each of `figures` its weighted sum and its sum
         of weights).
         """
-        hidden_ND = self._hidden(ids_BLK, position_BL, segment_BL, place_N)
+        shown_BLK = ids_BLK.masked_fill(hidden_BL[..., None], self.speechlm.vocab.pad_id)  # a hidden frame adds nothing
+        hidden_ND = self._hidden(shown_BLK, position_BL, segment_BL, place_N)
         target_NK = ids_BLK.flatten(0, 1)[place_N + 1]
         weight_N, task_N = loss_BL.flatten()[place_N + 1], task_BL.flatten()[place_N + 1]
         first, predictions = self._first_column(hidden_ND, target_NK[:, 0], weight_N)

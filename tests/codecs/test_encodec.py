@@ -203,8 +203,9 @@ def test_shipped_codecs(noise, name, streams):
 
 
 def test_the_shipped_files_stay_small():
+    """Two codecs and two judges: a fresh machine has no network for them."""
     files = [path for path in ASSETS.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert sum(path.stat().st_size for path in files) < 20e6
+    assert sum(path.stat().st_size for path in files) < 28e6
 
 
 def test_batches_of_a_length_have_one_shape_on_a_gpu(codec_folder, monkeypatch):

@@ -63,7 +63,8 @@ def measure(folder: Path, examples: int) -> dict:
     args = argparse.Namespace(
         dump=str(folder / "dump"), langs=["en"], src_lang="en", tgt_lang="en", task_langs={}, task_sets={},
         directions=[], mixture=config["mixture"],
-        prompt_frames=4, condition_weight=1.0, output_dir=str(folder / "llm_only"),
+        prompt_frames=4, condition_weight=1.0, hide_target=0.0,
+        output_dir=str(folder / "llm_only"),
     )  # fmt: skip
     memory, began, cpu = _memory_mb("RssAnon"), time.monotonic(), time.process_time()
     file_digest(folder / "dump/train/manifest.jsonl")

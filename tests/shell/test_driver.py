@@ -214,6 +214,15 @@ def test_nothing_spoken_needs_no_ceiling(recipe):
     assert "ceiling" not in names(calls)
 
 
+def test_a_task_starts_from_another_task_when_that_is_done(recipe):
+    stage = ["--stage", "7", "--stop_stage", "7", "--tasks", "s2st asr tts"]
+    _, calls = drive(recipe, *stage, "--sft_from", "s2st=tts", "--tag", "b")
+    assert [option(call, "--output_dir") for call in calls] == [f"exp/sft_b_{task}" for task in ("asr", "tts", "s2st")]
+    assert [option(call, "--init_from") for call in calls] == ["exp/cpt_b", "exp/cpt_b", "exp/sft_b_tts"]
+    _, calls = drive(recipe, *stage, "--sft_from", "none")
+    assert {option(call, "--init_from") for call in calls} == {"exp/cpt"}
+
+
 def test_fine_tuning_starts_from_cpt_or_from_a_given_model_or_from_the_llm(recipe):
     stages = ["--stage", "6", "--stop_stage", "7", "--tasks", "asr"]
     _, calls = drive(recipe, *stages)
@@ -351,7 +360,7 @@ def test_a_failed_job_of_the_codes_is_named_with_its_log_and_the_others_end(reci
         and len([call for call in calls if call.startswith("srun --ntasks=1 --cpus-per-task=2 --partition=a")]) == 3
     )
     assert (
-        "1 of 3 jobs failed. Their logs: dump/codec_16k/log/codes.2.log." in done.stdout and "node down" in done.stdout
+        "1 of 3 jobs failed. Their logs: dump/codec_natural_4/log/codes.2.log." in done.stdout and "node down" in done.stdout
     )
     assert "only what is missing" in done.stdout
     (recipe / "calls").unlink()
@@ -420,7 +429,7 @@ def test_values_that_a_shell_would_act_on_stay_as_they_are(recipe):
     assert done.returncode == 0, done.stdout + done.stderr
     decode, score = [next(call for call in calls if name in call[1]) for name in ("decode", "score")]
     assert option(decode, "--out") == option(score, "--hyp") == f"x/{odd}/sft_asr/decode_asr_test_en"
-    assert option(decode, "--manifest") == f"{odd}/codec_16k/test/manifest.jsonl"
+    assert option(decode, "--manifest") == f"{odd}/codec_natural_4/test/manifest.jsonl"
     _, calls = drive(recipe, "--stage", "6", "--stop_stage", "6", "--expdir=--nj", "--train_sets", "*", "--nj", "08")
     assert option(calls[0], "--output_dir") == "./--nj/cpt" and option(calls[0], "--train_sets") == "*"
     local = "--corpus $(touch hacked);touch${IFS}hacked"

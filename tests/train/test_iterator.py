@@ -63,11 +63,11 @@ def paths(tmp_path, monkeypatch):
     return [tmp_path / str(number) / "manifest.jsonl" for number in (1, 2)]
 
 
-def make_corpus(paths, pattern: str = "parallel") -> Corpus:
+def make_corpus(paths, pattern: str = "parallel", weight: float = 1.0, **settings: float) -> Corpus:
     records = load_manifest(*paths, encoder=Words())
     vocab = Vocabulary(100, (*BOUNDARIES, *(f"<{name}>" for name in [*TASKS, *LANGS])), (8, 8), pattern, "t", "c")
     items = {name: list_items(get_task(name), records, PAIRS[get_task(name).languages]) for name in TASKS}
-    return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, Words(), 3), 1.0)
+    return Corpus(items, PromptIndex(records, listed=False), ExampleBuilder(vocab, Words(), 3), weight, **settings)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -80,6 +80,16 @@ def test_every_example_is_as_long_as_planned(paths, pattern):
             draw = Draw(task, int(index), int(number))
             assert len(corpus.sequence(draw)) == length, draw
     assert min(corpus.sizes().values()) > 40
+
+
+def test_frames_of_the_target_alone_are_hidden_and_others_in_each_draw(paths):
+    corpus, hidden = make_corpus(paths, weight=0.1, hide_target=0.5), 0
+    for index in range(corpus.sizes()["s2st"]):
+        first, again, other = (corpus.sequence(Draw("s2st", index, number)) for number in (0, 0, 1))
+        assert np.array_equal(first.hidden_T, again.hidden_T)
+        assert set(first.loss_T[first.hidden_T]) <= {1.0} and (first.ids_TK[first.hidden_T, 1] >= 0).all()
+        hidden += first.hidden_T.sum() - (first.hidden_T & other.hidden_T).sum()
+    assert hidden > 0 and not corpus.sequence(Draw("asr", 0, 0)).hidden_T.any(), "texts are shown"
 
 
 def test_what_is_stored_of_texts_is_used_and_made_anew_for_another_manifest(paths):

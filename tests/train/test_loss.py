@@ -2,6 +2,7 @@
 are spread over batches.
 """
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,14 @@ from torch import nn
 
 from speechlm.model.speechlm import SpeechLM, is_speech
 from speechlm.tokens.patterns import PATTERNS
-from speechlm.tokens.sequence import join, plain_text_segment, special_segment, speech_segment, text_segment
+from speechlm.tokens.sequence import (
+    hide_frames,
+    join,
+    plain_text_segment,
+    special_segment,
+    speech_segment,
+    text_segment,
+)
 from speechlm.train import loss as of_loss
 from speechlm.train.iterator import pack
 from speechlm.train.loss import TrainingModel
@@ -20,7 +28,7 @@ WEIGHTS = [1.0, 0.7, 0.5]
 
 
 def batch_of(vocab) -> dict:
-    """Rows of asr, tts and text, of weights 1, 0.5 and 0, with padding."""
+    """Rows of asr, tts with hidden frames, and text, of weights 1, 0.5 and 0, with padding."""
     start = special_segment(["<asr>", "<en>"], vocab)
     asr = join(
         [start, *speech_segment(random_codes(7), vocab), *text_segment([3, 4, 5], vocab, target=True)], 0.5, "asr"
@@ -34,6 +42,8 @@ def batch_of(vocab) -> dict:
         0.0,
         "tts",
     )
+    tts = hide_frames(tts, 0.5, vocab, np.random.default_rng(1))
+    assert 0 < tts.hidden_T.sum() < len(tts) - 6
     text = join([plain_text_segment([3, 9, 8], vocab)], 1.0, "lm")
     return pack([[asr, text], [tts]], 64, vocab.pad_id, vocab.num_columns)
 
@@ -41,7 +51,8 @@ def batch_of(vocab) -> dict:
 def dense_total(model: SpeechLM, batch: dict, text_weight: float) -> torch.Tensor:
     """Return the weighted sum of all cross-entropies, from the logits of every position over every id."""
     vocab, ids_BLK = model.vocab, batch["ids_BLK"]
-    hidden_BLD = model.hidden(ids_BLK, None, batch["position_BL"])
+    shown_BLK = torch.where(batch["hidden_BL"][..., None], vocab.pad_id, ids_BLK)
+    hidden_BLD = model.hidden(shown_BLK, None, batch["position_BL"])
     counts_BL = batch["loss_BL"][:, 1:] > 0
     hidden_ND, target_NK, weight_N = (
         hidden_BLD[:, :-1][counts_BL],

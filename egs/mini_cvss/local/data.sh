@@ -1,18 +1,19 @@
 #!/usr/bin/env -S bash -p
-# Makes the mini_cvss corpus: sentence pairs of a small grammar, both sides spoken by the same synthetic voice.
-# Sets: train (pairs), train_mono (target language alone), dev, test, test_unheard (voices never heard in training), and
-# text only: text_train, text_test.
+# Makes the mini_cvss corpus: sentence pairs of a grammar; many voices speak the source, one the translations.
+# Sets: train (pairs), dev, test; train_mono (target language alone) and test_unheard (voices never heard in training),
+# where each voice speaks the target language too; and text only: text_train, text_test.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data        # where the sets go
 nj=2                # number of parallel jobs
 languages=es,en     # source,target
-pairs=8000          # spoken training pairs
-mono=12000          # further training utterances of the target language alone
+pairs=14000         # spoken training pairs
+mono=4000           # further training utterances of the target language alone
 text_pairs=20000    # training pairs of text only
 eval_pairs=200      # pairs in dev and in each test set
-voices=             # YAML of who speaks: voices_pico.yaml of this folder, or yours (default: voices.yaml)
-grammar=            # YAML of what is said: grammar_wide.yaml of this folder, or yours (default: grammar.yaml)
+voices=voices_pico.yaml     # YAML of who speaks: one of this folder, or yours
+target_voice=flora          # who speaks the translations (as in CVSS-C); same: the speaker of the source (CVSS-T)
+grammar=grammar_wide.yaml   # YAML of what is said: one of this folder, or yours
 root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"
 . "$root/egs/TEMPLATE/path.sh"
@@ -20,8 +21,8 @@ root=$(realpath -m "$0/../../../..")
 here=$root/egs/mini_cvss/local
 in_folder() { if [ -e "$here/$1" ]; then echo "$here/$1"; else echo "$1"; fi; }
 
-python "$root/egs/mini_cvss/local/make_corpus.py" --out "$datadir" --languages "$languages" --nj "$nj" \
-    --pairs "$pairs" --mono "$mono" --text_pairs "$text_pairs" --eval_pairs "$eval_pairs" \
-    ${voices:+--voices "$(in_folder "$voices")"} ${grammar:+--grammar "$(in_folder "$grammar")"}
+python "$here/make_corpus.py" --out "$datadir" --languages "$languages" --nj "$nj" --pairs "$pairs" --mono "$mono" \
+    --text_pairs "$text_pairs" --eval_pairs "$eval_pairs" --target_voice "$target_voice" \
+    --voices "$(in_folder "$voices")" --grammar "$(in_folder "$grammar")"
 exit
 }

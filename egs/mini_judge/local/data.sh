@@ -3,11 +3,12 @@
 # grammar: 48 synthetic voices, word lists, real digits (the shipped judge's).
 # open: open sentences and lists of common words in 32 voices of SVOX Pico, real read English (three copies at other
 # speeds), real digits; nothing of a corpus's grammar but the test sets.
+# natural: the same, and sentences of mini_cvss in many voices (judge_natural's).
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data                # where many, words, mini_cvss and fsdd go
 fsdd=                       # folder of the Free Spoken Digit Dataset, if you have it
-text=grammar                # or open
+text=grammar                # or open, or natural
 speechocean=                # with open: folder that holds speechocean762/, if you have it (default: fetched)
 partial=false               # true: that folder has only a part of it
 nj=2                        # number of parallel jobs
@@ -31,6 +32,11 @@ else
     "$root/egs/speechocean762/local/data.sh" --speechocean "$speechocean" --datadir "$datadir/ocean" \
         --partial "$partial"
     python -m speechlm.bin.perturb --data "$datadir/ocean/train" --out "$datadir/ocean_sp" --copies 3 --lang en
+fi
+if [ "$text" = natural ]; then
+    # sentences come in one order, and with mini_cvss's own --eval_pairs none of its tests is in train or train_mono
+    python "$cvss/make_corpus.py" --out "$datadir/natural" --languages en --pairs 2600 --mono 2000 --text_pairs 0 \
+        --voices "$cvss/voices_pico_many.yaml" --grammar "$cvss/grammar_wide.yaml" --nj "$nj"
 fi
 "$root/egs/fsdd/local/data.sh" --datadir "$datadir/fsdd" --fsdd "$fsdd" --copies 0
 exit
