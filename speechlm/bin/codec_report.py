@@ -19,7 +19,9 @@ from speechlm.data.settings import Option, Positive
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--codec", default="codec_natural:4", help="codec_natural:4, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
+        "--codec",
+        default="codec_natural:4",
+        help="codec_natural:4, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs",
     )
     parser.add_argument("--data", required=True, nargs="+", help="Kaldi directories")
     parser.add_argument("--utterances", type=Option(Positive), default=300, help="at most so many, evenly spread")

@@ -43,7 +43,9 @@ def main() -> None:
     )
     parser.add_argument("--dump", required=True, type=Path, help="folder of the codes, with one folder for each set")
     parser.add_argument(
-        "--codec", default="codec_natural:4", help="codec_natural:4, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs"
+        "--codec",
+        default="codec_natural:4",
+        help="codec_natural:4, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs",
     )
     parser.add_argument("--lang", help="language of files without a suffix")
     parser.add_argument("--nj", type=Option(Positive), default=2, help="processes, or with --ngpu threads that load")

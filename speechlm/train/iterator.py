@@ -22,7 +22,9 @@ PROMPT_STEP = 7919  # from the prompt of one draw to that of the next
 
 
 class Corpus:
-    """The examples of all tasks, by task name and index; `hide_target`: share of the target's frames that are hidden."""
+    """The examples of all tasks, by task name and index; `hide_target` is the share of the target's frames that are
+    hidden.
+    """
 
     def __init__(
         self,
@@ -106,7 +108,8 @@ def pack(rows: list[list[Sequence]], row_length: int, pad_id: int, num_columns: 
     Returns ids_BLK int64; position_BL, counted from 0 in each example; segment_BL, the number of the example in its row
     (-1: padding), so that attention stays inside an example; loss_BL float32, the weight of each position in the loss;
     task_BL, the place of the example's task in TASKS (-1: none); place_N, the positions (of all B L) whose next one has
-    a weight; frame_F, those among the N whose next one has codes in later columns; hidden_BL, what the model isn't shown.
+    a weight; frame_F, those among the N whose next one has codes in later columns; hidden_BL, what the model is not
+    shown.
     """
     B, L = len(rows), row_length
     ids_BLK = np.full((B, L, num_columns), pad_id, dtype=np.int64)

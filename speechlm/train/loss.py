@@ -81,7 +81,7 @@ class TrainingModel(nn.Module):
         """Among how many ids a code of column 0 is predicted."""
         return self.speechlm.first_size if self.learn_text else len(self.speech_ids)
 
-    def forward(
+    def forward(  # noqa: PLR0913 (the arrays of a batch, by name)
         self,
         ids_BLK: Tensor,
         position_BL: Tensor,
