@@ -28,7 +28,7 @@ def load_codec(spec: str) -> Codec:
 
         codec_16k               shipped, for the small synthetic world: 16 kHz, 12.5 Hz, 8 codebooks of 256
         codec_natural           shipped, for natural voices and real speech: 16 kHz, 12.5 Hz, 12 codebooks of 256
-        codec_natural:4         its first four codebooks, or as many as you like
+        codec_natural:4         its first four codebooks, with a decoder of their own; or as many as you like
         encodec_24khz:6         the pretrained EnCodec at 6 kbit/s, or its downloaded checkpoint: FILE.th:6
         mimi:8  dac_44khz:9     pretrained, with so many streams; of the hub
         FOLDER:8  OWNER/NAME:8  a folder, or a hub name, of one of: transformers (Mimi, DAC), ESPnet's codec task, our
