@@ -173,11 +173,10 @@ class Trainer:
         clips_BN, letters = self._draw_read(rng)
         with torch.no_grad():
             patches_BTP = model.encoder.patches(clips_BN)
-        depth = self._draw_depth(rng)
+        latents_BLT, depth = model.encoder.latents(patches_BTP).transpose(1, 2), self._draw_depth(rng)
         if config.decode_only:
-            coded_BLT, losses = self._coded(clips_BN, depth), {}
+            coded_BLT, losses = self._coded(latents_BLT, depth), {}
         else:
-            latents_BLT = model.encoder.latents(patches_BTP).transpose(1, 2)
             coded_BLT, losses = self._quantise(latents_BLT, letters, depth)
         error_BFM = model.decoder.mel(coded_BLT) - patches_BTP.view(len(patches_BTP), -1, config.model.mel_bands)
         losses |= {"l1": error_BFM.abs().mean(), "l2": 0.3 * error_BFM.square().mean()}
@@ -321,13 +320,12 @@ class Trainer:
     @torch.no_grad()
     def _coded_mel(self, clips_BN: torch.Tensor, depth: int) -> torch.Tensor:
         """Return the log-mel_BFM of the clips, coded with so many codebooks."""
-        return self.model.decoder.mel(self._coded(clips_BN, depth))
+        return self.model.decoder.mel(self._coded(self.model.encoder(clips_BN[:, None]), depth))
 
     @torch.no_grad()
-    def _coded(self, clips_BN: torch.Tensor, depth: int) -> torch.Tensor:
-        """Return the latents_BLT of the clips' codes."""
-        codes_KBT = self.model.quantizer.vq.encode(self.model.encoder(clips_BN[:, None]), n_q=depth)
-        return self.model.quantizer.decode(codes_KBT)
+    def _coded(self, latents_BLT: torch.Tensor, depth: int) -> torch.Tensor:
+        """Return the latents_BLT as their first `depth` codes say them."""
+        return self.model.quantizer.decode(self.model.quantizer.vq.encode(latents_BLT, n_q=depth))
 
     def _set_codes(self) -> None:
         config = self.config
