@@ -13,6 +13,9 @@
 # takes only such a value. Words that belong to no option are refused; where they mean something, set po_words=1 before
 # sourcing: they stay in "$@".
 #
+# With `po_files_of_preset=conf/%s/options` set before sourcing, `--preset tiny` also stands for the options that
+# conf/tiny/options holds, if there is such a file: those that follow on the command line count more.
+#
 # A value of several words is made an array by `lists NAME`: blanks separate, quotes and backslashes keep them together,
 # as in a shell ("one '/data/Two Words'"), and nothing else happens: no variable, command or pattern is expanded.
 
@@ -141,6 +144,11 @@ while [[ $# -gt 0 && $1 == -* ]]; do
     if [[ ${po_defaults[$po_name]} =~ ^[0-9]+$ ]]; then po_value=$((10#$po_value)); fi      # 08 is no octal number
     printf -v "$po_name" '%s' "$po_value"
     shift "$po_shift"
+    po_file=po_files_of_$po_name
+    if [ -n "${!po_file-}" ]; then
+        po_file=${!po_file/'%s'/"$po_value"}
+        if [ -f "$po_file" ]; then words_of "$po_name" "$(grep -v '^ *#' "$po_file")"; set -- "${words[@]}" "$@"; fi
+    fi
 done
 [ $# -eq 0 ] || [ -n "${po_words-}" ] ||
     po_fail "'$1' is no option: options are --name value, and a value with blanks stands in quotes. --help lists them."

@@ -48,19 +48,18 @@ layers() {          # layers NAME: sets `settings` to the options for the YAML f
     settings=(--config "${files[0]}" --overlay "${files[@]:1}")
 }
 
-find_config() {     # find_config NAME: NAME.yaml of the last layer that has it
-    local folder found=
+config_files() {    # config_files NAME GIVEN: sets `files` to GIVEN, or to NAME.yaml of each layer
+    local folder
+    files=()
     for folder in "$driver/conf" conf "${overlay_folders[@]}"; do
-        if [ -f "$folder/$1.yaml" ]; then found=$folder/$1.yaml; fi
+        if [ -z "$2" ] && [ -f "$folder/$1.yaml" ]; then files+=("$folder/$1.yaml"); fi
     done
-    echo "$found"
+    if [ -n "$2" ]; then files=("$2"); fi
 }
-decode_config=${decode_config:-$(find_config decode)}
-llm_model_config=${llm_model_config:-$(find_config llm_model)}
-if [ ${#local_data_opts[@]} -eq 0 ] && [ -n "$preset" ] && [ -f "conf/$preset/data_opts" ]; then
-    words_of local_data_opts "$(cat "conf/$preset/data_opts")"
-    local_data_opts=("${words[@]}")
-fi
+config_files decode "$decode_config"
+decode_configs=("${files[@]}")
+config_files llm_model "$llm_model_config"
+llm_model_configs=("${files[@]}")
 
 ## Sets: one with a slash is of another recipe
 absolute() {        # absolute NAME: in this array, sets of other recipes by their full path
@@ -195,7 +194,7 @@ decode_task() {     # decode_task WHICH TASK: all sets and languages in one proc
     done
     if [ ${#outs[@]} -eq 0 ]; then return; fi
     on_gpu decode --exp "$model" --task "$2" --manifest "${manifests[@]}" --out "${outs[@]}" --lang "${languages[@]}" \
-        --tgt_lang "$tgt_lang" --codec "$codec" --config "$decode_config" --ngpu "$ngpu" --seed "$seed"
+        --tgt_lang "$tgt_lang" --codec "$codec" --config "${decode_configs[@]}" --ngpu "$ngpu" --seed "$seed"
 }
 
 ceiling() {         # ceiling SET
@@ -239,10 +238,11 @@ text_ability() {    # text_ability llm|cpt: perplexity and text tasks, before an
 }
 
 plan() {            # plan NAME [FOLDER]: what a training would take
-    local settings folder=${2:-$1}
+    local settings folder=${2:-$1} of_llm=(--llm_model_config "${llm_model_configs[@]}")
     layers "$1" || return 1
     echo "$folder:"
-    on_cpu train --dry_run true "${settings[@]}" --output_dir "$expdir/$folder" --llm "${llm:-$llm_model_config}" \
+    if [ -n "$llm" ]; then of_llm=(--llm "$llm"); fi
+    on_cpu train --dry_run true "${settings[@]}" --output_dir "$expdir/$folder" "${of_llm[@]}" \
         --train_sets "${train_sets[@]}" "${lm_options[@]}" ${gpu:+--gpu "$gpu"}
 }
 

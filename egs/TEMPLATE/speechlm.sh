@@ -31,7 +31,8 @@ python=                     # Python to use, with its own packages alone (defaul
 dry_run=false               # true: only say what the trainings would take: parameters, memory, tokens, hours, disk
 gpu=                        # GPU that --dry_run estimates the hours for: A100, H100, ... or its bf16 FLOP/s
 ## Folders (relative to the recipe)
-preset=                     # --overlay with data of its own: conf/<preset>/, and this subfolder of data/, dump/, exp/
+preset=                     # --overlay with data of its own: conf/<preset>/, this subfolder of data/, dump/, exp/, and
+                            # the options in conf/<preset>/options (those after --preset count more)
 datadir=                    # Kaldi directories (default: data)
 dumpdir=                    # codec tokens (default: dump)
 expdir=                     # models and results (default: exp)
@@ -65,11 +66,11 @@ tag=                        # suffix of the CPT and SFT folders, so that several
 ## Settings: YAML files, layer over layer: egs/TEMPLATE/conf (its train.yaml says more), conf, then each overlay
 overlay=                    # folders, or names of some in conf or egs/TEMPLATE/conf, the last one counts most:
                             # "paper gpu8"
-llm_model_config=           # small LLM: architecture and vocabulary size (default: llm_model.yaml)
+llm_model_config=           # small LLM: architecture and vocabulary size, in place of the layers of llm_model.yaml
 llm_config=                 # its training, in place of the layers below the overlays
 cpt_config=                 # continual pre-training, likewise
 sft_config=                 # fine-tuning of all tasks, likewise
-decode_config=              # default: decode.yaml
+decode_config=              # decoding, in place of the layers of decode.yaml
 ## Tasks and scores
 tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt t2st s2st
 sft_from=                   # tasks that are fine-tuned from the model of another task, not from CPT: "s2st=tts"
@@ -83,6 +84,7 @@ protocol=mini               # how to score: names of speechlm/metrics/protocols,
 judge=                      # recogniser of generated speech instead of the protocol's: KIND:MODEL, judge_en or a folder
 
 printf -v lock_command '%q ' "$0" "$@"
+po_files_of_preset=conf/%s/options
 driver=$(realpath -m "$0/..")
 for part in parse_options stages lock place; do . "$driver/../../utils/$part.sh"; done
 . "$driver/cmd.sh"
@@ -109,7 +111,7 @@ if want 3 "text"; then
         on_cpu manifest --data "$datadir/$set" --codes "$dump/$set" --lang "$src_lang"
     done
     if [ -z "$llm" ]; then
-        on_cpu text_tokenizer --manifests "${train_manifests[@]}" --config "$llm_model_config" \
+        on_cpu text_tokenizer --manifests "${train_manifests[@]}" --config "${llm_model_configs[@]}" \
             --out "$expdir/text_tokenizer"
     fi
     on_cpu tokens --llm "${llm:-$expdir/text_tokenizer}" "${train_manifests[@]}" "${dev_manifests[@]}"

@@ -6,6 +6,5 @@
 set -euo pipefail
 cd "$(realpath -m "$0/..")"
 
-exec ../TEMPLATE/arms.sh --preset espeak --codec codec_16k --overlay budget --opts "--judge judge_en --sft_from none" \
-    "$@"
+exec ../TEMPLATE/arms.sh --preset espeak --codec codec_16k --overlay budget "$@"
 }

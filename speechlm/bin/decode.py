@@ -23,7 +23,11 @@ def main() -> None:
     parser.add_argument("--tgt_lang", default="en", help="target language of a translation")
     parser.add_argument("--codec", required=True)
     parser.add_argument(
-        "--config", type=Path, required=True, help="YAML: options of text and of speech decoding, prompt_frames"
+        "--config",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="YAML: options of text and of speech decoding, prompt_frames; later files over earlier ones",
     )
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="of each set: the folder for its outputs")
     parser.add_argument("--ngpu", type=Option(Count), default=0, help="GPUs, which share each set (0: the CPU)")

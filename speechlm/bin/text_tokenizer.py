@@ -80,15 +80,19 @@ def main() -> None:
         "--manifests", type=Path, nargs="+", required=True, help="training sets whose text to learn from"
     )
     parser.add_argument(
-        "--config", type=Path, required=True, help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config)"
+        "--config",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config); later files over earlier ones",
     )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     outputs = ["tokenizer.model", "tokenizer_config.json", "config.json"]
-    with stage(args.out, "text_tokenizer", {}, [args.config, *args.manifests], outputs) as todo:
+    with stage(args.out, "text_tokenizer", {}, [*args.config, *args.manifests], outputs) as todo:
         if todo:
             sentences = sorted({text for record in load_manifest(*args.manifests) for text in record.text.values()})
-            write_llm_folder(args.out, sentences, read_llm_model(args.config))
+            write_llm_folder(args.out, sentences, read_llm_model(*args.config))
             print(f"text_tokenizer: {len(sentences)} sentences -> {args.out}", flush=True)
 
 

@@ -1,9 +1,13 @@
-"""The settings of a training are layers of YAML files: those of a later folder go over those of an earlier one; in each
-folder train.yaml, then sft.yaml (of fine-tunings), then the training's own.
+"""Settings are layers of YAML files: those of a later folder go over those of an earlier one.
+
+Of a training there are, in each folder, train.yaml, then sft.yaml (of fine-tunings), then the training's own.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from speechlm.data.settings import read_mapping
 
 
 def layers_in(name: str, folders: Iterable[Path]) -> list[Path]:
@@ -22,3 +26,22 @@ def find_layers(name: str, folders: list[Path], or_else: str = "") -> list[Path]
     if not any(path.stem == name for path in found):
         raise ValueError(f"no {name}.yaml in {', '.join(map(str, folders))}. Write one{or_else}")
     return found
+
+
+def read_layers(paths: Iterable[str | Path]) -> tuple[dict[str, Any], str]:
+    """Return the values of these files, later ones over earlier ones (also within a value that has names and values),
+    and what to call them in a message.
+    """
+    found: dict[str, Any] = {}
+    for path in paths:
+        found = _over(found, read_mapping(path))
+    return found, " + ".join(map(str, paths))
+
+
+def _over(below: dict, above: dict) -> dict:
+    both = {name: _over(below[name], value) for name, value in above.items() if _both_dicts(below.get(name), value)}
+    return below | above | both
+
+
+def _both_dicts(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)

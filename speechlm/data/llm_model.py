@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechlm.data.settings import Positive, fill, read_value, read_yaml
+from speechlm.data.layers import read_layers
+from speechlm.data.settings import Positive, fill, read_value
 
 SIZES = (
     "hidden_size",
@@ -37,6 +38,8 @@ class LlmModel:
             raise ValueError(f"model: hidden_size is {width}; expected a multiple of num_attention_heads, {heads}")
 
 
-def read_llm_model(path: str | Path) -> dict[str, Any]:
-    """Return {"vocab_size", "model"} of a file; raise ValueError naming what is wrong."""
-    return vars(fill(LlmModel, read_yaml(path), str(path)))
+def read_llm_model(*paths: str | Path) -> dict[str, Any]:
+    """Return {"vocab_size", "model"} of these files, later ones over earlier ones; raise ValueError naming what is
+    wrong.
+    """
+    return vars(fill(LlmModel, *read_layers(paths)))

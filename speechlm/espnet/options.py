@@ -1,6 +1,7 @@
 """The options of training, as arguments of ESPnet's parser. Only what starts at once is imported here of ESPnet."""
 
 import argparse
+from pathlib import Path
 from typing import Any, Literal, Sequence
 
 from espnet2.utils.nested_dict_action import NestedDictAction
@@ -305,6 +306,13 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
     estimate = parser.add_argument_group(
         "Dry run (--dry_run true: what the training would take, nothing is trained or written)"
+    )
+    estimate.add_argument(
+        "--llm_model_config",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="YAML files of an LLM that is not made yet, in place of --llm; later files over earlier ones",
     )
     estimate.add_argument(
         "--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s"

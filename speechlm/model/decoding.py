@@ -234,7 +234,7 @@ class Decoder:
         self.kind = "speech" if self.task.speaks else "text"
         limit = usual_limit(args.exp, args.task)
         self.options, stated = read_decode_config(args.config, self.kind, seed=args.seed, max_rows=limit)
-        self.prompt_frames = require_prompt_frames(args.exp, stated, args.config)
+        self.prompt_frames = require_prompt_frames(args.exp, stated, args.config[-1])
 
     @cached_property
     def codec(self) -> Codec:

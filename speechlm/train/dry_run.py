@@ -267,18 +267,18 @@ def codec_shape(spec: str, given: str | None) -> CodecShape:
 
 
 def llm_config(args: argparse.Namespace) -> PretrainedConfig:
-    """Return the LLM's architecture: of a trained model's folder, a folder, conf/llm_model.yaml, a name in
+    """Return the LLM's architecture: of a trained model's folder, conf/llm_model.yaml, a folder, a name in
     assets/llms.yaml, or the hub.
     """
     name = args.llm
     if args.init_from and (Path(args.init_from) / "llm" / "config.json").exists():
         name = str(Path(args.init_from) / "llm")
+    elif args.llm_model_config:
+        content = read_llm_model(*args.llm_model_config)
+        return _from_dict(content["model"] | {"vocab_size": content["vocab_size"]}, str(args.llm_model_config[-1]))
     known = read_yaml(LLMS)
     if name in known:
         return _from_dict(known[name]["config"], str(LLMS))
-    if name and name.endswith((".yaml", ".yml")):
-        content = read_llm_model(name)
-        return _from_dict(content["model"] | {"vocab_size": content["vocab_size"]}, name)
     if name and (Path(name) / "config.json").exists():
         return _from_dict(read_json(Path(name) / "config.json"), f"{name}/config.json")
     try:

@@ -22,7 +22,7 @@ NEUTRAL = frozenset(
     ngpu num_workers local_rank nproc nodes multiprocessing_distributed dist_backend
     log_level log_interval use_tensorboard use_matplotlib use_wandb wandb_project wandb_id wandb_entity wandb_name
     eval_interval eval_examples save_interval keep_steps max_restarts dist_timeout_min max_loss_ratio max_left_out
-    gradient_checkpointing compile sharding dry_run gpu mfu codec_shape
+    gradient_checkpointing compile sharding dry_run llm_model_config gpu mfu codec_shape
     """.split()
 )
 LLM_FILES = ("config.json", "*.safetensors", "vocab.json", "tokenizer.model", "tokenizer.json")

@@ -104,13 +104,24 @@ DECODING = "prompt_frames: 16.0\ntext: {temperature: 1e-1}\nspeech: {max_rows: 9
 def test_decoding_settings_are_checked_when_they_are_read(tmp_path, before, after, message):
     path = tmp_path / "decode.yaml"
     path.write_text(DECODING)
-    options, prompt_frames = read_decode_config(path, "text", seed=7)
+    options, prompt_frames = read_decode_config([path], "text", seed=7)
     assert (options.temperature, options.seed, prompt_frames, type(prompt_frames)) == (0.1, 7, 16, int)
-    assert read_decode_config(path, "speech", seed=7)[0].seed == 3
+    assert read_decode_config([path], "speech", seed=7)[0].seed == 3
     path.write_text(DECODING.replace(before, after))
     with pytest.raises(ValueError, match=f"^{path}: {message}"):
         for kind in ("text", "speech"):
-            read_decode_config(path, kind, seed=7)
+            read_decode_config([path], kind, seed=7)
+
+
+def test_the_files_of_later_layers_say_only_what_differs(tmp_path):
+    below, above = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    below.write_text("vocab_size: 9\nmodel: {model_type: llama, hidden_size: 8, num_attention_heads: 4}")
+    above.write_text("model: {hidden_size: 16}")
+    model = {"model_type": "llama", "hidden_size": 16, "num_attention_heads": 4}
+    assert read_llm_model(below, above) == {"vocab_size": 9, "model": model}
+    above.write_text("model: {hidden_size: 6}")
+    with pytest.raises(ValueError, match="a.yaml .* .*b.yaml: model: hidden_size is 6; expected a multiple"):
+        read_llm_model(below, above)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +146,7 @@ def test_decoding_settings_are_checked_when_they_are_read(tmp_path, before, afte
             "vocab_size: 9\nmodel: {model_type: llama, hidden_size: 10, num_attention_heads: 4}",
             "expected a multiple",
         ),
-        (read_llm_model, "- 1", "found a list; expected names and values"),
+        (read_llm_model, "- 1", r"is \[1\]; expected names and values"),
         (read_course, "max_epoch: 3\nnum_iters_per_epoch: 2", "no scheduler_conf"),
         (read_course, "max_epoch: 0\nnum_iters_per_epoch: 2\nscheduler_conf: {}", "max_epoch is 0"),
         (read_config, "model: {kind: spectral}\nfit_clips: 0", "fit_clips is 0; expected a whole number, 1 or more"),

@@ -2,7 +2,7 @@
 
     python -m tests.long.checkpoint_cost                 # on a machine that does nothing else
 
-The model has the size of egs/mini_cvss (its llm_model.yaml and cpt.yaml), the codes are random. In one training,
+The model has the size of egs/mini_cvss (its cpt.yaml, TEMPLATE's llm_model.yaml), the codes are random. In a training,
 windows of 100 steps take turns: one with a checkpoint in its middle, one without. A shared machine stalls and changes
 its pace by more than what is measured here; neighbours in time suffer alike, so each window with is compared with the
 one after it, and the median over the pairs counts. What the checkpoints themselves took is shown too.
@@ -83,7 +83,7 @@ def main() -> None:
         "eval_interval": 10**6,
         "accum_grad": 1,
     }
-    llm = yaml.safe_load((ROOT / "egs/mini_cvss/conf/llm_model.yaml").read_text())["model"]
+    llm = yaml.safe_load((ROOT / "egs/TEMPLATE/conf/llm_model.yaml").read_text())["model"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_recipe(folder, llm, **cpt | mixture, dtype="bfloat16")

@@ -139,12 +139,13 @@ def layers(call):
 
 def test_a_preset_is_an_overlay_with_data_of_its_own(recipe):
     (recipe / "conf/tiny/cpt.yaml").touch()
-    (recipe / "conf/tiny/data_opts").write_text("--pairs 3\n")
-    _, calls = drive(recipe, "--preset", "tiny", "--stage", "1", "--stop_stage", "1")
-    assert calls == [["data", "--datadir", "data/tiny", "--nj", "2", "--pairs", "3"]]
+    (recipe / "conf/tiny/options").write_text("# small\n--nj 3 --seed 5\n--local_data_opts '--pairs 3'\n")
+    first = ("--nj", "1", "--preset", "tiny", "--seed", "6", "--stop_stage", "1")
+    assert drive(recipe, *first)[1] == [["data", "--datadir", "data/tiny", "--nj", "3", "--pairs", "3"]]
+    assert drive(recipe, *first, "--local_data_opts", "--pairs 4")[1][0][-1] == "4", "what follows counts more"
     _, calls = drive(recipe, "--preset", "tiny", "--stage", "6", "--stop_stage", "6")
     assert layers(calls[0]) == ["template/train.yaml", "template/cpt.yaml", "conf/cpt.yaml", "conf/tiny/cpt.yaml"]
-    assert option(calls[0], "--output_dir") == "exp/tiny/cpt"
+    assert option(calls[0], "--output_dir") == "exp/tiny/cpt" and option(calls[0], "--seed") == "5"
 
 
 def test_settings_are_layers_of_the_template_the_recipe_and_the_overlays(recipe):
@@ -163,7 +164,9 @@ def test_settings_are_layers_of_the_template_the_recipe_and_the_overlays(recipe)
     _, calls = drive(recipe, "--stage", "6", "--stop_stage", "6", "--cpt_config", "my.yaml", "--overlay", "paper")
     assert layers(calls[0]) == ["my.yaml", "template/paper/cpt.yaml"]
     _, calls = drive(recipe, "--stage", "8", "--stop_stage", "8", "--tasks", "asr", "--overlay", "paper mine")
-    assert option(calls[0], "--config") == f"{DRIVER.parent}/conf/paper/decode.yaml"
+    files = calls[0][calls[0].index("--config") + 1 : calls[0].index("--ngpu")]
+    template = f"{DRIVER.parent}/conf"
+    assert files == [f"{template}/decode.yaml", "conf/decode.yaml", f"{template}/paper/decode.yaml"]
     done, calls = drive(recipe, "--stage", "6", "--overlay", "pepar")
     assert done.returncode == 2 and not calls and "--overlay pepar: no folder conf/pepar" in done.stderr
 
@@ -177,7 +180,7 @@ def test_a_dry_run_plans_every_training_and_leaves_nothing_behind(recipe):
     assert all(
         option(c, "--dry_run") == "true"
         and option(c, "--gpu") == "A100"
-        and option(c, "--llm") == "conf/llm_model.yaml"
+        and option(c, "--llm_model_config") == f"{DRIVER.parent}/conf/llm_model.yaml"
         for c in calls
     )
     done, calls = drive(

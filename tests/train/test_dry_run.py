@@ -42,8 +42,8 @@ def plan(*options):
 def test_every_config_is_planned(path):
     recipe = next(folder for folder in path.parents if folder.name == "conf")
     folders = [CONF, recipe, path.parent]
-    small = next(folder / "llm_model.yaml" for folder in reversed(folders) if (folder / "llm_model.yaml").exists())
-    found = plan(*layers(path.stem, folders), "--llm", small)
+    small = [folder / "llm_model.yaml" for folder in dict.fromkeys(folders) if (folder / "llm_model.yaml").exists()]
+    found = plan(*layers(path.stem, folders), "--llm_model_config", *small)
     assert found.args.mixture and found.step_positions > 0 and sum(found.memory().values()) > 4 * found.total
 
 

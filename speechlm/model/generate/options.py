@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechlm.data.settings import Count, Positive, Weight, fill, read_mapping
+from speechlm.data.layers import read_layers
+from speechlm.data.settings import Count, Positive, Weight, fill
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ class DecodeConfig:
     speech: DecodeOptions | None = None
 
 
-def read_decode_config(path: str | Path, kind: str, **defaults: int) -> tuple[DecodeOptions, int | None]:
-    """Return the options of `kind` (text or speech), over `defaults`, and prompt_frames; ValueError names the file and
-    what is wrong.
+def read_decode_config(paths: list[Path], kind: str, **defaults: int) -> tuple[DecodeOptions, int | None]:
+    """Return the options of `kind` (text or speech) in these files, later ones over earlier ones and all over
+    `defaults`, and prompt_frames; ValueError names the files and what is wrong.
     """
-    values = read_mapping(path)
-    config = fill(DecodeConfig, values, str(path))
+    values, source = read_layers(paths)
+    config = fill(DecodeConfig, values, source)
     if getattr(config, kind) is None:
-        raise ValueError(f"{path}: {kind} is missing or empty; expected options, such as {kind}: {{max_rows: 200}}")
-    return fill(DecodeOptions, defaults | values[kind], f"{path}: {kind}"), config.prompt_frames
+        raise ValueError(f"{source}: {kind} is missing or empty; expected options, such as {kind}: {{max_rows: 200}}")
+    return fill(DecodeOptions, defaults | values[kind], f"{source}: {kind}"), config.prompt_frames
