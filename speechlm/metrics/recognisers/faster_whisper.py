@@ -14,7 +14,7 @@ RATE_HZ = 16000
 
 class FasterWhisperRecogniser:
     """faster-whisper:MODEL[@REVISION] or a folder in CTranslate2's format, for instance
-    faster-whisper:Systran/faster-whisper-large-v3.
+    faster-whisper:Systran/faster-whisper-large-v3. In 16 bits on a GPU, in 8 on the CPU; its signature says so.
     """
 
     languages = ()
@@ -39,7 +39,7 @@ class FasterWhisperRecogniser:
 
     @property
     def _precision(self) -> str:
-        return "float16" if self.device == "cuda" else "float32"
+        return "float16" if self.device == "cuda" else "int8"
 
     @cached_property
     def network(self):
