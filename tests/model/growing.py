@@ -101,8 +101,7 @@ def _advance_beams(beams, finished, scores, rows, tokens, settings) -> list[tupl
         if len(chosen) == width:
             break
         if token == end_token:
-            if len(finished) < width:
-                finished.append((score / (len(beams[row]) + 1) ** penalty, beams[row]))
+            finished.append((score / (len(beams[row]) + 1) ** penalty, beams[row]))
         else:
             chosen.append(([*beams[row], token], row, score))
     while len(chosen) < width:  # only when the vocabulary is smaller than the beam
@@ -114,10 +113,7 @@ def _is_done(finished, best_open: float, length: int, options: DecodeOptions) ->
     """No open beam can beat the finished ones (scores only fall)."""
     if not finished:
         return False
-    return (
-        len(finished) >= options.beam
-        or max(score for score, _ in finished) >= best_open / length**options.length_penalty
-    )
+    return max(score for score, _ in finished) >= best_open / length**options.length_penalty
 
 
 @torch.inference_mode()

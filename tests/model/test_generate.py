@@ -114,6 +114,28 @@ def test_beams_find_what_they_found_one_by_one(beam, name):
         assert [one.output for one in run(model, False, prefixes, options, fixed)] == expected
 
 
+def test_a_long_text_is_not_given_up_for_short_ones_that_end_first(monkeypatch):
+    """The model says 0 1 2 3 4 5 and is sure of it; what else it might have begun with, 10 to 19, ends at once."""
+    model, end = tiny_model(), 20
+    rule = make_rule(model, False, DecodeOptions(beam=3, max_rows=9))
+    state = rule.start() | {"row": rule.start()["row"].clone()}
+    state = {name: value.clone() for name, value in state.items()}
+    state["row"][:, 0] = 6
+
+    def logits(_hidden):
+        probability_BV = torch.full((3, end + 1), 1e-9)
+        for row, last in zip(probability_BV, state["row"][:, 0].tolist()):
+            row[10:20] = 0.01 if last == 6 else 1e-4
+            row[end if last in (5, *range(10, 20)) else (last + 1) % 7] = 0.9
+        return probability_BV.log()
+
+    monkeypatch.setattr(rule, "_logits", logits)
+    while not state["done"].all():
+        rule.next(torch.zeros(3, 1), state)
+        state["step"] += 1
+    assert rule.output({name: value[0].numpy() for name, value in state.items()}, 9) == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_sample_depends_on_seed_and_number_alone(pattern):
     model = tiny_model(pattern)

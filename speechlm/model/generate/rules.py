@@ -144,9 +144,8 @@ class TextRule(Rule):
 class BeamRule(TextRule):
     """The text of the highest score: its log-probability (over text and </text>) divided by length ** length_penalty.
 
-    An example ends when W texts have ended, or the best of them beats every open one. In its first slot are kept
-    `best_out`, `best_length` and `best_score` of the texts that have ended, and their `count`; `score` is the open
-    text's.
+    An example ends when the best text that has ended beats every open one, however many have ended: short ones end
+    first. In its first slot are kept its `best_out`, `best_length` and `best_score`; `score` is the open text's.
     """
 
     def __init__(self, model: SpeechLM, options: DecodeOptions):
@@ -162,7 +161,6 @@ class BeamRule(TextRule):
             "best_score": worst_W,
             "best_out": state["out"],
             "best_length": state["step"],
-            "count": state["step"],
         }
 
     def next(self, hidden_BD: Tensor, slots: State) -> Tensor:
@@ -188,10 +186,9 @@ class BeamRule(TextRule):
         return source_B
 
     def _finish(self, slots: State, score_GM: Tensor, beam_GM: Tensor, ends_GM: Tensor) -> None:
-        """Count the candidates that end, better than the W-th open one, and keep the best of all that have ended."""
+        """Of the candidates that end, better than the W-th open one, and of those before them, keep the best."""
         W, step_G = self.width, slots["step"][:: self.width]
         ends_GM = ends_GM & ((~ends_GM).cumsum(dim=1) < W) & ~slots["done"][::W].unsqueeze(1)
-        ends_GM &= slots["count"][::W].unsqueeze(1) + ends_GM.cumsum(dim=1) <= W
         final_GM = torch.where(ends_GM, score_GM / (step_G + 1).unsqueeze(1) ** self.options.length_penalty, -torch.inf)
         final_G, which_G = final_GM.max(dim=1)
         slot_G = W * torch.arange(len(final_G), device=self.device) + beam_GM.gather(1, which_G.unsqueeze(1)).squeeze(1)
@@ -199,15 +196,14 @@ class BeamRule(TextRule):
         for name, new in {"best_score": final_G, "best_length": step_G, "best_out": slots["out"][slot_G]}.items():
             kept = slots[name][::W]
             kept.copy_(torch.where(better_G.view(-1, *[1] * (kept.ndim - 1)), new, kept))
-        slots["count"][::W] += ends_GM.sum(dim=1)
 
     def _end(self, slots: State) -> None:
-        """An example is done when no open text can beat those that have ended (scores only fall), or there is no more
-        room.
+        """An example is done when no open text beats the best that has ended (log-probabilities only fall), or there is
+        no more room.
         """
-        W, count_G, made_G = self.width, slots["count"][:: self.width], slots["step"][:: self.width] + 1
-        beaten_G = slots["best_score"][::W] >= slots["score"][::W] / made_G**self.options.length_penalty
-        done_G = (count_G >= W) | ((count_G > 0) & beaten_G) | (made_G >= self.rows)
+        W, best_G, made_G = self.width, slots["best_score"][:: self.width], slots["step"][:: self.width] + 1
+        beaten_G = (best_G > -torch.inf) & (best_G >= slots["score"][::W] / made_G**self.options.length_penalty)
+        done_G = beaten_G | (made_G >= self.rows)
         slots["done"].logical_or_(done_G.repeat_interleave(W))
 
     def output(self, slot: dict[str, np.ndarray], steps: int) -> list[int]:
