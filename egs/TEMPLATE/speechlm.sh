@@ -153,7 +153,7 @@ fi
 if want 9 "score"; then
     if [[ " ${tests[*]} " = *" speech "* ]]; then for_tasks ceiling "${test_sets[@]}"; fi
     for_tasks score_task "${models[@]}"
-    for name in "${text_models[@]}"; do text_ability "$name"; done
+    for_tasks text_ability "${text_models[@]}"
 fi
 
 if want 10 "results"; then
