@@ -258,4 +258,4 @@ def _named(sound: Sound) -> Iterator[None]:
 
 
 def _describe(task: str) -> str:
-    return f"{get_task(task).told} ({task})"
+    return f"{get_task(task).description} ({task})"

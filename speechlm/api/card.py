@@ -42,7 +42,7 @@ def _metadata(lm: "SpeechLM") -> str:
 
 
 def _tasks(lm: "SpeechLM") -> str:
-    told = (
+    tasks = (
         f"* {task}: {', '.join(' to '.join(dict.fromkeys(pair)) for pair in pairs)}" for task, pairs in lm.tasks.items()
     )
     voices = ", ".join(f"`{name}`" for name in lm.voices) or "none: give a recording"
@@ -50,7 +50,7 @@ def _tasks(lm: "SpeechLM") -> str:
         [
             "A textual LLM continued on neural codec tokens (arXiv 2502.16897), fine-tuned for",
             "",
-            *told,
+            *tasks,
             "",
             f"Voices: {voices}.",
         ]

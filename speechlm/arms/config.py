@@ -20,14 +20,14 @@ COMPARED = tuple(task for task in SCORED if task in {wanted["task"] for wanted i
 
 @dataclass(frozen=True)
 class Arm:
-    """What an arm changes. `told`: what it is, in the tables. `cpt`, `sft`: settings over those of all arms.
+    """What an arm changes. `description`: what it is, in the tables. `cpt`, `sft`: settings over those of all arms.
 
     skip_cpt: fine-tune the LLM itself; random_init: of which only the architecture is taken. `tasks` are fine-tuned.
     number: the percentage of the tasks `share_of` among the CPT examples of the tasks `among` (default: of all tasks);
     of an arm that names none, the percentage of the steps of all its trainings.
     """
 
-    told: str
+    description: str
     cpt: dict = field(default_factory=dict)
     sft: dict = field(default_factory=dict)
     skip_cpt: bool = False
@@ -47,7 +47,9 @@ class Arm:
         """Return the arm with these of its tasks alone; raise ValueError if it has none of them."""
         kept = tuple(task for task in self.tasks if task in tasks)
         if not kept:
-            raise ValueError(f"--tasks {' '.join(tasks)}: {self.told} has {' '.join(self.tasks)}. Name some of them")
+            raise ValueError(
+                f"--tasks {' '.join(tasks)}: {self.description} has {' '.join(self.tasks)}. Name some of them"
+            )
         return replace(self, tasks=kept)
 
 
@@ -68,7 +70,11 @@ def load_arm(name: str, folders: list[Path]) -> Arm:
     if arm.number is not None or (not arm.share_of and number == "0"):
         raise ValueError(f"--arms {name}: {path} takes no {number}. Expected {stem}")
     read_value(int(number), Percentage, f"--arms {name}: the percentage")
-    return replace(arm, number=int(number), told=f"{arm.told}: {number} %" + ("" if arm.share_of else " of the steps"))
+    return replace(
+        arm,
+        number=int(number),
+        description=f"{arm.description}: {number} %" + ("" if arm.share_of else " of the steps"),
+    )
 
 
 def mixture_of(arm: Arm, mixture: dict[str, float]) -> dict[str, float]:

@@ -84,10 +84,10 @@ def draw_balance(all_: Comparison, points: dict[str, dict[str, Measured]]) -> pl
             ha="right" if left else "left",
         )
     axes.margins(x=0.1, y=0.12)
-    told = [all_.layout["metrics"][metric]["told"] for metric in BALANCE]
-    axes.set_xlabel(f"understanding: {told[0]}")
-    axes.set_ylabel(f"generation: {told[1]}")
-    figure.colorbar(drawn, label=f"retention: {told[2]}", format="%.3g")
+    descriptions = [all_.layout["metrics"][metric]["description"] for metric in BALANCE]
+    axes.set_xlabel(f"understanding: {descriptions[0]}")
+    axes.set_ylabel(f"generation: {descriptions[1]}")
+    figure.colorbar(drawn, label=f"retention: {descriptions[2]}", format="%.3g")
     return figure
 
 

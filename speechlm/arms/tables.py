@@ -58,9 +58,9 @@ class Comparison:
         names = dict.fromkeys(piece.arm for piece in self.pieces)
         return [arm for arm in PAPERS if arm in names] + [arm for arm in names if arm not in PAPERS]
 
-    def told(self, arm: str) -> str:
+    def description(self, arm: str) -> str:
         """Return what an arm is, in words."""
-        return next(piece.record["told"] for piece in self.pieces if piece.arm == arm)
+        return next(piece.record["description"] for piece in self.pieces if piece.arm == arm)
 
     def of_kind(self, kind: str) -> list[str]:
         """Return the arms of a kind: `main` (all tasks), `balance` (with CPT), `pattern` (a codebook pattern)."""
@@ -114,7 +114,7 @@ def main_table(all_: Comparison) -> list[str]:
             all_.note(metric, kind, "ceiling", Measured({0: figure}))
         top = "; ".join(number(best[kind].row.value) for kind in ("originals", "reconstruction") if kind in best) or "-"
         if found:
-            rows.append([wanted["told"], *(cell(found.get(arm)) for arm in arms), top])
+            rows.append([wanted["description"], *(cell(found.get(arm)) for arm in arms), top])
             for test_set, figures in all_.layout["paper"].get(metric, {}).items():
                 rows.append([f"*paper, {test_set}*", *(f"*{figures.get(arm, '-')}*" for arm in arms), ""])
     return [
@@ -126,7 +126,7 @@ def main_table(all_: Comparison) -> list[str]:
         ),
         "",
         *table(["metric", *arms, "ceiling"], rows),
-        *(f"* {arm}: {all_.told(arm)}" for arm in arms),
+        *(f"* {arm}: {all_.description(arm)}" for arm in arms),
         "",
     ]
 
@@ -155,8 +155,10 @@ def orderings_table(all_: Comparison) -> list[str]:
     rows = []
     for finding, metric, better, worse, verdict in verdicts(all_):
         word = f"**{verdict.word}**" + (f" ({verdict.why})" if verdict.why and verdict.word != MISSING else "")
-        told = all_.layout["metrics"][metric]["told"]
-        rows.append([finding, told, f"{better} before {worse}", number(verdict.gain), span(verdict.interval), word])
+        description = all_.layout["metrics"][metric]["description"]
+        rows.append(
+            [finding, description, f"{better} before {worse}", number(verdict.gain), span(verdict.interval), word]
+        )
     return [
         (
             "By how much the first arm is better than the second (negative: worse). Decided if the 95 % interval of the"
@@ -233,12 +235,17 @@ def balance_table(all_: Comparison) -> list[str]:
     """One row per arm with CPT: understanding, generation, retention."""
     points = balance_points(all_)
     best = undominated(balance_means(points))
-    told = all_.layout["metrics"]
+    metrics = all_.layout["metrics"]
     rows = [
-        [arm, all_.told(arm), *(_short(found[m]) for m in BALANCE), "yes" if arm in best else ""]
+        [arm, all_.description(arm), *(_short(found[m]) for m in BALANCE), "yes" if arm in best else ""]
         for arm, found in points.items()
     ]
-    header = ["arm", "CPT", *(f"{word}: {told[metric]['told']}" for metric, word in BALANCE.items()), "undominated"]
+    header = [
+        "arm",
+        "CPT",
+        *(f"{word}: {metrics[metric]['description']}" for metric, word in BALANCE.items()),
+        "undominated",
+    ]
     return [
         "Less is better in all three. Undominated: no other arm is as good in all and better in one (by the means).",
         "",
@@ -267,10 +274,10 @@ def patterns_table(all_: Comparison) -> list[str]:
             f"{costs[0]['steps'] / seconds:.2f}",
         ]
         rows.append(
-            [all_.told(arm), *(cell(found.get(arm)) for found in quality.values()), *train, f"{per_second:.1f}"]
+            [all_.description(arm), *(cell(found.get(arm)) for found in quality.values()), *train, f"{per_second:.1f}"]
         )
-    told = [all_.layout["metrics"][metric]["told"] for metric in quality]
-    header = ["pattern", *told, "steps", "parameters", "training, s", "steps/s", "utterances/s decoded"]
+    descriptions = [all_.layout["metrics"][metric]["description"] for metric in quality]
+    header = ["pattern", *descriptions, "steps", "parameters", "training, s", "steps/s", "utterances/s decoded"]
     return [
         (
             "TTS learned from the textual LLM alone, as many examples in a step, one thread. All steps: equal data;"
@@ -288,7 +295,7 @@ def runs_table(all_: Comparison) -> list[str]:
     for path in (path for folder in folders for path in sorted(folder.glob("*/cost.json"))):
         cost = read_json(path)
         sessions = cost["sessions"]
-        told = [" ".join(dict.fromkeys(session[key] for session in sessions)) for key in ("commit", "machine")]
+        origin = [" ".join(dict.fromkeys(session[key] for session in sessions)) for key in ("commit", "machine")]
         size = [
             str(cost["steps"]),
             f"{cost['seconds']:.0f}",
@@ -296,7 +303,7 @@ def runs_table(all_: Comparison) -> list[str]:
             f"{cost['gpu_hours']:.3f}",
             str(len(sessions)),
         ]
-        rows.append([path.parent.relative_to(all_.exp).as_posix(), *size, sessions[0]["began"], *told])
+        rows.append([path.parent.relative_to(all_.exp).as_posix(), *size, sessions[0]["began"], *origin])
     header = ["training", "steps", "seconds", "core-hours", "GPU-hours", "sessions", "began", "commit", "machine"]
     return table(header, rows)
 

@@ -65,7 +65,7 @@ def prepare(args: argparse.Namespace) -> None:
     piece = {
         "format": FORMAT,
         "arm": args.arm,
-        "told": arm.told,
+        "description": arm.description,
         "seed": args.seed,
         "tasks": list(arm.tasks),
         "settings": plan.overlay,

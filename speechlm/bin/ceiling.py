@@ -85,8 +85,8 @@ def own_folder(args: argparse.Namespace, name: str) -> Path:
         folders[0].mkdir(parents=True, exist_ok=True)
         if os.access(folders[0], os.W_OK):
             return folders[0]
-    told = f"{folders[0]}: cannot be written to; recordings and transcripts of the ceiling go to {folders[-1]}"
-    print(told, flush=True)
+    message = f"{folders[0]}: cannot be written to; recordings and transcripts of the ceiling go to {folders[-1]}"
+    print(message, flush=True)
     folders[-1].mkdir(parents=True, exist_ok=True)
     return folders[-1]
 
@@ -186,8 +186,10 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
         except OSError as error:  # some network file systems have no locks
-            told = f"{folder}: no lock can be had here ({error.strerror}): let no second run score this set meanwhile"
-            print(told, flush=True)
+            message = (
+                f"{folder}: no lock can be had here ({error.strerror}): let no second run score this set meanwhile"
+            )
+            print(message, flush=True)
         yield
 
 

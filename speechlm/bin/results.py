@@ -44,9 +44,9 @@ def warnings(rows: list[Row]) -> list[str]:
     for row in rows:
         cut = re.search(rf"\|{NOT_ENDED}:(\d+)", row.signature)
         if cut and int(cut[1]) > NOTABLE * row.n:
-            told = f"{cut[1]} outputs (n = {row.n}) did not end by themselves, and were cut at max_rows"
+            message = f"{cut[1]} outputs (n = {row.n}) did not end by themselves, and were cut at max_rows"
             found.setdefault(
-                (row.model, row.task, row.test_set), f"warning: {row.model} {row.task} {row.test_set}: {told}"
+                (row.model, row.task, row.test_set), f"warning: {row.model} {row.task} {row.test_set}: {message}"
             )
     return list(found.values())
 
@@ -73,8 +73,8 @@ def markdown(rows: list[Row]) -> str:
 
 def table(rows: list[Row]) -> str:
     """Return the table and its signatures as Markdown, with a line that says what they are."""
-    told = [f"{text}  " for text in warnings(rows)]
-    return "\n".join([TOLD, "", *told, *([""] if told else []), markdown_table(rows), ""])
+    notes = [f"{text}  " for text in warnings(rows)]
+    return "\n".join([TOLD, "", *notes, *([""] if notes else []), markdown_table(rows), ""])
 
 
 if __name__ == "__main__":

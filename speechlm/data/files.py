@@ -82,11 +82,11 @@ def machine_error(error: BaseException) -> str | None:
             errno.EINVAL,
         ):  # nonsense in a file may ask for nonsense
             return os.strerror(number)
-        told = str(cause).strip().splitlines()[:1]
+        reason = str(cause).strip().splitlines()[:1]
         if isinstance(cause, MemoryError) or re.search(
-            "out of memory|not enough memory|can't allocate memory", " ".join(told)
+            "out of memory|not enough memory|can't allocate memory", " ".join(reason)
         ):
-            return ": ".join(["not enough memory", *told])[:200]
+            return ": ".join(["not enough memory", *reason])[:200]
     return None
 
 
@@ -97,8 +97,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _errno(error: BaseException) -> int | None:
-    told = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
-    return error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+    number = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+    return error.errno if isinstance(error, OSError) else int(number[1]) if number else None
 
 
 def remove_abandoned(folder: str | Path) -> None:
@@ -341,8 +341,8 @@ def _plain(digest: str) -> str:
 def _input_change(role: str, before: str | None, after: str | None) -> str:
     if before and after and _plain(before) == _plain(after):
         return f"input {role} (the codes that it names)"
-    told = [f"sha256 {value[:12]}" if value else "none" for value in (before, after)]
-    return f"input {role} ({' -> '.join(told)})"
+    digests = [f"sha256 {value[:12]}" if value else "none" for value in (before, after)]
+    return f"input {role} ({' -> '.join(digests)})"
 
 
 def _count(value: list[int] | None) -> str:

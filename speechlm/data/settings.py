@@ -155,7 +155,7 @@ def read_value(value: Any, wanted: Any, where: str) -> Any:
     if get_origin(wanted) in (Union, UnionType) and any(_fits(value, option) for option in items):
         return read_value(value, next(option for option in items if _fits(value, option)), where)
     if not _fits(value, wanted):
-        raise ValueError(f"{where} is {reprlib.repr(value)}; expected {told(wanted)}")
+        raise ValueError(f"{where} is {reprlib.repr(value)}; expected {describe(wanted)}")
     plain = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
     return plain(value) if plain in (int, float) else value
 
@@ -178,7 +178,7 @@ def _fits(value: Any, wanted: Any) -> bool:
     return wanted is Any or isinstance(value, get_origin(wanted) or wanted)
 
 
-def told(wanted: Any) -> str:
+def describe(wanted: Any) -> str:
     """Return a type in words."""
     if is_dataclass(wanted):
         return "names and values"
@@ -192,15 +192,15 @@ def told(wanted: Any) -> str:
     }
     items = get_args(wanted)
     if get_origin(wanted) is Annotated:
-        return f"{told(items[0])}, {' and '.join(map(str, items[1:]))}"
+        return f"{describe(items[0])}, {' and '.join(map(str, items[1:]))}"
     if get_origin(wanted) is Literal:
         return f"one of {', '.join(items)}"
     if get_origin(wanted) in (Union, UnionType):
-        return " or ".join(map(told, items))
+        return " or ".join(map(describe, items))
     if get_origin(wanted) in (tuple, list):
-        return f"a list, each {told(items[0])}"
+        return f"a list, each {describe(items[0])}"
     if get_origin(wanted) is dict or wanted is dict:
-        return f"names and values, each {told(items[1])}" if items and items[1] is not Any else "names and values"
+        return f"names and values, each {describe(items[1])}" if items and items[1] is not Any else "names and values"
     return names.get(wanted, str(getattr(wanted, "__name__", wanted)))
 
 
@@ -214,4 +214,4 @@ class Option:
         try:
             return read_value(_Loader(text).get_single_data(), self.wanted, "it")
         except (ValueError, yaml.YAMLError):
-            raise argparse.ArgumentTypeError(f"found {text!r}; expected {told(self.wanted)}") from None
+            raise argparse.ArgumentTypeError(f"found {text!r}; expected {describe(self.wanted)}") from None

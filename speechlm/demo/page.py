@@ -69,7 +69,7 @@ def _add_hearing(lm: SpeechLM, tasks: list[str], examples: list[Line]) -> None:
             )
             chosen.input(lambda number: examples[number], chosen, [audio, src], api_name=False)
         with gr.Column():
-            told = gr.Textbox(label="Message", interactive=False, elem_id="message")
+            message = gr.Textbox(label="Message", interactive=False, elem_id="message")
             transcript = gr.Textbox(label="Transcript", interactive=False, elem_id="transcript", visible="asr" in tasks)
             translation = gr.Textbox(
                 label="Translation", interactive=False, elem_id="translation", visible="s2tt" in tasks
@@ -85,7 +85,7 @@ def _add_hearing(lm: SpeechLM, tasks: list[str], examples: list[Line]) -> None:
             picture = gr.Image(
                 label="Its spectrogram", interactive=False, buttons=[], elem_id="picture", visible="s2st" in tasks
             )
-    outputs = [told, transcript, translation, given, spoken, picture]
+    outputs = [message, transcript, translation, given, spoken, picture]
     button.click(lambda *values: hear(lm, *values), [audio, wanted, src, tgt], outputs, api_name=False)
 
 
@@ -112,10 +112,12 @@ def _add_speaking(lm: SpeechLM) -> None:
             )
             button = gr.Button("Speak", variant="primary", elem_id="speak")
         with gr.Column():
-            told = gr.Textbox(label="Message", interactive=False, elem_id="told")
+            message = gr.Textbox(label="Message", interactive=False, elem_id="message_of_speech")
             speech = gr.Audio(label="Speech", interactive=False, buttons=["download"], elem_id="speech")
             picture = gr.Image(label="Its spectrogram", interactive=False, buttons=[], elem_id="speech_picture")
-    button.click(lambda *values: speak(lm, *values), [text, lang, voice, own], [told, speech, picture], api_name=False)
+    button.click(
+        lambda *values: speak(lm, *values), [text, lang, voice, own], [message, speech, picture], api_name=False
+    )
 
 
 def hear(lm: SpeechLM, path: str | None, wanted: list[str], src: str, tgt: str | None) -> list:
@@ -125,13 +127,15 @@ def hear(lm: SpeechLM, path: str | None, wanted: list[str], src: str, tgt: str |
         if path is None:
             raise ValueError("Record something, or upload a file.")
         given = (read_sound(path, lm.rate_hz, lm.max_sec), lm.rate_hz)
-        told, fitting = _fitting(lm, {task: (src, src if task == "asr" else tgt) for task in OUTPUTS if task in wanted})
+        message, fitting = _fitting(
+            lm, {task: (src, src if task == "asr" else tgt) for task in OUTPUTS if task in wanted}
+        )
         jobs = {task: lm.prepare(task, given, *pair) for task, pair in fitting.items()}
         results = dict(zip(jobs, lm.run(list(jobs.values()))))
         spoken = results.get("s2st")
         texts = [str(results[task]) if task in results else None for task in ("asr", "s2tt")]
         return [
-            told,
+            message,
             *texts,
             spectrogram(*given),
             spoken and as_audio(spoken),
@@ -145,14 +149,14 @@ def _fitting(lm: SpeechLM, asked: dict[str, tuple[str, str | None]]) -> tuple[st
     """Return (message, tasks with their languages): those that the model does in these languages, and a word on the
     others.
     """
-    told, fitting = [], {}
+    message, fitting = [], {}
     for task, pair in asked.items():
         try:
             lm.languages(task, *pair)
             fitting[task] = pair
         except ValueError as error:
-            told.append(str(error))
-    return " ".join(told), fitting
+            message.append(str(error))
+    return " ".join(message), fitting
 
 
 def speak(lm: SpeechLM, text: str, lang: str, voice: str | None, own: str | None) -> list:
@@ -173,8 +177,8 @@ def _tried(work: Callable[[], list], outputs: int, path: str | None) -> list:
     try:
         return work()
     except ValueError as error:
-        told = str(error).replace(str(path), printable(Path(path).name)) if path else str(error)
-        return [" ".join(told.split())] + [None] * outputs
+        message = str(error).replace(str(path), printable(Path(path).name)) if path else str(error)
+        return [" ".join(message.split())] + [None] * outputs
 
 
 def as_audio(speech: Speech) -> tuple[int, np.ndarray]:

@@ -51,7 +51,8 @@ def payload(title: str, found: Experiments, corpus: Corpus, heard: Heard) -> dic
         "title": title,
         "lower": sorted(LOWER_IS_BETTER),
         "tasks": (
-            {name: {"told": task.told, "recognises": task.recognises} for name, task in TASKS.items()} | TEXT_TASKS
+            {name: {"description": task.description, "recognises": task.recognises} for name, task in TASKS.items()}
+            | TEXT_TASKS
         ),
         "unspaced": sorted({lang for group in found.groups for _, lang in group.keys if by_character(lang)}),
         "rows": [_row(row, signatures) for row in found.rows],

@@ -183,10 +183,10 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
-        told = "; ".join(
+        message = "; ".join(
             f"{'.'.join(map(str, fault['loc'][1:])) or 'the request'}: {fault['msg']}" for fault in error.errors()[:5]
         )
-        return error_response(400, told)
+        return error_response(400, message)
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:

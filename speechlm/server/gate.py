@@ -91,8 +91,8 @@ class Gate:
         if length.isdigit() and len(length) < 20 and int(length) > self._limits.max_bytes:
             return error_response(413, self._too_large())
         if scope["path"].startswith("/v1/audio/") and self._metrics.active >= self._limits.max_active:
-            told = f"{self._metrics.active} requests are waiting already. Try again in {RETRY_SEC} s."
-            return error_response(429, told, "queue_full", **{"Retry-After": str(RETRY_SEC)})
+            message = f"{self._metrics.active} requests are waiting already. Try again in {RETRY_SEC} s."
+            return error_response(429, message, "queue_full", **{"Retry-After": str(RETRY_SEC)})
         return None
 
     def _too_large(self) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 TEXT_TASKS = {
-    "lm": {"told": "Language modelling"},
-    "lm_eval": {"told": "Text tasks"},
+    "lm": {"description": "Language modelling"},
+    "lm_eval": {"description": "Text tasks"},
 }  # of the table of results: text ability
 
 
@@ -23,7 +23,7 @@ class Task:
     `plain`: text as the LLM reads it itself, without our special tokens (so that text ability carries over).
     `metric`: the figure that it is judged by, wer or bleu: what it shares with other tasks is how protocols score it.
     None for tasks that
-    only train. `told`: its name for people.
+    only train. `description`: its name for people.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Task:
     languages: str
     metric: str | None = None
     plain: bool = False
-    told: str = ""
+    description: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -68,14 +68,16 @@ class Task:
 TASKS = {
     task.name: task
     for task in (
-        Task("lm", (), "text:src", "same", plain=True, told="Language modelling"),
-        Task("mt_text", ("text:src",), "text:tgt", "pair", plain=True, told="Text translation"),
-        Task("continuation", (), "speech:src", "same", told="Speech continuation"),
-        Task("asr", ("speech:src",), "text:src", "same", "wer", told="Speech recognition"),
-        Task("tts", ("text:src", "prompt:src"), "speech:src", "same", "wer", told="Speech synthesis"),
-        Task("s2tt", ("speech:src",), "text:tgt", "pair", "bleu", told="Speech-to-text translation"),
-        Task("t2st", ("text:src", "prompt:tgt"), "speech:tgt", "pair", "bleu", told="Text-to-speech translation"),
-        Task("s2st", ("speech:src",), "speech:tgt", "pair", "bleu", told="Speech-to-speech translation"),
+        Task("lm", (), "text:src", "same", plain=True, description="Language modelling"),
+        Task("mt_text", ("text:src",), "text:tgt", "pair", plain=True, description="Text translation"),
+        Task("continuation", (), "speech:src", "same", description="Speech continuation"),
+        Task("asr", ("speech:src",), "text:src", "same", "wer", description="Speech recognition"),
+        Task("tts", ("text:src", "prompt:src"), "speech:src", "same", "wer", description="Speech synthesis"),
+        Task("s2tt", ("speech:src",), "text:tgt", "pair", "bleu", description="Speech-to-text translation"),
+        Task(
+            "t2st", ("text:src", "prompt:tgt"), "speech:tgt", "pair", "bleu", description="Text-to-speech translation"
+        ),
+        Task("s2st", ("speech:src",), "speech:tgt", "pair", "bleu", description="Speech-to-speech translation"),
     )
 }
 

@@ -97,7 +97,7 @@ def build_data(args: argparse.Namespace, process: tuple[int, int], mode: str) ->
         return make_training_iterator(corpus, args.mixture, layout, args.seed, process, args.num_workers)
     batches = PlannedBatches(corpus, args.row_length, vocab.pad_id, vocab.num_columns)
     plans, left_out = fixed_batches(corpus, args.rows, args.row_length, args.eval_examples)
-    if said := left_out.told(
+    if said := left_out.message(
         {task: min(size, args.eval_examples) for task, size in corpus.sizes().items()}, args.row_length
     ):
         logging.warning(f"valid: {said}")

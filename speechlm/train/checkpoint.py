@@ -300,6 +300,6 @@ def _tensor_is_whole(path: Path, part: tuple[str, int, int]) -> bool:
 
 
 def _unreadable(path: Path, error: BaseException) -> ValueError:
-    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    reason = machine_error(error) or f"it is whole, but no checkpoint of this training ({told})"
+    message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = machine_error(error) or f"it is whole, but no checkpoint of this training ({message})"
     return ValueError(f"{path}: cannot be loaded: {reason}. {_ADVICE}")

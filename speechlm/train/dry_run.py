@@ -360,8 +360,8 @@ def _reached(plan: Plan) -> tuple[float, str]:
     llm = sum(count for name, count in plan.parameters.items() if not name.startswith("new "))
     sizes = {"parameters": llm, "rows": args.rows, "row_length": args.row_length, "processes": plan.processes}
     speed, other = closest(read_speeds(), args.gpu, sizes)
-    told = f": measured with {speed.llm} at commit {speed.commit} ({speed.command})"
-    return speed.mfu, f"{told}; extrapolated, since that had {', '.join(other)}" if other else told
+    message = f": measured with {speed.llm} at commit {speed.commit} ({speed.command})"
+    return speed.mfu, f"{message}; extrapolated, since that had {', '.join(other)}" if other else message
 
 
 def _fits(plan: Plan) -> str:

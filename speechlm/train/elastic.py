@@ -125,10 +125,10 @@ class Agent(LocalElasticAgent):
         """Note why the ranks end, show where they were if one hung, and leave no restart if it would end the
         same way.
         """
-        spec, world, told = self._worker_group.spec, self._worker_group.workers[0].world_size, _message(failure)
+        spec, world, message = self._worker_group.spec, self._worker_group.workers[0].world_size, _message(failure)
         _show(spec.args[-1], [worker.global_rank for worker in self._worker_group.workers])
-        self.reason = told or f"rank {rank} of {world} {ending(failure.exitcode)}"
-        if told or ASKED in os.environ:
+        self.reason = message or f"rank {rank} of {world} {ending(failure.exitcode)}"
+        if message or ASKED in os.environ:
             self._remaining_restarts = 0
         elif self._remaining_restarts:
             count = f"restart {spec.max_restarts - self._remaining_restarts + 1} of {spec.max_restarts}"
@@ -248,8 +248,8 @@ def _tell_lost(error: Exception) -> None:
     ):
         traceback.print_exc()
         return
-    told = str(error).strip().splitlines()[0]
-    print(f"rank {place()[0]} does not hear from another rank: {told}", file=sys.stderr, flush=True)
+    message = str(error).strip().splitlines()[0]
+    print(f"rank {place()[0]} does not hear from another rank: {message}", file=sys.stderr, flush=True)
     time.sleep(2.0)
 
 

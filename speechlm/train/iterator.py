@@ -171,7 +171,7 @@ class TrainingIterator:
 
     def left_out(self) -> str:
         """Say which examples were longer than a row until here; "" if none."""
-        return LeftOut.of(self.state).told(self.state["drawn"], self._packer.row_length)
+        return LeftOut.of(self.state).message(self.state["drawn"], self._packer.row_length)
 
     def __iter__(self) -> Iterator[tuple[Plan, Batch]]:
         builders = Workers(self._build, self._num_workers)

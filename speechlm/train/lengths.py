@@ -47,7 +47,7 @@ class Lengths:
         fitting = next(length for length in candidates if max(self.left_out(length)) <= share)
         return math.ceil(fitting / 8) * 8
 
-    def told(self, row_length: int) -> str:
+    def message(self, row_length: int) -> str:
         examples, audio = self.left_out(row_length)
         heard = f" with {100 * audio:.1f} % of the audio" if self.frames_N.any() else ""
         seen = f"{len(self.positions_N)} of {self.size} looked at, " if len(self.positions_N) < self.size else ""
@@ -84,7 +84,7 @@ def check_lengths(corpus: Corpus, args) -> list[Lengths]:
     affected = [lengths for lengths in found if lengths.left_out(args.row_length)[0]]
     if not affected:
         return found
-    shares = "; ".join(each.told(args.row_length) for each in affected)
+    shares = "; ".join(each.message(args.row_length) for each in affected)
     said = f"{args.config or 'the options'}: row_length {args.row_length} leaves out {shares}"
     if all(max(each.left_out(args.row_length)) <= args.max_left_out for each in affected):
         logging.warning(said)

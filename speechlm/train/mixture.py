@@ -42,7 +42,7 @@ class LeftOut:
         self.counts[task] += 1
         self.longest[task] = max(length, self.longest.get(task, 0))
 
-    def told(self, among: Mapping[str, int], row_length: int) -> str:
+    def message(self, among: Mapping[str, int], row_length: int) -> str:
         """Say it in a line; `among` is how many examples of each task there were with these. "" if there are none."""
         parts = [
             f"{count} of {among[task]} {task} ({100 * count / among[task]:.1f} %, the longest"

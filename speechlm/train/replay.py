@@ -68,7 +68,7 @@ def replay(exp: Path, device: str) -> None:
     args = argparse.Namespace(**read_yaml(exp / "config.yaml"))
     args.output_dir = str(exp)
     model, corpus = load_state(exp, args, device)
-    told = f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['grad_norm']}"
-    print(f"{told}. Each example alone: loss in nats per row, gradient norm, name")
+    message = f"step {bad['step']}: loss {bad['loss']}, gradient norm {bad['grad_norm']}"
+    print(f"{message}. Each example alone: loss in nats per row, gradient norm, name")
     for loss, norm, name in measure(model, bad["batches"], corpus, args):
         print(f"{loss:10.3f} {norm:10.3f}  {name}")

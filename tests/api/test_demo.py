@@ -46,9 +46,9 @@ def value(page, name):
     return page.locator(f"#{name} textarea, #{name} input").first.input_value()
 
 
-def wait_for_text(page, name, told):
+def wait_for_text(page, name, message):
     page.wait_for_function(
-        "([name, told]) => document.querySelector(`#${name} textarea`).value.includes(told)", arg=[name, told]
+        "([name, message]) => document.querySelector(`#${name} textarea`).value.includes(message)", arg=[name, message]
     )
     return value(page, name)
 
@@ -90,7 +90,7 @@ def test_a_text_is_spoken(page, made):
     plays(page, "speech")
     page.fill("#text textarea", "")
     page.click("#speak")
-    assert wait_for_text(page, "told", "empty") == "the text is empty; expected words to say"
+    assert wait_for_text(page, "message_of_speech", "empty") == "the text is empty; expected words to say"
 
 
 def test_a_broken_upload_is_one_line(page, made, tmp_path):
@@ -107,13 +107,15 @@ def test_an_example_is_taken_and_what_does_not_fit_it_is_said(page, made):
     page.wait_for_selector("#recording button[aria-label=Play]")
     page.wait_for_function("() => document.querySelector('#src input').value === 'en'")
     page.click("#run")
-    told = wait_for_text(page, "message", "trained for es to en")
-    assert told.startswith("Speech-to-text translation (s2tt): asked for en; the model") and value(page, "transcript")
+    message = wait_for_text(page, "message", "trained for es to en")
+    assert message.startswith("Speech-to-text translation (s2tt): asked for en; the model") and value(
+        page, "transcript"
+    )
 
 
 def test_what_is_bad_is_one_line(made, tmp_path):
     save_wav(tmp_path / "silence.wav", np.zeros(RATE_HZ, np.float32), RATE_HZ)
-    for call, told in (
+    for call, message in (
         (lambda: hear(made.lm, None, ["asr"], "es", "en"), "Record something, or upload a file."),
         (lambda: hear(made.lm, str(tmp_path / "silence.wav"), ["asr"], "es", "en"), "silence.wav: no sample differs"),
         (lambda: hear(made.lm, str(made.a), ["asr"], "fr", "en"), "asked for fr"),
@@ -126,7 +128,10 @@ def test_what_is_bad_is_one_line(made, tmp_path):
     ):
         line, *others = call()
         assert (
-            told in line and "\n" not in line and str(tmp_path) not in line and not any(other for other in others[:2])
+            message in line
+            and "\n" not in line
+            and str(tmp_path) not in line
+            and not any(other for other in others[:2])
         )
 
 
@@ -139,8 +144,8 @@ def test_no_file_of_this_machine_is_used_and_large_uploads_are_refused(demo, mad
         given, session = {"path": path, "meta": {"_type": "gradio.FileData"}}, f"session{number}"
         asked = {"data": [given, ["asr"], "es", "en"], "fn_index": hearing, "session_hash": session}
         assert httpx.post(f"{demo.url}/gradio_api/queue/join", json=asked).status_code == 200
-        told = httpx.get(f"{demo.url}/gradio_api/queue/data?session_hash={session}", timeout=60).text
-        assert '"success":false' in told and "not an audio file" not in told
+        message = httpx.get(f"{demo.url}/gradio_api/queue/data?session_hash={session}", timeout=60).text
+        assert '"success":false' in message and "not an audio file" not in message
     upload = httpx.post(f"{demo.url}/gradio_api/upload", files={"files": ("a.wav", b"x" * 2_000_000)})
     assert upload.status_code == 413
     assert httpx.get(demo.url, headers={"Host": "evil.example"}).status_code == 400

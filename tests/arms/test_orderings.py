@@ -13,14 +13,14 @@ from speechlm.metrics.scoring import Mean
 N = 100
 
 
-def measured(*means, noise=1.0, keys=N, told=True):
+def measured(*means, noise=1.0, keys=N, known=True):
     """Return a figure per seed whose utterances scatter by `noise` around its mean."""
     found = {}
     for seed, mean in enumerate(means, start=1):
         values = mean + noise * (np.random.default_rng(seed).permutation(np.linspace(-1, 1, keys)))
         metric = Mean("m", "p")
         row = Row("sft", "tts", "test", "m", float(values.mean()), keys, "p", protocol="p")
-        lines = [(f"u{i}", "en") for i in range(keys)] if told else []
+        lines = [(f"u{i}", "en") for i in range(keys)] if known else []
         found[seed] = Figure(row, Path(f"{mean}.json"), lines, metric.counts(list(values)), metric)
     return Measured(found)
 
@@ -34,7 +34,7 @@ def measured(*means, noise=1.0, keys=N, told=True):
         (measured(5, 6), measured(2, 5.5), False, "undecided", "within the noise of the seeds"),
         (measured(5, 6, noise=50), measured(2, 3), False, "undecided", "within the noise of the utterances"),
         (measured(5), measured(2), False, "undecided", "one seed"),
-        (measured(5, 6, told=False), measured(2, 3), False, "undecided", "no values of single utterances"),
+        (measured(5, 6, known=False), measured(2, 3), False, "undecided", "no values of single utterances"),
         (measured(5, 6), None, False, "not measured", "an arm has no figure yet"),
     ],
 )

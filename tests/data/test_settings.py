@@ -179,11 +179,11 @@ def test_every_file_of_settings_is_checked_when_it_is_read(tmp_path, read, conte
 def test_arms_are_checked_when_they_are_read(tmp_path):
     (tmp_path / "arms").mkdir()
     for content, name, message in (
-        ("told: x\ntasks: [asr, s2xx]", "x", "tasks: found 's2xx'; expected some of asr, tts"),
-        ("told: x\nnumber: 101", "x", "number is 101; expected a whole number, from 0 to 100"),
-        ("told: x\nshare_of: [lm]", "x_150", "the percentage is 150; expected a whole number, from 0 to 100"),
-        ("told: x\nskip_cpt: 1", "x", "skip_cpt is 1; expected true or false"),
-        ("told: x\ncpt: [rows]", "x", "cpt is .*; expected names and values"),
+        ("description: x\ntasks: [asr, s2xx]", "x", "tasks: found 's2xx'; expected some of asr, tts"),
+        ("description: x\nnumber: 101", "x", "number is 101; expected a whole number, from 0 to 100"),
+        ("description: x\nshare_of: [lm]", "x_150", "the percentage is 150; expected a whole number, from 0 to 100"),
+        ("description: x\nskip_cpt: 1", "x", "skip_cpt is 1; expected true or false"),
+        ("description: x\ncpt: [rows]", "x", "cpt is .*; expected names and values"),
     ):
         (tmp_path / "arms/x.yaml").write_text(content)
         with pytest.raises(ValueError, match=message):

@@ -153,7 +153,9 @@ def test_text_to_speech_translation_is_scored_and_a_new_task_takes_one_entry(dec
     assert rules.recogniser == "judge:mine" and rules.metrics == rules_for(["mini"], "s2st").metrics
     [bleu, _], _ = score_texts(rules, Output("t2st", "en", {"a": "the dog"}, {"a": "the dog"}))
     assert bleu.name == "ASR-BLEU"
-    monkeypatch.setitem(TASKS, "spell", Task("spell", ("speech:src",), "text:src", "same", "wer", told="Spelling"))
+    monkeypatch.setitem(
+        TASKS, "spell", Task("spell", ("speech:src",), "text:src", "same", "wer", description="Spelling")
+    )
     monkeypatch.setattr(tasks, "SCORED", (*tasks.SCORED, "spell"))
     options = argparse.Namespace(
         tasks=["spell", "t2st"], langs=["es", "en"], src_lang="es", tgt_lang="en", only=["spell=en"]
@@ -171,7 +173,7 @@ def test_text_to_speech_translation_is_scored_and_a_new_task_takes_one_entry(dec
         Corpus(None),
         Heard([], Recordings(Experiments([], [], [], []), Corpus(None), hyp, 0)),
     )
-    assert shown["tasks"]["spell"] == {"told": "Spelling", "recognises": True}
+    assert shown["tasks"]["spell"] == {"description": "Spelling", "recognises": True}
 
 
 def test_an_unknown_task_is_one_line(monkeypatch):

@@ -57,5 +57,5 @@ def test_what_is_allowed_is_said_and_what_fits_is_not(caplog):
 def test_of_a_large_corpus_a_sample_is_looked_at():
     corpus = Recordings(900_000, 100_000)
     asr, lm = measure(corpus, ["asr", "lm", "s2st"])
-    assert corpus.asked == SAMPLE + 50 and "1000 of 1000000 looked at" in asr.told(128)
+    assert corpus.asked == SAMPLE + 50 and "1000 of 1000000 looked at" in asr.message(128)
     assert asr.left_out(128)[0] == pytest.approx(0.1, abs=0.03) and lm.left_out(29) == (1.0, 0.0)

@@ -169,7 +169,7 @@ def test_examples_longer_than_a_row_are_counted_and_cost_no_share():
         f"longer than row_length 14: {left_out.counts['asr']} of {state['drawn']['asr']} asr ({percent:.1f} %, the"
         " longest 17 positions)"
     )
-    assert said in left_out.told(state["drawn"], 14)
+    assert said in left_out.message(state["drawn"], 14)
 
 
 def test_a_task_that_never_fits_is_an_error_though_another_does():

@@ -58,11 +58,11 @@ class WhisperRecogniser:
         inputs = extractor(waves, sampling_rate=rate_hz, return_attention_mask=True, return_tensors="pt", **how).to(
             self.device
         )
-        told = (
+        named = (
             {"language": lang, "task": "transcribe"}
             if getattr(self.network.generation_config, "is_multilingual", False)
             else {}
         )
         timestamps = {"return_timestamps": True} if long else {}
-        ids_BT = self.network.generate(**inputs, num_beams=self.beam, do_sample=False, **told, **timestamps)
+        ids_BT = self.network.generate(**inputs, num_beams=self.beam, do_sample=False, **named, **timestamps)
         return self.processor.batch_decode(ids_BT, skip_special_tokens=True)

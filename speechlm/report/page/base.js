@@ -1,7 +1,7 @@
 // What all parts share: the data, making elements (texts only ever as text), words and colours.
 
 const report = JSON.parse(document.getElementById('data').textContent);
-const taskOf = (name) => report.tasks[name] || { told: name };
+const taskOf = (name) => report.tasks[name] || { description: name };
 const withoutBlanks = (lang) => report.unspaced.includes(lang);
 const byId = (id) => document.getElementById(id);
 const lowerIsBetter = (metric) => report.lower.includes(metric);

@@ -15,7 +15,7 @@ function tile(group, index) {
   return el(
     'a',
     { class: 'tile', href: '#errors', onclick: () => choose({ group: index }) },
-    el('span', { class: 'task' }, taskOf(group.task).told),
+    el('span', { class: 'task' }, taskOf(group.task).description),
     el('span', { class: 'set' }, group.set),
     el('strong', null, figure(best.value, 1)),
     el('span', { class: 'metric' }, `${metric} ${arrow(metric)}`),
