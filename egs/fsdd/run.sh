@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(realpath -m "$0/..")"
 
-exec ../TEMPLATE/speechlm.sh --codec codec_16k \
+exec ../TEMPLATE/speechlm.sh \
     --langs en --src_lang en --tgt_lang en \
     --train_sets train_sp --dev_set dev --test_sets test \
     --tasks "asr tts" \

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(realpath -m "$0/..")"
 
-exec ../TEMPLATE/speechlm.sh \
+exec ../TEMPLATE/speechlm.sh --judge judge_natural \
     --langs en --src_lang en --tgt_lang en \
     --train_sets train --dev_set dev --test_sets test \
     --tasks "asr tts" \
