@@ -13,6 +13,7 @@ expdir=exp/codec            # codec folder: give it to any recipe as --codec
 datadir=data                # where the data go
 recordings=downloads/fsdd/recordings    # folder of the digits, if you have them
 pairs=                      # sentences of the synthetic voices (default: 2400 of espeak, 800 of pico)
+eval_pairs=200              # sentences of each test set; as many as mini_cvss has: its own are then in no training set
 lines=11800                 # with pico: open sentences
 speech=espeak               # or pico: voices of SVOX Pico, open text in English, real read English (speechocean762)
 speechocean=                # with pico: folder that holds speechocean762/, if you have it
@@ -33,8 +34,8 @@ case $speech in     # each folder gets the same share of the clips: one that is 
 esac
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
-    local/data.sh --datadir "$datadir" --recordings "$recordings" --pairs "$pairs" --lines "$lines" --nj "$nj" \
-        --speech "$speech" --speechocean "$speechocean" --partial "$partial"
+    local/data.sh --datadir "$datadir" --recordings "$recordings" --speech "$speech" --speechocean "$speechocean" \
+        --partial "$partial" --pairs "$pairs" --eval_pairs "$eval_pairs" --lines "$lines" --nj "$nj"
 fi
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
     python -m speechlm.bin.train_codec --config "$config" --out "$expdir" --threads 1 --ngpu "$ngpu" \

@@ -43,8 +43,8 @@ def test_mini_codec_trains_a_natural_codec(corpora, tmp_path):
     (tmp_path / "codec.yaml").write_text(yaml.safe_dump(config))
     said = run(
         "mini_codec", "--speech", "pico", "--config", tmp_path / "codec.yaml", "--expdir", tmp_path / "exp",
-        "--datadir", tmp_path / "data", "--recordings", folder / "recordings", "--lines", 2, "--pairs", 1,
-        "--speechocean", ocean, "--partial", "true", "--stop_stage", 2,
+        "--datadir", tmp_path / "data", "--recordings", folder / "recordings", "--lines", 2, "--pairs", 4,
+        "--eval_pairs", 1, "--speechocean", ocean, "--partial", "true", "--stop_stage", 2,
     )  # fmt: skip
     assert "step 4/4" in said
     codec = load_codec(str(tmp_path / "exp"))

@@ -8,6 +8,7 @@ datadir=data                # where the sets go
 speech=espeak               # or pico
 recordings=downloads/fsdd/recordings    # the digits: made by egs/fsdd/local/data.sh, or a path of yours
 pairs=                      # sentences, each spoken in all languages (default: 2400 of espeak, 800 of pico)
+eval_pairs=200              # sentences of each test set; as many as mini_cvss has: its own are then in no training set
 lines=11800                 # with pico: open sentences
 speechocean=                # with pico: folder that holds speechocean762/, if you have it (default: fetched)
 partial=false               # true: that folder has only a part of it
@@ -18,17 +19,18 @@ root=$(realpath -m "$0/../../../..")
 
 cvss=$root/egs/mini_cvss/local
 make_pairs() {
-    python "$cvss/make_corpus.py" --out "$datadir/$1" --languages "$2" --text_pairs 0 --nj "$nj" "${@:3}"
+    python "$cvss/make_corpus.py" --out "$datadir/$1" --languages "$2" --text_pairs 0 \
+        --eval_pairs "$eval_pairs" --nj "$nj" "${@:3}"
 }
 
 if [ "$speech" = espeak ]; then
     make_pairs many es,en,zh --pairs "${pairs:-2400}" --voices "$cvss/voices_many.yaml"
 else
-    # with mini_cvss's own --eval_pairs none of its test sentences is in train
     pico=(--voices "$cvss/voices_pico_many.yaml" --grammar "$cvss/grammar_wide.yaml" --mono 0)
-    make_pairs pico es,en --pairs "${pairs:-800}" "${pico[@]}"
-    make_pairs fr_de fr,de --pairs 200 "${pico[@]}"
-    make_pairs it_en it,en --pairs 200 "${pico[@]}"
+    pairs=${pairs:-800}
+    make_pairs pico es,en --pairs "$pairs" "${pico[@]}"
+    make_pairs fr_de fr,de --pairs $((pairs / 4)) "${pico[@]}"
+    make_pairs it_en it,en --pairs $((pairs / 4)) "${pico[@]}"
     python "$cvss/make_sentences.py" --out "$datadir/open" --lines "$lines" --nj "$nj"
     "$root/egs/speechocean762/local/data.sh" --datadir "$datadir/ocean" --speechocean "$speechocean" \
         --partial "$partial"
