@@ -15,12 +15,16 @@ import json
 import math
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write, digests_of, settings_digest, stage, walk
 from speechlm.data.settings import Count, Option, Positive
 from speechlm.metrics.rows import Row, write_rows
 from speechlm.tokens.text import LLM_FILES, find_llm
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 OURS = Path(__file__).parents[1] / "assets/lm_eval"
 REPORT = "lm_eval.json"
@@ -89,10 +93,10 @@ def evaluate(args: argparse.Namespace, llm: Path, answers: Path) -> dict:
     """Return the harness's report, without its samples; answers are kept in `answers*` while it runs."""
     import torch
     from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
-    folders = [str(OURS), *([str(args.task_files)] if args.task_files else [])]
-    manager = TaskManager(include_path=folders, metadata={"manifest": str(args.manifest)} if args.manifest else {})
+    manager = task_manager(args, with_theirs=False)
+    if set(args.tasks) - set(manager.all_tasks):
+        manager = task_manager(args, with_theirs=True)  # reads thousands of files: 5 to 15 s
     known = set(manager.all_tasks)
     if unknown := [task for task in args.tasks if task not in known]:
         raise ValueError(
@@ -123,6 +127,15 @@ def evaluate(args: argparse.Namespace, llm: Path, answers: Path) -> dict:
             f"--tasks {' '.join(args.tasks)}: a data set can't be fetched ({message}). Once online, its copy is kept"
         ) from None
     return {key: value for key, value in report.items() if key not in ("samples", "pretty_env_info")}
+
+
+def task_manager(args: argparse.Namespace, with_theirs: bool) -> "TaskManager":
+    """Return the harness's register of our tasks, those of --task_files and, if wanted, its own."""
+    from lm_eval.tasks import TaskManager
+
+    folders = [str(OURS), *([str(args.task_files)] if args.task_files else [])]
+    metadata = {"manifest": str(args.manifest)} if args.manifest else {}
+    return TaskManager(include_path=folders, include_defaults=with_theirs, metadata=metadata)
 
 
 def rows_of(report: dict, model: str, how: str) -> list[Row]:
