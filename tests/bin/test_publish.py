@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARKS = (publish.OPENED, publish.FIGURE)
 PAGES = [
     page
-    for page in (ROOT / "README.md", *ROOT.glob("egs/**/*.md"))
+    for page in (ROOT / "README.md", *ROOT.glob("egs/**/*.md"), *ROOT.glob("speechlm/assets/*/README.md"))
     if any(mark.search(page.read_text("utf-8")) for mark in MARKS)
 ]
 
