@@ -150,7 +150,7 @@ def test_one_batch_is_learned_by_heart_and_said_again_exactly(pattern, text_weig
     ]
     batch = pack([examples[:2], examples[2:]], 64, model.vocab.pad_id, model.vocab.num_columns)
     optimizer = torch.optim.AdamW(training.parameters(), lr=1e-2, weight_decay=0.0)
-    for _ in range(150):
+    for _ in range(100):
         loss = training.train().mean_loss(**batch)
         optimizer.zero_grad()
         loss.backward()
