@@ -63,8 +63,8 @@ def test_two_arms_to_tables_and_the_same_after_a_kill(recipe):
     options = ["--arms", "joint no_cpt", "--seeds", "1"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "start_new_session": True}
     for seconds, send, number in (
-        (2, os.kill, signal.SIGTERM),
-        (2, os.killpg, signal.SIGKILL),
+        (1.5, os.kill, signal.SIGTERM),
+        (1.5, os.killpg, signal.SIGKILL),
     ):  # SIGKILL: nothing is left to end the rest
         killed = subprocess.Popen(command(recipe, *options), cwd=recipe, **quiet)
         time.sleep(seconds)
