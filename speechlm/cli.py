@@ -28,15 +28,15 @@ def programs() -> dict[str, str]:
 def usage(found: dict[str, str]) -> str:
     """Return what `speechlm --help` prints."""
     lines = ["usage: speechlm COMMAND [OPTIONS]    (speechlm COMMAND --help says more)", "", "Use a model:"]
-    for name, message in found.items():
+    for name, description in found.items():
         if name == next((other for other in found if other not in USES), None):
             lines += ["", "Stages of a recipe (egs/NAME/run.sh calls them):"]
-        lines.append(f"  {name:<16} {_shorten(message)}")
+        lines.append(f"  {name:<16} {_shorten(description)}")
     return "\n".join(lines)
 
 
-def _shorten(message: str) -> str:
-    first = message.split(": ")[0].split(". ")[0].rstrip(".")
+def _shorten(description: str) -> str:
+    first = description.split(": ")[0].split(". ")[0].rstrip(".")
     return first if len(first) <= 100 else f"{first[:97]}..."
 
 

@@ -50,11 +50,11 @@ layers() {          # layers NAME: sets `settings` to the options for the YAML f
 
 config_files() {    # config_files NAME GIVEN: sets `files` to GIVEN, or to NAME.yaml of each layer
     local folder
-    files=()
+    files=(${2:+"$2"})
+    if [ -n "$2" ]; then return; fi
     for folder in "$driver/conf" conf "${overlay_folders[@]}"; do
-        if [ -z "$2" ] && [ -f "$folder/$1.yaml" ]; then files+=("$folder/$1.yaml"); fi
+        if [ -f "$folder/$1.yaml" ]; then files+=("$folder/$1.yaml"); fi
     done
-    if [ -n "$2" ]; then files=("$2"); fi
 }
 config_files decode "$decode_config"
 decode_configs=("${files[@]}")

@@ -94,7 +94,7 @@ def evaluate(args: argparse.Namespace, llm: Path, answers: Path) -> dict:
     import torch
     from lm_eval import simple_evaluate
 
-    manager = task_manager(args, with_theirs=False)
+    manager = task_manager(args, with_theirs=bool(args.task_files))  # a group there may name tasks of theirs
     if set(args.tasks) - set(manager.all_tasks):
         manager = task_manager(args, with_theirs=True)  # reads thousands of files: 5 to 15 s
     known = set(manager.all_tasks)

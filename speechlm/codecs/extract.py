@@ -216,8 +216,8 @@ def run_shards(shards: Iterable[Shard], count: int, codec: str, options: Options
             for future in finished:
                 done += 1
                 bad, left_sec = _result(future, options), (time.monotonic() - start) * (count - done) / done
-                message = f"{len(bad)} bad recordings, " if bad else ""
-                print(f"shard {done}/{count}, {message}{left_sec:.0f} s left", flush=True)
+                faults = f"{len(bad)} bad recordings, " if bad else ""
+                print(f"shard {done}/{count}, {faults}{left_sec:.0f} s left", flush=True)
 
 
 def _result(future: Future, options: Options) -> list[BadItem]:
@@ -257,9 +257,9 @@ def code_shard(shard: Shard) -> list[BadItem]:
         if key not in shard.unused and all((key, side) in codes for side in spans)
     }
     items = [
-        BadItem(key, kind, shard.files[side], message)
+        BadItem(key, kind, shard.files[side], detail)
         for (key, side), found in findings.items()
-        for kind, message in found
+        for kind, detail in found
     ]
     save_shard(shard, {key: {side: codes[key, side] for side in spans} for key, spans in good.items()}, items)
     return [item for item in items if item.kind not in WARNING_KINDS]

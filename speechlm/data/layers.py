@@ -35,13 +35,17 @@ def read_layers(paths: Iterable[str | Path]) -> tuple[dict[str, Any], str]:
     found: dict[str, Any] = {}
     for path in paths:
         found = _over(found, read_mapping(path))
-    return found, " + ".join(map(str, paths))
+    return found, source_of(paths)
+
+
+def source_of(paths: Iterable[str | Path]) -> str:
+    """Return what to call these files in a message."""
+    return " + ".join(map(str, paths))
 
 
 def _over(below: dict, above: dict) -> dict:
-    both = {name: _over(below[name], value) for name, value in above.items() if _both_dicts(below.get(name), value)}
-    return below | above | both
-
-
-def _both_dicts(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)
+    merged = below | above
+    for name, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(name), dict):
+            merged[name] = _over(below[name], value)
+    return merged

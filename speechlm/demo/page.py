@@ -149,14 +149,14 @@ def _fitting(lm: SpeechLM, asked: dict[str, tuple[str, str | None]]) -> tuple[st
     """Return (message, tasks with their languages): those that the model does in these languages, and a word on the
     others.
     """
-    message, fitting = [], {}
+    messages, fitting = [], {}
     for task, pair in asked.items():
         try:
             lm.languages(task, *pair)
             fitting[task] = pair
         except ValueError as error:
-            message.append(str(error))
-    return " ".join(message), fitting
+            messages.append(str(error))
+    return " ".join(messages), fitting
 
 
 def speak(lm: SpeechLM, text: str, lang: str, voice: str | None, own: str | None) -> list:

@@ -25,6 +25,7 @@ from speechlm.data.audio import save_wav
 from speechlm.data.codes import write_codes
 from speechlm.data.files import atomic_write, digests_of, settings_digest, stage
 from speechlm.data.items import LEFT_OUT, BadItem, write_items
+from speechlm.data.layers import source_of
 from speechlm.data.machine import code_version, describe_machine
 from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import as_they_end, read_parts
@@ -90,7 +91,7 @@ def prepare(
     return {item.record.id: builder.prefix(item, test.prompts.for_item(item, 0)) for item in test.items}, beginnings
 
 
-def require_prompt_frames(exp: Path, given: int | None, config: Path) -> int:
+def require_prompt_frames(exp: Path, given: int | None, config: str) -> int:
     """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another, or
     nothing says it.
     """
@@ -234,7 +235,7 @@ class Decoder:
         self.kind = "speech" if self.task.speaks else "text"
         limit = usual_limit(args.exp, args.task)
         self.options, stated = read_decode_config(args.config, self.kind, seed=args.seed, max_rows=limit)
-        self.prompt_frames = require_prompt_frames(args.exp, stated, args.config[-1])
+        self.prompt_frames = require_prompt_frames(args.exp, stated, source_of(args.config))
 
     @cached_property
     def codec(self) -> Codec:

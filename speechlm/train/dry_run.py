@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from speechlm.codecs import HUB, load_codec
+from speechlm.data.layers import source_of
 from speechlm.data.llm_model import read_llm_model
 from speechlm.data.settings import read_json, read_yaml
 from speechlm.model.depth import DepthTransformer
@@ -275,7 +276,7 @@ def llm_config(args: argparse.Namespace) -> PretrainedConfig:
         name = str(Path(args.init_from) / "llm")
     elif args.llm_model_config:
         content = read_llm_model(*args.llm_model_config)
-        return _from_dict(content["model"] | {"vocab_size": content["vocab_size"]}, str(args.llm_model_config[-1]))
+        return _from_dict(content["model"] | {"vocab_size": content["vocab_size"]}, source_of(args.llm_model_config))
     known = read_yaml(LLMS)
     if name in known:
         return _from_dict(known[name]["config"], str(LLMS))

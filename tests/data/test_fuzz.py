@@ -1,4 +1,4 @@
-"""Eighty damaged inputs for every reader; tests/long/fuzz_readers.py tries a hundred thousand."""
+"""A few hundred damaged inputs for every reader; tests/long/fuzz_readers.py tries a hundred thousand."""
 
 import importlib.util
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "long/fuzz_readers.py"
-INPUTS = 80  # for each reader, besides the valid files
+INPUTS = 200  # for each reader, besides the valid files
 
 
 @pytest.fixture(scope="module")

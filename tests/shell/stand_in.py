@@ -40,7 +40,7 @@ def train() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if (out / "model.safetensors").exists():
         return
-    time.sleep(0.1)  # so that there is a time to be killed in
+    time.sleep(0.2)  # so that there is a time to be killed in
     lines = [
         {"kind": kind, "step": step, "loss": 1.0, "text": 2.0, "task.asr": 1.0}
         for step in (20, 40)
