@@ -21,11 +21,12 @@ seeds="1 2"                 # each arm is run with each
 tasks=                      # only these tasks (default: those of the arm)
 probe="1 2 5 10 25 50"      # percentages of the fine-tuning
 probe_task=s2st             # of this task, after which it is scored
-overlay=                    # settings for all arms, over the recipe's: names of folders in conf or egs/TEMPLATE/conf
+overlay=                    # settings for all arms, over the recipe's: folders, or names of some in conf or
+                            # egs/TEMPLATE/conf
 protocol=mini_voice         # how to score
 ## Machine
 arms_nj=2                   # pieces at the same time; they share the cores
-ngpu=0                      # GPUs of a piece (0: CPU); with one GPU, --arms_nj 1
+ngpu=0                      # GPUs of a piece (0: CPU); several small pieces may share one
 python=                     # Python to use (default: the one that tools/install.sh installs)
 ## Recipe
 preset=                     # the recipe's smaller settings
@@ -54,7 +55,10 @@ recipe=(./run.sh --python "$python" --preset "$preset" --datadir "$datadir" --du
     --ngpu "$ngpu" "${opts[@]}")
 overlays=()
 for name in "${overlay[@]}"; do
-    if [ -d "conf/$name" ]; then overlays+=("conf/$name"); else overlays+=("$driver/conf/$name"); fi
+    folder=conf/$name
+    if [ ! -d "$folder" ]; then folder=$driver/conf/$name; fi
+    if [ ! -d "$folder" ]; then folder=$name; fi
+    overlays+=("$folder")
 done
 
 piece() {           # piece SEED ARM

@@ -79,6 +79,12 @@ class SpeechLM:
         """Load the model of a task now, rather than when it is first used."""
         self._engine.load(task)
 
+    def compile(self) -> None:
+        """Make decoding quicker from now on, on a GPU three times; the first answers wait for the compiler, half a
+        minute or so.
+        """
+        self._engine.compile()
+
     @property
     def rate_hz(self) -> int:
         """The sample rate of all speech that is made."""

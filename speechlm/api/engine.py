@@ -23,7 +23,7 @@ from speechlm.codecs.base import Codec, decode_all
 from speechlm.codecs.stream import stream_audio
 from speechlm.data.settings import fill
 from speechlm.model.folder import TrainedModel, load_model, longest_heard, usual_limit
-from speechlm.model.generate import DecodeOptions, generate, stream_speech
+from speechlm.model.generate import DecodeOptions, compile_steps, generate, stream_speech
 from speechlm.tasks import Task
 from speechlm.tasks.examples import build_prefix
 from speechlm.tokens.patterns import get_pattern
@@ -69,7 +69,7 @@ class Engine:
         self._models = source.by_task()
         self._loaded: dict[str, TrainedModel] = {}
         self._codec_spec = source.codec
-        self._lock = threading.RLock()
+        self._lock, self._compiled = threading.RLock(), False
         self.options = {task: _options(source, task, model) for task, model in self._models.items()}
 
     @cached_property
@@ -85,9 +85,18 @@ class Engine:
                 self._loaded[model.folder.name] = self._load(model)
             return self._loaded[model.folder.name]
 
+    def compile(self) -> None:
+        """Compile the steps of all models, those that are loaded later too."""
+        with self._lock:
+            self._compiled = True
+            for trained in self._loaded.values():
+                compile_steps(trained.model)
+
     def _load(self, model: Model) -> TrainedModel:
         trained = load_model(model.folder, self.codec.fingerprint)
         trained.model.to(self.device).cast(self.dtype)
+        if self._compiled:
+            compile_steps(trained.model)
         for other in self._loaded.values():
             share_equal(trained.model, other.model)
             if other.vocab.text_fingerprint == trained.vocab.text_fingerprint:

@@ -32,6 +32,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, nargs="+", required=True, help="of each set: the folder for its outputs")
     parser.add_argument("--ngpu", type=Option(Count), default=0, help="GPUs, which share each set (0: the CPU)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="of the model (default: bfloat16 on GPUs)")
+    parser.add_argument(
+        "--compile",
+        choices=["auto", "true", "false"],
+        default="auto",
+        help="the LLM's layers (auto: on GPUs, for 500 utterances or more: it takes half a minute)",
+    )
     parser.add_argument("--seed", type=Option(Count), default=0)
     args = parser.parse_args()
     if not len(args.manifest) == len(args.lang) == len(args.out):

@@ -30,6 +30,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
     parser.add_argument(
+        "--compile", action="store_true", help="decode quicker on a GPU, after half a minute of compiling"
+    )
+    parser.add_argument(
         "--max_sec", type=float, default=MAX_SEC, help="longest recording, in seconds (default: %(default)g)"
     )
     piece = "longest piece of a recording that is cut at pauses, in seconds (default: by what the model was trained on)"
@@ -56,6 +59,8 @@ def load(args: argparse.Namespace) -> SpeechLM:
     """Return the model that the options name."""
     lm = SpeechLM.from_pretrained(args.model, args.device, args.dtype)
     lm.max_sec, lm.piece_sec = args.max_sec, args.piece_sec
+    if args.compile:
+        lm.compile()
     return lm
 
 

@@ -31,7 +31,7 @@ from speechlm.data.manifest import load_manifest
 from speechlm.data.parts import as_they_end, read_parts
 from speechlm.data.pool import pool_on
 from speechlm.model.folder import TrainedModel, load_model, trained_with, usual_limit
-from speechlm.model.generate import DecodeOptions, Generated, generate, read_decode_config
+from speechlm.model.generate import DecodeOptions, Generated, compile_steps, generate, read_decode_config
 from speechlm.tasks import Task, get_task
 from speechlm.tasks.examples import (
     ExampleBuilder,
@@ -42,6 +42,8 @@ from speechlm.tasks.examples import (
     list_items,
     stable_hash,
 )
+
+COMPILED_FROM = 500  # examples of a set and device, by `--compile auto`
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,11 @@ def decode(
     return {key: Generated(**found[key]) for key in sorted(found)}
 
 
+def compiles(asked: str, device: str, examples: int) -> bool:
+    """Are a model's steps compiled, as `asked` (auto: on GPUs, where enough is to be decoded)?"""
+    return asked == "true" or (asked == "auto" and device != "cpu" and examples >= COMPILED_FROM)
+
+
 _trained: TrainedModel | None = None  # of a process on a device of its own
 
 
@@ -146,7 +153,11 @@ def _start(device: str, exp: Path, codec_fingerprint: str, dtype: str) -> None:
     _trained.model.to(device).cast(getattr(torch, dtype))
 
 
-def _decode_share(task: str, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path) -> None:
+def _decode_share(
+    task: str, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path, compiled: bool
+) -> None:
+    if compiled:
+        compile_steps(_trained.model)
     decode(_trained, get_task(task), prefixes, options, parts)
 
 
@@ -157,13 +168,16 @@ def decode_on(
     prefixes: dict[str, np.ndarray],
     options: DecodeOptions,
     parts: Path,
+    compiled: bool = False,
 ) -> dict[str, Generated]:
     """Decode as `decode` does, in `count` processes with a share of the prefixes each, which are about equally long."""
     kept = read_parts(parts)
     left = sorted((key for key in prefixes if key not in kept), key=lambda key: (-len(prefixes[key]), key))
     shares = [left[number::count] for number in range(min(count, len(left)))]
     wanted = [{key: prefixes[key] for key in share} for share in shares]
-    works = [pool.submit(_decode_share, task.name, part, options, parts / str(i)) for i, part in enumerate(wanted)]
+    works = [
+        pool.submit(_decode_share, task.name, part, options, parts / str(i), compiled) for i, part in enumerate(wanted)
+    ]
     try:
         for work in works:
             work.result()
@@ -260,9 +274,12 @@ class Decoder:
 
     def decode(self, prefixes: dict[str, np.ndarray], parts: Path) -> dict[str, Generated]:
         """Decode all prefixes, here or on several devices; what has ended is kept in `parts`."""
-        if len(self.args.devices) == 1:
-            return decode(self.trained, self.task, prefixes, self.options, parts)
-        return decode_on(self.pool, len(self.args.devices), self.task, prefixes, self.options, parts)
+        compiled = compiles(self.args.compile, self.device, len(prefixes) // len(self.args.devices))
+        if len(self.args.devices) > 1:
+            return decode_on(self.pool, len(self.args.devices), self.task, prefixes, self.options, parts, compiled)
+        if compiled:
+            compile_steps(self.trained.model)
+        return decode(self.trained, self.task, prefixes, self.options, parts)
 
     def settings(self, lang: str, test: TestItems) -> dict:
         """Return what the outputs depend on, besides the model and the data."""

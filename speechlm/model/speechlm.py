@@ -251,18 +251,20 @@ def attention_of(config: PretrainedConfig) -> dict[str, str]:
     return {"attn_implementation": "eager"} if getattr(config, "attn_logit_softcapping", None) else {}
 
 
-def layer_masks(mask_B1QL: Tensor, config, age_B1QL: Tensor) -> Tensor | dict[str, Tensor]:
+def layer_masks(
+    mask_B1QL: Tensor, config, age_B1QL: Tensor, added: torch.dtype | None = None
+) -> Tensor | dict[str, Tensor]:
     """Return a boolean mask as the LLM's layers want it, which transformers passes on as it is.
 
-    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`). Eager
-    attention (Gemma 2) adds a mask instead of selecting by it.
+    Sliding layers (Gemma 2 and 3; some Qwens) see their window only: what lies less than it before a row (`age`). With
+    a type `added`, and for eager attention (Gemma 2), it is a mask to add to the scores instead of selecting by it.
     """
     kinds = getattr(config, "layer_types", None) or ()
     masks = {"full_attention": mask_B1QL}
     if "sliding_attention" in kinds:
         masks["sliding_attention"] = mask_B1QL & (age_B1QL < config.sliding_window)
-    if config._attn_implementation == "eager":
-        dtype = torch.get_default_dtype()
+    if added or config._attn_implementation == "eager":
+        dtype = added or torch.get_default_dtype()
         masks = {
             kind: torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
             for kind, mask in masks.items()

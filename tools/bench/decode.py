@@ -5,7 +5,8 @@ Run from the repository: `python tools/bench/decode.py` (a GPU, in five minutes)
 CPU, seconds). One line of JSON for each measurement, and last one with all of them, the device and the commit. Weights
 are random and nothing ends by itself: each example makes
 `--frames` frames (`--their_frames` of transformers, which takes ten times as long). transformers is measured as it is,
-and without cuDNN's attention, which plans anew for each length of a growing cache.
+and without cuDNN's attention, which plans anew for each length of a growing cache; the engine as it is, and with its
+layers compiled.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from models import LARGE, TOY, random_model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechlm.data.machine import code_version, describe_machine
-from speechlm.model.generate import DecodeOptions, generate_speech
+from speechlm.model.generate import DecodeOptions, compile_steps, generate_speech
 from speechlm.model.speechlm import SpeechLM
 from speechlm.tokens.vocabulary import SPEECH_END
 
@@ -59,17 +60,30 @@ def per_frame(run: Callable[[int], object], frames: int, device: str, rounds: in
     return round(median(found), 3)
 
 
-def measure(model: SpeechLM, batch: int, frames: tuple[int, int], device: str) -> dict[str, float]:
-    """Return milliseconds a frame by what makes it; `frames` of this engine and of transformers."""
-    rng = np.random.default_rng(0)
-    ids_BS = rng.integers(0, 1000, (batch, 200))
+def made_up_ids(batch: int) -> np.ndarray:
+    """Return ids of a prefix for each example."""
+    return np.random.default_rng(0).integers(0, 1000, (batch, 200))
+
+
+def measure(model: SpeechLM, batch: int, frames: int, device: str) -> dict[str, float]:
+    """Return milliseconds a frame of this engine, and the seconds of its first run."""
     prefixes = np.full((batch, 200, 8), model.vocab.pad_id)
-    prefixes[..., 0] = ids_BS
-    inputs = torch.from_numpy(ids_BS).to(device)
+    prefixes[..., 0] = made_up_ids(batch)
 
     def engine(count: int, **more) -> None:
         found = generate_speech(model, list(prefixes), DecodeOptions(max_rows=count, batch_size=batch, **more))
         assert all(len(one.output) == count for one in found), "an example ended by itself"
+
+    return {
+        "first_sec": round(timed(lambda: engine(frames), device), 1),
+        "greedy": per_frame(engine, frames, device, ROUNDS),
+        "sampled": per_frame(lambda count: engine(count, temperature=0.8, top_k=50), frames, device, ROUNDS),
+    }
+
+
+def measure_theirs(model: SpeechLM, batch: int, frames: int, device: str) -> dict[str, float]:
+    """Return milliseconds a frame of transformers' `generate`."""
+    inputs = torch.from_numpy(made_up_ids(batch)).to(device)
 
     def theirs(count: int, backends: list | None = None) -> None:
         with sdpa_kernel(backends) if backends else nullcontext(), torch.inference_mode():
@@ -83,10 +97,8 @@ def measure(model: SpeechLM, batch: int, frames: tuple[int, int], device: str) -
             )
 
     return {
-        "greedy": per_frame(engine, frames[0], device, ROUNDS),
-        "sampled": per_frame(lambda count: engine(count, temperature=0.8, top_k=50), frames[0], device, ROUNDS),
-        "transformers_without_cudnn": per_frame(lambda count: theirs(count, WITHOUT_CUDNN), frames[1], device),
-        "transformers": per_frame(theirs, frames[1], device),
+        "without_cudnn": per_frame(lambda count: theirs(count, WITHOUT_CUDNN), frames, device),
+        "as_it_is": per_frame(theirs, frames, device),
     }
 
 
@@ -98,15 +110,22 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=0, help="of each example (default: 150; toy 20)")
     parser.add_argument("--their_frames", type=int, default=0, help="of transformers (default: as many)")
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
+    kinds = {"transformers": measure_theirs, "plain": measure, "compiled": measure}
+    parser.add_argument("--kinds", nargs="+", choices=[*kinds], default=[*kinds], help="in this order")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     frames = args.frames or (20 if args.toy else 150)
     found = {}
     for dtype in args.dtypes:
         model = make_model(TOY if args.toy else LARGE, device, getattr(torch, dtype))
-        for batch in args.batches:
-            found[f"{dtype}_batch{batch}"] = measure(model, batch, (frames, args.their_frames or frames), device)
-            print(json.dumps({f"{dtype}_batch{batch}": found[f"{dtype}_batch{batch}"]}), flush=True)
+        for kind in args.kinds:
+            if kind == "compiled":
+                compile_steps(model)
+            for batch in args.batches:
+                count = args.their_frames or frames if kind == "transformers" else frames
+                key = f"{dtype}_{kind}_batch{batch}"
+                found[key] = kinds[kind](model, batch, count, device)
+                print(json.dumps({key: found[key]}), flush=True)
     name = torch.cuda.get_device_name() if device == "cuda" else describe_machine()
     print(
         json.dumps({"ms_per_frame": found, "frames": frames, "toy": args.toy, "device": name, "commit": code_version()})

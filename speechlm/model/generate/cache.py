@@ -33,6 +33,7 @@ class SlotCache:
     def step(self, position_B: Tensor, width: int) -> "SlotCache":
         """The next rows are one for each of the first slots, at its position, that sees `width` columns."""
         self._write, self._read = self._write_row, (len(position_B), width)
+        self.position_B = position_B.clone()  # not a part of another tensor, whose size would matter to the compiler
         self._flat_B = torch.arange(len(position_B), device=position_B.device) * self.length + position_B
         return self
 
@@ -44,8 +45,16 @@ class SlotCache:
             self._write(kept_BLHD, new.transpose(1, 2))
         if self._read is None:
             return keys, values
+        return tuple(kept_BLHD.transpose(1, 2) for kept_BLHD in self.seen(layer))
+
+    def steps(self, layer: int) -> bool:
+        """Are the next rows of this layer one for each slot, after a prefix?"""
+        return self._read is not None and layer < len(self.layers)
+
+    def seen(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Return keys_BLHD and values_BLHD that a step sees, and writes into."""
         slots, width = self._read
-        return tuple(kept_BLHD[:slots, :width].transpose(1, 2) for kept_BLHD in self.layers[layer])
+        return tuple(kept_BLHD[:slots, :width] for kept_BLHD in self.layers[layer])
 
     def get_seq_length(self, _layer: int = 0) -> int:
         """Asked for by layers that scale their positions; ours are given."""

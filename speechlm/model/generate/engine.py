@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechlm.model.generate.cache import SlotCache
+from speechlm.model.generate.compiled import compiled, is_compiled
 from speechlm.model.generate.options import Generated
 from speechlm.model.generate.rules import Rule
 from speechlm.model.speechlm import SpeechLM, layer_masks
@@ -41,16 +43,18 @@ class Engine:
     """
 
     def __init__(self, rule: Rule, examples: int, length: int, fixed: bool | None = None):
-        self.rule, self.length = rule, length
         on_gpu = rule.device.type == "cuda"
         self.fixed = on_gpu if fixed is None else fixed
+        self.rule, self.length = rule, -(-length // SMALLEST_WIDTH) * SMALLEST_WIDTH if self.fixed else length
         self.examples = power_of_two(examples) if self.fixed else examples
         self.every = STEPS_UNSEEN if self.fixed else 1
-        self.cache = SlotCache(self.examples * rule.width, length)
+        self.cache = SlotCache(self.examples * rule.width, self.length)
         self.start = {name: value.to(rule.device) for name, value in rule.start().items()}
         self.state = {name: repeat(value, self.examples) for name, value in self.start.items()}
         self.state["position"] = torch.zeros_like(self.state["step"])
-        self.columns_L = torch.arange(length, device=rule.device)
+        greedy = rule.options.temperature == 0  # what samples is made of, the compiler gets wrong on CPUs
+        self.next = partial(compiled(type(rule).next), rule) if greedy and is_compiled(rule.model) else rule.next
+        self.columns_L = torch.arange(self.length, device=rule.device)
         self.graphs = Graphs() if on_gpu else None
         self.waiting: deque[tuple[int, np.ndarray, int]] = deque()
         self.seats: list[Seat] = []
@@ -142,7 +146,7 @@ class Engine:
         age_B11L = (position_B.unsqueeze(1) - self.columns_L[:width])[:, None, None]
         cache = self.cache.step(position_B, width)
         hidden_B1D = run_rows(self.rule.model, used["row"].unsqueeze(1), age_B11L, position_B.unsqueeze(1), cache)
-        source_B = self.rule.next(hidden_B1D.squeeze(1), used)
+        source_B = self.next(hidden_B1D.squeeze(1), used)
         if source_B is not None:
             self.cache.copy(source_B, slice(slots), slice(first, width))
         used["step"].add_(1)
@@ -223,9 +227,11 @@ def no_collection() -> Iterator[None]:
 
 def run_rows(model: SpeechLM, ids_BPC: Tensor, age_B1PL: Tensor, position_BP: Tensor, cache: SlotCache) -> Tensor:
     """Return hidden_BPD of rows; `age` is how far before a row each column lies (negative: after it)."""
+    weight = model.new_head.weight  # on GPUs a mask is added: every layer would make that of a boolean one
+    masks = layer_masks(age_B1PL >= 0, model.llm.config, age_B1PL, weight.dtype if weight.is_cuda else None)
     out = model.llm.get_decoder()(
         inputs_embeds=model.embed(ids_BPC),
-        attention_mask=layer_masks(age_B1PL >= 0, model.llm.config, age_B1PL),
+        attention_mask=masks,
         position_ids=position_BP,
         past_key_values=cache,
         use_cache=True,
