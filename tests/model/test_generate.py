@@ -4,7 +4,6 @@ stream.
 
 import gc
 import weakref
-from functools import cache
 
 import numpy as np
 import pytest
@@ -15,14 +14,12 @@ from speechlm.model.generate import (
     Engine,
     compile_steps,
     compiled,
-    engine,
     generate,
     generate_speech,
     generate_text,
     make_rule,
     stream_speech,
 )
-from speechlm.model.generate.compiled import attend
 from speechlm.model.generate.engine import no_collection
 from speechlm.model.generate.sampling import uniform
 from speechlm.model.speechlm import SpeechLM
@@ -110,9 +107,8 @@ def test_greedy_output_is_that_of_growing_caches(name):
 
 def test_compiled_steps_choose_what_plain_ones_do(monkeypatch):
     """All but the kernels themselves, whose C++ takes half a minute (tools/bench/decode.py --toy runs them)."""
-    traced = cache(lambda function: torch.compile(function, dynamic=True, backend="aot_eager"))
-    for module in (engine, compiled):
-        monkeypatch.setattr(module, "compiled", traced)
+    traced = torch.compile(compiled.layer_step, dynamic=True, backend="aot_eager")
+    monkeypatch.setattr(compiled, "compiled_step", lambda: traced)
     model = restless(tiny_model())
     prefixes, options = speech_prefixes(model.vocab), DecodeOptions(max_rows=12, batch_size=4)
     expected = run(model, True, prefixes, options, fixed=True)
@@ -120,19 +116,6 @@ def test_compiled_steps_choose_what_plain_ones_do(monkeypatch):
     found = run(model, True, prefixes, options, fixed=True)
     assert len({len(one.output) for one in expected}) > 1
     assert [one.output.tolist() for one in found] == [one.output.tolist() for one in expected]
-
-
-def test_attention_of_one_row_is_that_of_torch():
-    """Two heads share keys and values; a mask selects, or is added."""
-    torch.manual_seed(0)
-    query, key, value = torch.randn(3, 4, 1, 8), torch.randn(3, 2, 6, 8), torch.randn(3, 2, 6, 8)
-    mask = torch.rand(3, 1, 1, 6) < 0.7
-    mask[..., 0] = True
-    shared = [one.repeat_interleave(2, dim=1) for one in (key, value)]
-    expected = torch.nn.functional.scaled_dot_product_attention(query, *shared, attn_mask=mask, scale=0.3)
-    for given in (mask, torch.zeros(mask.shape).masked_fill(~mask, -1e9)):
-        found, _ = attend(None, query, key, value, given, scaling=0.3)
-        assert torch.allclose(found, expected.transpose(1, 2), atol=1e-6)
 
 
 @pytest.mark.parametrize(("beam", "name"), [(2, "parallel"), (4, "parallel"), (3, "gemma2")])

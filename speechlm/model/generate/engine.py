@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from speechlm.model.generate.cache import SlotCache
-from speechlm.model.generate.compiled import compiled, is_compiled
 from speechlm.model.generate.options import Generated
 from speechlm.model.generate.rules import Rule
 from speechlm.model.speechlm import SpeechLM, layer_masks
@@ -52,8 +50,6 @@ class Engine:
         self.start = {name: value.to(rule.device) for name, value in rule.start().items()}
         self.state = {name: repeat(value, self.examples) for name, value in self.start.items()}
         self.state["position"] = torch.zeros_like(self.state["step"])
-        greedy = rule.options.temperature == 0  # what samples is made of, the compiler gets wrong on CPUs
-        self.next = partial(compiled(type(rule).next), rule) if greedy and is_compiled(rule.model) else rule.next
         self.columns_L = torch.arange(self.length, device=rule.device)
         self.graphs = Graphs() if on_gpu else None
         self.waiting: deque[tuple[int, np.ndarray, int]] = deque()
@@ -146,7 +142,7 @@ class Engine:
         age_B11L = (position_B.unsqueeze(1) - self.columns_L[:width])[:, None, None]
         cache = self.cache.step(position_B, width)
         hidden_B1D = run_rows(self.rule.model, used["row"].unsqueeze(1), age_B11L, position_B.unsqueeze(1), cache)
-        source_B = self.next(hidden_B1D.squeeze(1), used)
+        source_B = self.rule.next(hidden_B1D.squeeze(1), used)
         if source_B is not None:
             self.cache.copy(source_B, slice(slots), slice(first, width))
         used["step"].add_(1)
