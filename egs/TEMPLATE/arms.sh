@@ -26,7 +26,7 @@ overlay=                    # settings for all arms, over the recipe's: folders,
 protocol=mini_voice         # how to score
 ## Machine
 arms_nj=2                   # pieces at the same time; they share the cores
-ngpu=0                      # GPUs of a piece (0: CPU); several small pieces may share one
+ngpu=0                      # GPUs of a piece (0: CPU); ten small pieces can share one: nvidia-cuda-mps-control -d
 python=                     # Python to use (default: the one that tools/install.sh installs)
 ## Recipe
 preset=                     # the recipe's smaller settings

@@ -30,8 +30,8 @@ class SpeechLM:
     """A trained speech LLM, or the several that fine-tuning made, each used for its task.
 
     Codec, tokenizer and equal weights are in memory once; a model is loaded when a task first needs it. `max_sec`
-    bounds each sound. Sounds are a path, a pair (array [samples] or [samples, channels], rate in Hz), or a list of
-    these, which is decoded in batches.
+    bounds each sound, and with `check_speech` (True) one in which nobody speaks is refused. Sounds are a path, a pair
+    (array [samples] or [samples, channels], rate in Hz), or a list of these, which is decoded in batches.
 
     A long sound is cut at its pauses, the pieces are decoded in batches, and put together: texts with a blank, speech
     with the pauses. Long is what takes more than `piece_sec`; by default (None) that is half as long again as the
@@ -41,7 +41,7 @@ class SpeechLM:
     def __init__(self, source: Source, device: str | None = None, dtype: Any = None, max_sec: float = MAX_SEC):
         from speechlm.api.engine import Engine
 
-        self.source, self.max_sec, self.piece_sec = source, max_sec, None
+        self.source, self.max_sec, self.piece_sec, self.check_speech = source, max_sec, None, True
         self._engine = Engine(source, device, dtype)
         self._by_task = source.by_task()
 
@@ -162,6 +162,8 @@ class SpeechLM:
         """Return what a sound is decoded from: all of it, or if that is long, its pieces."""
         wav_N = read_sound(sound, self.rate_hz, self.max_sec)
         with _named(sound):
+            if self.check_speech:
+                self._engine.require_speech(wav_N)
             spans = self._engine.cut(wav_N, self._engine.longest_sec(task, lang, self.piece_sec))
             pieces = [
                 wav_N[round(start_sec * self.rate_hz) : round(end_sec * self.rate_hz)] for start_sec, end_sec in spans
@@ -210,6 +212,8 @@ class SpeechLM:
             return choose_voice(self.voices, voice, lang)
         wav_N = read_sound(voice, self.rate_hz, self.max_sec)
         with _named(voice):
+            if self.check_speech:
+                self._engine.require_speech(wav_N)
             return self._engine.encode(wav_N)
 
     def _text(self, job: "Job", outputs: list[list[int]]) -> Text:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from speechlm.api.pauses import find_pieces
+from speechlm.api.pauses import find_pieces, speaks
 from speechlm.api.sources import Model, Source
 from speechlm.codecs import load_codec
 from speechlm.codecs.base import Codec, decode_all
@@ -158,7 +158,7 @@ class Engine:
     def cut(self, wav_N: np.ndarray, longest_sec: float) -> list[tuple[float, float]]:
         """Return (start, end) in seconds of the pieces of a sound at the codec's rate; a short one is one piece.
 
-        ValueError if nobody speaks.
+        ValueError if nobody speaks in a long one.
         """
         sec = len(wav_N) / self.codec.sample_rate_hz
         if sec <= longest_sec:
@@ -166,8 +166,14 @@ class Engine:
         with self._lock:
             pieces = find_pieces(wav_N, self.codec.sample_rate_hz, longest_sec)
         if not pieces:
-            raise ValueError(f"{sec:.0f} s in which nobody speaks")
+            raise ValueError(_nobody(sec))
         return pieces
+
+    def require_speech(self, wav_N: np.ndarray) -> None:
+        """Raise ValueError if nobody speaks in a sound at the codec's rate."""
+        with self._lock:
+            if not speaks(wav_N, self.codec.sample_rate_hz):
+                raise ValueError(_nobody(len(wav_N) / self.codec.sample_rate_hz))
 
     def run(self, jobs: list[Job]) -> list[list[list[int] | np.ndarray]]:
         """Return text ids, or codes_TK, of each part of jobs of one task."""
@@ -217,6 +223,10 @@ class Engine:
     def silence(self, sec: float) -> np.ndarray:
         """Return wav_N of silence."""
         return np.zeros(round(self.codec.sample_rate_hz * sec), np.float32)
+
+
+def _nobody(sec: float) -> str:
+    return f"{sec:.{0 if sec >= 10 else 1}f} s in which nobody speaks"
 
 
 def _options(source: Source, task: str, model: Model) -> DecodeOptions:

@@ -4,6 +4,7 @@ Silero VAD finds them, a small network that comes with its package.
 Letters in shapes: N samples, F windows of 32 ms.
 """
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -13,6 +14,7 @@ from speechlm.data.audio import resample
 RATE_HZ, WINDOW_SAMPLES = 16000, 512  # what the network takes
 WINDOW_SEC = WINDOW_SAMPLES / RATE_HZ
 SPEECH = 0.5  # probability above which a window is speech
+NOBODY = 0.1  # none above this in all of a recording: of noise, hum and tones at most 0.06, of a digit of 0.14 s 0.16
 CLEAR_SEC = 0.4  # a pause of this length is a cut in any case: examples in training are mostly single sentences
 CLICK_SEC = 0.2  # what is spoken between two such pauses is longer
 MARGIN_SEC = 0.1  # that stays around speech: its beginning and end are soft
@@ -30,15 +32,29 @@ def find_pieces(wav_N: np.ndarray, rate_hz: int, longest_sec: float) -> list[tup
     return add_margins([(start * WINDOW_SEC, min(end * WINDOW_SEC, end_sec)) for start, end in found], end_sec)
 
 
+def speaks(wav_N: np.ndarray, rate_hz: int) -> bool:
+    """Say whether anybody speaks in a recording; what follows the first clear speech is not looked at."""
+    likely = 0.0
+    for probability in _each(resample(wav_N, rate_hz, RATE_HZ)):
+        likely = max(likely, probability)
+        if likely >= SPEECH:
+            break
+    return likely >= NOBODY
+
+
 def probabilities(wav_N: np.ndarray) -> np.ndarray:
     """Return how likely each window is speech, float32 [F]; the last one is filled with silence."""
+    return np.fromiter(_each(wav_N), np.float32)
+
+
+def _each(wav_N: np.ndarray) -> Iterator[float]:
     import torch
 
     network = _network()
     network.reset_states()
-    windows_FN = torch.from_numpy(np.pad(wav_N, (0, -len(wav_N) % WINDOW_SAMPLES))).view(-1, WINDOW_SAMPLES)
-    with torch.inference_mode():
-        return np.array([network(window_N, RATE_HZ).item() for window_N in windows_FN], np.float32)
+    for window_N in torch.from_numpy(np.pad(wav_N, (0, -len(wav_N) % WINDOW_SAMPLES))).view(-1, WINDOW_SAMPLES):
+        with torch.inference_mode():
+            yield network(window_N, RATE_HZ).item()
 
 
 @cache

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from scipy.signal import lfilter
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from speechlm.bin.text_tokenizer import train_tokenizer
 from speechlm.codecs import load_codec
-from speechlm.data.audio import save_wav
+from speechlm.data.audio import load_wav, save_wav
 from speechlm.data.codes import write_codec, write_codes
 from speechlm.data.manifest import build_manifest, write_manifest
 from speechlm.metrics.rows import Row, write_rows
@@ -33,11 +34,16 @@ PROMPT_FRAMES = 6
 
 
 def sound(sec: float = 1.0, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarray:
-    """Return a sound like speech: a gliding tone that comes and goes, with noise."""
-    rng = np.random.default_rng(seed)
-    time_N = np.arange(int(sec * rate_hz)) / rate_hz
-    tone_N = np.sin(2 * np.pi * time_N * (120 + 40 * seed + 30 * time_N)) * np.sin(2 * np.pi * 3 * time_N) ** 2
-    return (0.4 * tone_N + rng.normal(0, 0.01, len(time_N))).astype(np.float32)
+    """Return a sound like speech: pulses of a voice through the resonances of a vowel, that come and go."""
+    rng, time_N = np.random.default_rng(seed), np.arange(int(sec * rate_hz)) / rate_hz
+    pitch_N = 110 + 12 * (seed % 8) + 10 * np.sin(2 * np.pi * 1.5 * time_N)
+    wav_N = np.diff(np.floor(np.cumsum(pitch_N) / rate_hz), prepend=0.0) + rng.normal(0, 0.005, len(time_N))
+    for formant_hz, width_hz in ((300 + 60 * (seed % 7), 80), (1100 + 150 * (seed % 5), 110), (2500, 160)):
+        radius = np.exp(-np.pi * width_hz / rate_hz)
+        turn = -2 * radius * np.cos(2 * np.pi * formant_hz / rate_hz)
+        wav_N = lfilter([1 - radius], [1, turn, radius**2], wav_N)
+    wav_N *= np.sin(4 * np.pi * time_N) ** 2
+    return (0.4 * wav_N / np.abs(wav_N).max() + rng.normal(0, 0.002, len(time_N))).astype(np.float32)
 
 
 def make_experiment(root: Path, tasks: tuple[str, ...] = TASKS) -> Path:
@@ -71,7 +77,7 @@ def _write_set(root: Path, codec) -> None:
         for number, path in enumerate(wavs.values()):
             save_wav(path, sound(1.2, number + len(lang)), RATE_HZ)
         (data / f"wav.scp.{lang}").write_text("".join(f"{key} {path}\n" for key, path in wavs.items()))
-        write_codes(dump, {key: codec.encode(sound(1.2, number + len(lang))) for number, key in enumerate(IDS)})
+        write_codes(dump, {key: codec.encode(load_wav(path, RATE_HZ)[0]) for key, path in wavs.items()})
         text = (dump / "codes.scp").read_text().replace("codes.ark", f"codes.{lang}.ark")
         (dump / "codes.ark").rename(dump / f"codes.{lang}.ark"), (dump / "codes.scp").unlink()
         (dump / f"codes.{lang}.scp").write_text(text)

@@ -109,6 +109,13 @@ def test_what_is_not_speech_is_one_line(lm, tmp_path):
         lm.transcribe(tmp_path / "noise.wav", lang="es")
     with pytest.raises(ValueError, match="expected speech"):
         lm.transcribe((np.zeros(20 * RATE_HZ), RATE_HZ), lang="es")
+    short = (noise[: 2 * RATE_HZ] / 100, RATE_HZ)  # an empty room
+    for use in (lambda: lm.transcribe(short, lang="es"), lambda: lm.synthesise("the sea", lang="en", voice=short)):
+        with pytest.raises(ValueError, match="^the array: 2.0 s in which nobody speaks; expected speech$"):
+            use()
+    lm.check_speech = False
+    lm.transcribe(short, lang="es")
+    lm.check_speech = True
 
 
 def test_what_is_long_for_a_model_is_what_it_was_trained_on_and_saved_with_it(lm, made, tmp_path):
