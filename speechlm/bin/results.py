@@ -13,13 +13,14 @@ from pathlib import Path
 from speechlm.bin.command import run_main
 from speechlm.data.files import atomic_write
 from speechlm.metrics.rows import NOT_ENDED, Row, write_rows
-from speechlm.metrics.table import FIGURES, HEADER, collect, markdown_table, table_cells
+from speechlm.metrics.table import CEILINGS, FIGURES, HEADER, collect, markdown_table, table_cells
 
 TOLD = (
     "Written by `python -m speechlm.bin.results`. WER and CER in percent; 95 %: confidence interval (bootstrap over"
     " utterances); n is the number of utterances."
 )
 NOTABLE = 0.02  # share of outputs that did not end
+DEAF = {"WER": 50.0, "CER": 50.0}  # of a recogniser that gets so much of the original recordings wrong
 
 
 def main() -> None:
@@ -39,7 +40,9 @@ def main() -> None:
 
 
 def warnings(rows: list[Row]) -> list[str]:
-    """Return a line for each model and test set of which a notable share of the outputs did not end by itself."""
+    """Return a line for each model and test set of which a notable share of the outputs did not end by itself, and for
+    each whose originals the recogniser does not understand.
+    """
     found = {}
     for row in rows:
         cut = re.search(rf"\|{NOT_ENDED}:(\d+)", row.signature)
@@ -47,6 +50,12 @@ def warnings(rows: list[Row]) -> list[str]:
             message = f"{cut[1]} outputs (n = {row.n}) did not end by themselves, and were cut at max_rows"
             found.setdefault(
                 (row.model, row.task, row.test_set), f"warning: {row.model} {row.task} {row.test_set}: {message}"
+            )
+        if row.model == CEILINGS[0] and row.value > DEAF.get(row.metric, row.value):
+            found[row.task, row.test_set] = (
+                f"warning: {row.task} {row.test_set}: the recogniser does not understand the original recordings"
+                f" ({row.metric} {row.value:.1f}), so its figures here say nothing. Take one that does: --stage 9"
+                " --judge whisper:openai/whisper-base.en"
             )
     return list(found.values())
 

@@ -205,3 +205,14 @@ def test_outputs_that_did_not_end_are_marked_and_nested_options_stand_in_the_sig
     run(monkeypatch, results, decoded / "score.json", "--out", decoded)
     warning = "warning: m asr test: 1 outputs (n = 2) did not end by themselves, and were cut at max_rows"
     assert warning in capsys.readouterr().out and warning in (decoded / "RESULTS.md").read_text()
+
+
+def test_a_recogniser_that_does_not_understand_the_originals_is_named():
+    rows = [
+        Row("originals", "tts", name, "WER", value, 9, "judge:x", None, None, "mini")
+        for name, value in (("test", 102.5), ("good", 5.0))
+    ]
+    [warning] = results.warnings([*rows, Row("sft", "tts", "test", "WER", 104.0, 9, "s", None, None, "mini")])
+    assert warning.startswith(
+        "warning: tts test: the recogniser does not understand the original recordings (WER 102.5)"
+    )
