@@ -16,7 +16,7 @@ from speechlm.data.audio import KEEPABLE, load_wav
 from speechlm.data.files import file_digest, settings_digest, stage
 from speechlm.data.items import shorten
 from speechlm.data.kaldi import Span, read_table, write_table
-from speechlm.data.parts import in_parts
+from speechlm.data.parts import as_they_end, in_parts
 from speechlm.data.pool import pool_on
 from speechlm.data.recording import split_place
 from speechlm.metrics.protocol import Rules
@@ -28,7 +28,7 @@ from speechlm.metrics.rows import read_lines, write_lines
 from speechlm.metrics.scoring import Mean, Output, Score, score_texts
 from speechlm.metrics.text import pair_up
 
-BATCH = 128  # recordings of similar length, kept together when interrupted
+BATCH = 32  # recordings of similar length that are kept, and reported, together
 
 
 def score_speech(
@@ -139,9 +139,9 @@ def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[
     with stage(keep.parent, keep.stem, settings, outputs=[keep.name]) as todo:
         if todo:
             parts = _parts(keep, settings)
-            work = lambda keys: [_measure_file(measure, wavs[key], others.get(key)) for key in keys]  # noqa: E731
-            found = in_parts(batches_by_length(wavs), work, parts, f"{keep}: measured")
-            write_lines(keep, [{"id": key, "lang": output.lang} | values for key, values in found.items()])
+            work = lambda keys: ((key, _measure_file(measure, wavs[key], others.get(key))) for key in keys)  # noqa: E731
+            found = as_they_end(list(wavs), work, parts, f"{keep}: measured", BATCH)
+            write_lines(keep, [{"id": key, "lang": output.lang} | found[key] for key in wavs])
             shutil.rmtree(parts, ignore_errors=True)
     return {line["id"]: line for line in read_lines(keep)}
 
