@@ -118,7 +118,8 @@ lm_options=(--dump "$dump" --codec "$codec" --src_lang "$src_lang" --tgt_lang "$
     --ngpu "$ngpu" --seed "$seed" --resume true)
 if [ ${#dev_set[@]} -gt 0 ]; then lm_options+=(--dev_set "${dev_set[@]}"); fi
 if [ "$nodes" -gt 1 ]; then lm_options+=(--nodes "$nodes"); fi
-scoring=(--protocol "${protocol[@]}" ${judge:+--judge "$judge"} --codec "$codec" --ngpu "$ngpu")
+judging=(--protocol "${protocol[@]}" ${judge:+--judge "$judge"})
+scoring=("${judging[@]}" --codec "$codec" --ngpu "$ngpu")
 
 
 on_cpu() { run "${cpu_cmd[@]}" "$python" -m "speechlm.bin.$1" "${@:2}"; }
@@ -146,8 +147,13 @@ fine_tune() {       # fine_tune TASK
     train "sft_$1" --output_dir "$expdir/${sft_name}_$1" "${start[@]}" --train_sets "${train_sets[@]}" "${keep[@]}"
 }
 
-preflight() {       # can the model learn one batch by heart, and are the rows of all trainings that follow long enough?
+# preflight: can the outputs be scored, can the model learn one batch by heart, and are the rows of all trainings that
+# follow long enough?
+preflight() {
     local settings task trainings=()
+    if [ "$stop_stage" -ge 9 ] && [ ${#tasks[@]} -gt 0 ]; then
+        on_cpu check_scoring --tasks "${tasks[@]}" "${judging[@]}"
+    fi
     for task in "${tasks[@]}"; do
         layers "sft_$task" || return 1
         trainings+=(--training "${settings[1]}" "${settings[@]:3}")

@@ -93,7 +93,7 @@ def test_stages_run_in_order_and_tell_their_time(recipe):
     in_order = list(dict.fromkeys(names(calls)))
     assert (
         in_order
-        == "data extract_codes manifest text_tokenizer tokens train preflight decode ceiling score results "
+        == "data extract_codes manifest text_tokenizer tokens train check_scoring preflight decode ceiling score results "
         "report".split()
     )
     assert "stage 10 (results): done" in (recipe / "exp/run.log").read_text()
@@ -106,7 +106,7 @@ def test_only_the_stages_asked_for_run(recipe):
 
 def test_a_failing_stage_stops_and_says_how_to_go_on(recipe):
     done, calls = drive(recipe, "--stage", "5", "--tasks", "asr", fail="--config")
-    assert done.returncode == 1 and names(calls) == ["preflight"]
+    assert done.returncode == 1 and names(calls) == ["check_scoring", "preflight"]
     assert re.search(r"stage 5 \(preflight\): failed after \d+ s", done.stdout)
     assert "go on with --stage 5" in done.stdout
 
