@@ -33,7 +33,7 @@ class SpeechLM:
     bounds each sound. Sounds are a path, a pair (array [samples] or [samples, channels], rate in Hz), or a list of
     these, which is decoded in batches.
 
-    A long sound is cut at its pauses, the pieces are decoded in batches, and put together: texts with a blank, speech
+    A long sound is cut at its pauses, the pieces are decoded in batches, and put together: texts with a space, speech
     with the pauses. Long is what takes more than `piece_sec`; by default (None) that is half as long again as the
     longest sound of the training, or 30 s if the model doesn't say, as far as the model has room.
     """

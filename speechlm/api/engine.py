@@ -201,7 +201,7 @@ class Engine:
             yield np.clip(wav_N, -1.0, 1.0)
 
     def text(self, task: str, ids: list[int]) -> str:
-        """Return the text of ids, with single blanks."""
+        """Return the text of ids, with single spaces."""
         return " ".join(self.load(task).text.decode(ids).split())
 
     def sounds(self, outputs: list[list[np.ndarray]]) -> list[list[np.ndarray]]:

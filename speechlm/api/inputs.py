@@ -91,7 +91,7 @@ def _to_mono(samples: np.ndarray) -> np.ndarray:
 
 
 def check_text(text: Any) -> str:
-    """Return a text with single blanks. ValueError if it isn't one, is empty, or longer than `MOST_CHARACTERS`."""
+    """Return a text with single spaces. ValueError if it isn't one, is empty, or longer than `MOST_CHARACTERS`."""
     if not isinstance(text, str):
         raise ValueError(f"the text is {type(text).__name__}; expected a str (or a list of them)")
     if len(text) > MOST_CHARACTERS:

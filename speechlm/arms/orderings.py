@@ -56,7 +56,7 @@ def require_same_utterances(one: Measured, other: Measured) -> None:
             raise ValueError(
                 f"{figures[0].file} and {figure.file}: other utterances, or measured in another way"
                 f" ({figures[0].row.signature}; {figure.row.signature}). Delete the outdated piece's piece.json and"
-                " give the command again"
+                " run the command again"
             )
 
 

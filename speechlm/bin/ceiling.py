@@ -187,7 +187,7 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX)
         except OSError as error:  # some network file systems have no locks
             message = (
-                f"{folder}: no lock can be had here ({error.strerror}): let no second run score this set meanwhile"
+                f"{folder}: locking does not work here ({error.strerror}): do not score this set in a second run meanwhile"
             )
             print(message, flush=True)
         yield

@@ -48,7 +48,7 @@ def train_tokenizer(sentences: list[str], vocab_size: int, path: Path) -> None:
 
 
 def split_long(text: str, most_bytes: int) -> Iterator[str]:
-    """Yield a text in pieces of at most `most_bytes` bytes of UTF-8, cut at a blank where there is one."""
+    """Yield a text in pieces of at most `most_bytes` bytes of UTF-8, cut at a space where there is one."""
     while len(text.encode()) > most_bytes:
         head = text.encode()[:most_bytes].decode(errors="ignore")
         at = head.rfind(" ") + 1 or len(head)

@@ -1,6 +1,6 @@
 """Train a codec: `python -m speechlm.bin.train_codec --config conf/codec.yaml --data data/train --out exp/codec`.
 
-Interrupted, give the same command again: kind "vocos" goes on from its last checkpoint. The result is a codec folder:
+Interrupted, run the same command again: kind "vocos" goes on from its last checkpoint. The result is a codec folder:
 `speechlm.codecs.load_codec("exp/codec")`.
 """
 

@@ -374,7 +374,7 @@ def _describe(coded: CodedSet, items: list[BadItem]) -> str:
 
 def _advise(sets: list[CodedSet], bad: list[list[BadItem]], skipped: int, skip_bad: int) -> str:
     advice = (
-        "Fix them or take them out of the data directories, and give the same command again: only their shards are"
+        "Fix them or take them out of the data directories, and run the same command again: only their shards are"
         " coded again."
     )
     if skipped > skip_bad:

@@ -21,7 +21,7 @@ CHANNELS, HIDDEN, KERNEL, LAYERS = 256, 512, 5, 3
 
 
 def spell(text: str) -> list[int]:
-    """Return the letters' numbers: Latin ones without their accents, and one blank between words; nothing of a text
+    """Return the letters' numbers: Latin ones without their accents, and one space between words; nothing of a text
     with digits, which does not say how they are spoken.
     """
     if any(map(str.isdigit, text)):

@@ -277,7 +277,7 @@ class Trainer:
         except Exception as error:  # torch raises many types for a damaged file
             if reason := machine_error(error):
                 raise ValueError(
-                    f"{path}: cannot be read: {reason}. The file may be whole: give the command again when that is put"
+                    f"{path}: cannot be read: {reason}. The file may be whole: run the command again when that is put"
                     " right."
                 ) from None
             reason = str(error).splitlines()[0]

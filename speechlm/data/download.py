@@ -149,7 +149,7 @@ def _fetch_one(file: RemoteFile, folder: Path, progress: _Progress) -> None:
             reason = str(error) or type(error).__name__
         failed = 1 if _size(part) > before else failed + 1
         if failed == TRIES:
-            kept = f"{_size(part)} bytes are kept; give the same command again to go on."
+            kept = f"{_size(part)} bytes are kept; run the same command again to go on."
             raise ValueError(f"{file.shown_url}: {TRIES} tries failed ({reason}). {kept}")
         progress.stop.wait(FIRST_PAUSE_SEC * 2 ** (failed - 1))
 
@@ -240,11 +240,11 @@ def _verify(path: Path, file: RemoteFile) -> None:
     if path.name.endswith(TEMPORARY):
         path.unlink()
         kept = (
-            f"It came from {file.shown_url} and is removed. Give the same command again; if it stays wrong, the file"
+            f"It came from {file.shown_url} and is removed. Run the same command again; if it stays wrong, the file"
             " has changed there."
         )
     else:
-        kept = "Remove it and give the same command again."
+        kept = "Remove it and run the same command again."
     raise ValueError(f"{path}: {'; '.join(wrong)}. {kept}")
 
 

@@ -25,7 +25,7 @@ ADVICE = {  # kind -> (what is expected, how to fix it)
     "Windows line end": ("lines that end in \\n", "sed -i 's/\\r$//' {file}"),
     "bad id": (
         (
-            "ids of at most 200 bytes, of which names of files are made, without / \\ : | or blanks, that do not start"
+            "ids of at most 200 bytes, of which names of files are made, without / \\ : | or spaces, that do not start"
             " with . or -"
         ),
         "change the id in every file of the directory, in local/data.sh",
@@ -42,7 +42,7 @@ ADVICE = {  # kind -> (what is expected, how to fix it)
         "the same utterance ids in every file",
         "run local/data.sh again, or drop incomplete utterances: python -m speechlm.bin.validate_data {dir} --drop",
     ),
-    "control character": ("printable text with single blanks, no tabs", "replace them by blanks, in local/data.sh"),
+    "control character": ("printable text with single spaces, no tabs", "replace them with spaces, in local/data.sh"),
     "too many words": ("the words of one utterance", "cut it into utterances, in local/data.sh"),
     "bad segment": (
         "`id recording start_sec end_sec`, 0 <= start < end, a recording of wav.scp",

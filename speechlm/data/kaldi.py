@@ -161,10 +161,10 @@ def read_table(path: str | Path, may_be_empty: bool = False) -> Mapping[str, str
 
 
 def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
-    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values stay as they are, but for blanks
+    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values stay as they are, but for spaces
     around them.
 
-    Raises ValueError for what a line can't hold: a bad id, a value of several lines, a path that a blank begins or
+    Raises ValueError for what a line can't hold: a bad id, a value of several lines, a path that a space begins or
     ends.
     """
     bad = [key for key in entries if not is_id(key)]
@@ -174,7 +174,7 @@ def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
     is_audio = Path(path).name.startswith("wav.scp")
     lines = {key: value.strip(BLANKS) for key, value in entries.items()}
     if odd := [key for key, value in lines.items() if "\n" in value or (is_audio and value != entries[key])]:
-        found = f"{len(odd)} values have several lines, or blanks around a path ({shorten(odd)})"
+        found = f"{len(odd)} values have several lines, or spaces around a path ({shorten(odd)})"
         raise ValueError(f"{path}: {found}, which a line can't hold. Rename the files.")
     with atomic_write(path) as stream:
         stream.writelines(f"{key} {lines[key]}\n" for key in sorted(lines))

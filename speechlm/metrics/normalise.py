@@ -19,7 +19,7 @@ _IGNORABLE = re.compile(
 
 def normalise(text: str, lang: str) -> str:
     """Return `text` as Unicode compares it (NFKC_Casefold), without punctuation and symbols, single-spaced (zh, ja, th,
-    ...: without blanks).
+    ...: without spaces).
 
     Case is folded as Unicode does (ß is ss), in Turkish and Azerbaijani with their two letters i and ı; code points
     that Unicode ignores (soft hyphen, joiners, direction marks) go. An apostrophe within a word stays (don't); an
@@ -33,7 +33,7 @@ def normalise(text: str, lang: str) -> str:
 
 
 def _fold(text: str, lang: str) -> str:
-    """Return NFKC, case-folded; accents that stand alone, which NFKC takes apart to a blank and a mark, are blanks."""
+    """Return NFKC, case-folded; accents that stand alone, which NFKC takes apart to a space and a mark, are spaces."""
     text = "".join(" " if _stands_alone(character) else character for character in text)
     text = unicodedata.normalize("NFKC", text)
     if language(lang) in TURKIC:
@@ -99,7 +99,7 @@ def whisper_english(text: str, lang: str) -> str:
 
 
 def whisper_basic(text: str, lang: str) -> str:
-    """Return Whisper's normalisation for other languages; without blanks where there are none between words: CER counts
+    """Return Whisper's normalisation for other languages; without spaces where there are none between words: CER counts
     characters only.
     """
     return ("" if by_character(lang) else " ").join(

@@ -77,7 +77,7 @@ def _start(device: str, spec: str, beam: int) -> None:
 
 
 def _listen(recogniser: Recogniser | None, wavs: Mapping[str, str | Path], lang: str, keys: list[str]) -> list[str]:
-    """Return what is heard, with single blanks; by the recogniser of this process, if none is given."""
+    """Return what is heard, with single spaces; by the recogniser of this process, if none is given."""
     heard = (recogniser or _recogniser).transcribe([str(wavs[key]) for key in keys], lang)
     return [" ".join(text.split()) for text in heard]
 

@@ -182,7 +182,7 @@ def decode_on(
         for work in works:
             work.result()
     except BrokenProcessPool:
-        fix = "What is finished is kept: give the command again, with a smaller batch_size in the config"
+        fix = "What is finished is kept: run the command again, with a smaller batch_size in the config"
         raise ValueError(f"a process that decoded was killed (out of memory?). {fix}") from None
     found = read_parts(parts)
     return {key: Generated(**found[key]) for key in sorted(prefixes)}
@@ -212,7 +212,7 @@ def write_cost(out: Path, began: float, found: dict[str, Generated]) -> None:
 
 
 def write_text(out: Path, trained: TrainedModel, found: dict[str, list[int]]) -> None:
-    """Write a line for each utterance: its id, and its text with single blanks."""
+    """Write a line for each utterance: its id, and its text with single spaces."""
     with atomic_write(out / "text") as stream:
         for key, ids in found.items():
             stream.write(f"{key} {' '.join(trained.text.decode(ids).split())}".rstrip() + "\n")

@@ -66,7 +66,7 @@ def _read(path: Path, vocab: Vocabulary, device: str) -> dict[str, torch.Tensor]
     except Exception as error:  # safetensors raises its own type for a truncated file
         if path.exists() and (reason := machine_error(error)):
             raise ValueError(
-                f"{path}: cannot be read: {reason}. The file may be whole: put that right and give the command again."
+                f"{path}: cannot be read: {reason}. The file may be whole: put that right and run the command again."
             ) from None
         raise ValueError(
             f"{path}: missing, cut short or damaged ({error}). Expected a trained model's weights. Delete"

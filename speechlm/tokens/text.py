@@ -12,7 +12,7 @@ LLM_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # of a h
 
 CLEAN_UP_OFF = {
     "clean_up_tokenization_spaces": False
-}  # on, as with Llama 3, it takes blanks before punctuation out of decoded text
+}  # on, as with Llama 3, it takes spaces before punctuation out of decoded text
 BLANK_MARK = "\u2581"  # sentencepiece's own sign of a blank
 
 

@@ -48,7 +48,7 @@ SAFE = {
 warnings.filterwarnings(
     "ignore", "torch.distributed is disabled, unavailable", UserWarning
 )  # it is one process, as we say
-_SHARED = "Expected one folder that all machines share; if it is one, give the same command again."
+_SHARED = "Expected one folder that all machines share; if it is one, run the same command again."
 _ADVICE = "Put that right, and the same command goes on from it; or delete the checkpoints to start again."
 _OLD = "checkpoint.pth"  # of earlier versions
 

@@ -286,5 +286,5 @@ def require_alike(settings: dict) -> None:
         if keys:
             found = ", ".join(f"{key} ({every[0].get(key)}, {theirs.get(key)})" for key in keys)
             raise ValueError(
-                f"rank {rank} has other options than rank 0: {found}. Give the same command on every machine."
+                f"rank {rank} has other options than rank 0: {found}. Run the same command on every machine."
             )

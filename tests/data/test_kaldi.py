@@ -121,7 +121,7 @@ def test_values_are_kept_byte_for_byte(tmp_path):
     assert (tmp_path / "wav.scp").read_bytes() == "".join(f"{key} {value}\n" for key, value in values.items()).encode()
     assert kaldi.read_table(tmp_path / "wav.scp") == values
     for value in (" /data/a.wav", "/data/a.wav ", "/data/a\nb.wav"):
-        with pytest.raises(ValueError, match="1 values have several lines, or blanks around a path"):
+        with pytest.raises(ValueError, match="1 values have several lines, or spaces around a path"):
             kaldi.write_table(tmp_path / "wav.scp", {"a": value})
 
 

@@ -99,7 +99,7 @@ def speak_in_own_process(shard: Shard) -> int:
         raise ValueError(
             f"{shard.folder}: the process that spoke {first.id} to {last.id} ended with status {process.exitcode}."
             " Expected voices that the synthesizer can speak and enough memory: see above, correct the voices, and"
-            " give the same command again."
+            " run the same command again."
         )
     return len(shard.utterances)
 
