@@ -22,7 +22,7 @@ from speechlm.metrics.text import TextMetric
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("a", type=Path, help="folder with the scores of the baseline")
-    parser.add_argument("b", type=Path, help="folder with the scores of the system compared with it")
+    parser.add_argument("b", type=Path, help="folder with the scores of the system compared with the baseline")
     parser.add_argument("--test", choices=("bs", "ar"), default="bs")
     args = parser.parse_args()
     for line in compare(args.a, args.b, args.test):

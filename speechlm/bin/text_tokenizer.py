@@ -84,7 +84,7 @@ def main() -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config); later files over earlier ones",
+        help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config); later files override earlier ones",
     )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

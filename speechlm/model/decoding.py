@@ -1,7 +1,7 @@
 """How bin/decode decodes test sets: text to `text`, speech to `codes.ark/scp`, `wav/` and `wav.scp`.
 
-Each set is one pass, in which an utterance that waits takes the place of one that has ended. What has ended is kept,
-so an interrupted decoding goes on where it was.
+Each set is decoded in one pass: when an utterance ends, the next one takes its place in the batch. Finished utterances
+are kept, so an interrupted decoding resumes where it stopped.
 """
 
 import argparse
