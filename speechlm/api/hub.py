@@ -15,10 +15,10 @@ FILES = ["*.json", "*.yaml", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.
 
 
 def fetch(name: str) -> Path:
-    """Return the folder of a hub model, OWNER/NAME[@REVISION], fetched or completed; of the cache if there is no
+    """Return the folder of a hub model, OWNER/NAME[@REVISION], fetched or completed; the cached copy if there is no
     network.
 
-    ValueError if it can't be had, saying how to fetch it elsewhere.
+    ValueError if it can't be fetched, saying how to fetch it elsewhere.
     """
     found = NAME.fullmatch(name)
     if not found or ".." in name:
@@ -36,8 +36,8 @@ def fetch(name: str) -> Path:
 
 
 def push(lm: "SpeechLM", name: str, private: bool, token: str | None) -> str:
-    """Save the model to a temporary folder and upload it; return its address. ValueError if the name is none, or the
-    hub refuses.
+    """Save the model to a temporary folder and upload it; return its address. ValueError if it is not a hub name, or
+    the hub refuses.
     """
     found = NAME.fullmatch(name)
     if not found or found[2]:

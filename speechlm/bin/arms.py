@@ -1,4 +1,5 @@
-"""The comparison of arms (egs/TEMPLATE/arms.sh). One arm with one seed is a piece, the folder `<exp>/seed<S>/<arm>`.
+"""Prepare and tabulate the comparison of arms (egs/TEMPLATE/arms.sh). One arm with one seed is a piece, the folder
+`<exp>/seed<S>/<arm>`.
 
     python -m speechlm.bin.arms prepare --arm joint --seed 1 --exp exp/arms --conf ../TEMPLATE/conf conf
     python -m speechlm.bin.arms tables --exp exp/arms --arms joint no_cpt --seeds 1 2

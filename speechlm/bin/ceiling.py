@@ -1,4 +1,4 @@
-"""The best that a speech output can score: the original recordings, and the codec's reconstructions of them.
+"""Score the best that a speech output can be: the original recordings, and the codec's reconstructions of them.
 
 `python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test
 --cache dump/test`

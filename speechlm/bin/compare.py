@@ -1,4 +1,5 @@
-"""Is system B better than system A? `python -m speechlm.bin.compare exp/a/score_tts_test_en exp/b/score_tts_test_en`
+"""Test whether system B is better than system A: `python -m speechlm.bin.compare exp/a/score_tts_test_en
+exp/b/score_tts_test_en`
 
 Takes two folders with score.json and utterances.jsonl. For each figure that both have: B minus A, its 95 % confidence
 interval and a p-value for "there is no difference", with the same utterances in both. `--test bs`: paired bootstrap,

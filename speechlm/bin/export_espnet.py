@@ -1,4 +1,4 @@
-"""Write coded sets as the data that the trainer of ESPnet's own speech LM (espnet2.speechlm, release 202611) reads.
+"""Export coded sets for the trainer of ESPnet's own speech LM (espnet2.speechlm, release 202611).
 
     python -m speechlm.bin.export_espnet --data data --dump dump/codec_16k --sets train dev --tasks asr s2st \\
         --src_lang es --tgt_lang en --out exp/espnet_data

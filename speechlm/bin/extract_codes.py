@@ -1,4 +1,4 @@
-"""Check sets and encode their recordings:
+"""Check sets and encode their recordings.
 
 `python -m speechlm.bin.extract_codes --data data --train_sets train --test_sets dev test --dump dump/codec_16k --codec
 codec_16k`

@@ -1,5 +1,5 @@
-"""Print which YAML files the settings of a training come from, one per line; later ones override earlier ones. The
-output is read by egs/TEMPLATE/speechlm.sh.
+"""Print the YAML files that a training's settings come from: one per line, later ones override earlier ones. The output
+is read by egs/TEMPLATE/speechlm.sh.
 
 `python -m speechlm.bin.layers sft_tts --folders ../TEMPLATE/conf conf --overlays conf/tiny` prints
 

@@ -1,4 +1,4 @@
-"""Take the textual LLM out of a checkpoint of ESPnet's own speech LM (espnet2.speechlm), for --llm of a recipe.
+"""Extract the textual LLM, for --llm, from a checkpoint of ESPnet's own speech LM (espnet2.speechlm).
 
     python -m speechlm.bin.llm_from_espnet --config exp/train.yaml --checkpoint exp/step_40000 --out exp/llm_espnet
     ./run.sh --llm exp/llm_espnet

@@ -1,4 +1,4 @@
-"""Train the judge (a small ESPnet CTC recogniser) on original recordings, never on a codec's or a model's output.
+"""Train the judge, a small ESPnet CTC recogniser: on original recordings, never on a codec's or a model's output.
 
 `python -m speechlm.bin.train_judge --data data/train ../fsdd/data/train --dev data/dev --lang en --out exp/judge`
 
