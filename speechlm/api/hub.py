@@ -30,8 +30,9 @@ def fetch(name: str) -> Path:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=FILES))
     except Exception as error:  # no network, no such name, no access: each its own exception
         raise ValueError(
-            f"{name}: no such folder, and it cannot be fetched from the hub ({_first_line(error)}). On a machine with a"
-            f" network: hf download {repo} --revision {revision} --local-dir FOLDER; copy FOLDER here and give FOLDER."
+            f"{name}: no such folder, and it cannot be fetched from the hub ({_first_line(error)}). On a machine"
+            f" with network access: hf download {repo} --revision {revision} --local-dir FOLDER; copy FOLDER here"
+            " and give FOLDER."
         ) from None
 
 
@@ -53,8 +54,8 @@ def push(lm: "SpeechLM", name: str, private: bool, token: str | None) -> str:
         except Exception as error:  # no network, no token, no right to write: each its own exception
             raise ValueError(
                 f"{name}: cannot be pushed to the hub ({_first_line(error)}). Log in (hf auth login) with a token that"
-                " may write there; or write it with save_pretrained(FOLDER), and from a machine with a network: hf"
-                " upload " + f"{name} FOLDER"
+                " may write there; or write it with save_pretrained(FOLDER), and from a machine with network"
+                " access: hf upload " + f"{name} FOLDER"
             ) from None
     return f"{hub.endpoint}/{name}"
 

@@ -1,5 +1,5 @@
 """What a language tag (BCP 47, with - or _: zh-CN, zh_TW, zh-Hant, cmn-Hans) says of how its texts are written. The
-only such lists.
+only place with such lists.
 """
 
 UNSPACED = frozenset(
