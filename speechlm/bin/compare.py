@@ -64,8 +64,8 @@ def pair_rows(a: list[Row], b: list[Row], folders: tuple[Path, Path]) -> list[tu
     for one, other in pairs:
         if one.protocol != other.protocol or not one.protocol:
             raise ValueError(
-                f"{'/'.join(one.key[:3])}: {folders[0]} has {one.signature}, {folders[1]} has {other.signature}; these"
-                " do not compare. Score both with the same --protocol: python -m speechlm.bin.score"
+                f"{'/'.join(one.key[:3])}: {folders[0]} has {one.signature}, {folders[1]} has {other.signature};"
+                " these are not comparable. Score both with the same --protocol: python -m speechlm.bin.score"
             )
     return pairs
 

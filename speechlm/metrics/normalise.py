@@ -33,7 +33,7 @@ def normalise(text: str, lang: str) -> str:
 
 
 def _fold(text: str, lang: str) -> str:
-    """Return NFKC, case-folded; accents that stand alone, which NFKC takes apart to a space and a mark, are spaces."""
+    """Return NFKC, case-folded; stand-alone accents, which NFKC splits into a space and a mark, become spaces."""
     text = "".join(" " if _stands_alone(character) else character for character in text)
     text = unicodedata.normalize("NFKC", text)
     if language(lang) in TURKIC:
@@ -47,8 +47,8 @@ def _stands_alone(character: str) -> bool:
 
 
 def _is_word_character(text: str, i: int, before: str) -> bool:
-    """Letters, numbers, marks on one of these, apostrophes within a word; `before`: what was kept of the text before
-    it.
+    """Is it a letter, a number, a mark on one of these, or an apostrophe within a word? `before`: what was kept of the
+    text before it.
     """
     if text[i] == "'":
         return text[i - 1 : i].isalnum() and text[i + 1 : i + 2].isalnum()

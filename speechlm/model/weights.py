@@ -17,7 +17,7 @@ def save_weights(path: Path | None, model: nn.Module) -> None:
     """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored
     once, adapters merged.
 
-    A sharded model is gathered, in all ranks together; those without a path only give their part.
+    A sharded model is gathered, by all ranks together; ranks without a path only contribute their part.
     """
     seen: dict[int, str] = {}
     unique, state = {}, merged_state(model)

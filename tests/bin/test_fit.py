@@ -108,7 +108,7 @@ def test_text_tokenizer_and_llm(model):
 
 def test_judge_and_language(tmp_path):
     with pytest.raises(
-        ValueError, match="the speech is in 'es', the judge understands 'en'. Give --judge for es, or train one"
+        ValueError, match="the speech is in 'es', but the judge understands 'en'. Give --judge for es, or train one"
     ):
         transcribe(load_recogniser("judge_en"), {}, "es", tmp_path / "heard")
 
