@@ -100,8 +100,7 @@ def transcribe(
     if recogniser.languages and spoken not in recogniser.languages:
         understood = ", ".join(map(repr, recogniser.languages))
         raise ValueError(
-            f"the speech is in {lang!r}, but the judge understands {understood}. Give --judge for {lang}, or"
-            " train one."
+            f"the speech is in {lang!r}, but the judge understands {understood}. Give --judge for {lang}, or train one."
         )
     keep = Path(keep)
     settings = {"recogniser": recogniser.signature, "lang": lang, "wavs": digest_of(wavs)}

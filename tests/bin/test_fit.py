@@ -90,7 +90,7 @@ def test_codec_and_model(recipe):
     codec = load_codec("codec_16k")
     assert load_model(recipe / "whole", codec.fingerprint).vocab.codec_fingerprint == codec.fingerprint
     with pytest.raises(
-        ValueError, match=f"speaks codec {codec.fingerprint[:16]}, but the one given is ffffffffffffffff. Give the --codec"
+        ValueError, match=f"speaks codec {codec.fingerprint[:16]}, but the one given is ffffffffffffffff. Give"
     ):
         load_model(recipe / "whole", "f" * 64)
 
