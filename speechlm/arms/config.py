@@ -22,9 +22,9 @@ COMPARED = tuple(task for task in SCORED if task in {wanted["task"] for wanted i
 class Arm:
     """What an arm changes. `description`: what it is, in the tables. `cpt`, `sft`: settings over those of all arms.
 
-    skip_cpt: fine-tune the LLM itself; random_init: taking only its architecture. `tasks` are fine-tuned. number: the
-    percentage of the tasks `share_of` among the CPT examples of the tasks `among` (default: of all tasks); of an arm
-    that names none, the percentage of the steps of all its trainings.
+    skip_cpt: fine-tune the LLM itself; random_init: take only its architecture. `tasks` are fine-tuned.
+    number: the percentage of the tasks `share_of` among the CPT examples of the tasks `among` (default: of all tasks);
+    for an arm that names none, the percentage of the steps of all its trainings.
     """
 
     description: str

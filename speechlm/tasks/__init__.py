@@ -20,9 +20,9 @@ TEXT_TASKS = {
 class Task:
     """`languages`: "same" if source and target side are one language, "pair" if they are two.
 
-    `plain`: text as the LLM reads it itself, without our special tokens (so that text ability carries over). `metric`:
-    the figure that it is judged by, wer or bleu: tasks that share it are scored alike by protocols. None for tasks that
-    only train. `description`: its name for people.
+    `plain`: text as the LLM reads it itself, without our special tokens (so that text ability carries over).
+    `metric`: the figure that it is judged by, wer or bleu: tasks that share it are scored alike by protocols. None for
+    tasks that are only trained. `description`: its name for people.
     """
 
     name: str
