@@ -1,5 +1,5 @@
-"""The command `speechlm`: every program of `speechlm.bin` by its name. `speechlm NAME --help` lists the options
-of one.
+"""The command `speechlm`: every program of `speechlm.bin` by its name. `speechlm NAME --help` lists a program's
+options.
 """
 
 import argparse

@@ -74,7 +74,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, kind):
     )
     with pytest.raises(ValueError, match="no readable checkpoint"):
         newest(tmp_path)
-    with pytest.raises(ValueError, match="it is whole, but no checkpoint"):
+    with pytest.raises(ValueError, match="it is whole, but not a checkpoint"):
         read_rest(step)
     with pytest.raises(ValueError, match="is not the checkpoint of encodec_24khz"):
         load_pretrained_24khz(path=tmp_path / "encodec.th")

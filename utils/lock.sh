@@ -52,7 +52,7 @@ lock_try() {          # lock_try FOLDER: open it; false if somebody has it
     lock_open "$1"
     why=$(flock -n "${lock_fds[$1]}" 2>&1) || status=$?
     if [ "$status" -gt 1 ]; then
-        echo "${0##*/}: $1: no lock can be had here (${why:-flock: status $status}): start no second run there." >&2
+        echo "${0##*/}: $1: locking does not work here (${why:-flock: status $status}): do not start a second run." >&2
     fi
     [ "$status" -ne 1 ]
 }
@@ -68,7 +68,7 @@ lock() {              # lock FOLDER: take it, or say who has it and return 2
 wait_for_lock() {     # wait_for_lock FOLDER: take it, after the run that has it; not where this user may only read
     if lock_is_mine "$1"; then return; fi
     if [ -d "$1" ] && ! : 2>/dev/null >> "$1/.lock"; then
-        echo "$1: may only be read; what is complete there is used as it is."
+        echo "$1: is read-only; what is complete there is used as it is."
         return
     fi
     if ! lock_try "$1"; then

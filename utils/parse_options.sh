@@ -16,7 +16,7 @@
 # With `po_files_of_preset=conf/%s/options` set before sourcing, `--preset tiny` also stands for the options that
 # conf/tiny/options holds, if there is such a file: those that follow on the command line count more.
 #
-# A value of several words is made an array by `lists NAME`: blanks separate, quotes and backslashes keep them together,
+# A value of several words is made an array by `lists NAME`: spaces separate, quotes and backslashes keep them together,
 # as in a shell ("one '/data/Two Words'"), and nothing else happens: no variable, command or pattern is expanded.
 
 po_script=${BASH_SOURCE[1]}
@@ -49,7 +49,7 @@ po_show_help() {      # the script's first comment block, then each option with 
             *) [ -z "$started" ] || break ;;
         esac
     done < "$po_script"
-    printf '\nOptions (value now in brackets):\n'
+    printf '\nOptions (current value in brackets):\n'
     while IFS= read -r text; do
         if [[ $text == '## '* ]]; then
             printf '\n%s\n' "${text#'## '}"
@@ -110,7 +110,7 @@ po_is_option() {      # true if $1 is one of our options, hence not a value
 
 words_of() {          # words_of NAME VALUE: sets the array `words`
     if [[ $2 != *[\'\"\\]* ]]; then read -rd '' -a words < <(printf '%s' "$2") || true; return; fi
-    printf '%s\n' "$2" | xargs true 2>/dev/null || po_fail "--$1: found a quote that does not end in: $2"
+    printf '%s\n' "$2" | xargs true 2>/dev/null || po_fail "--$1: a quote is not closed in: $2"
     mapfile -d '' -t words < <(printf '%s\n' "$2" | xargs -r printf '%s\0')
 }
 
@@ -130,15 +130,16 @@ while [[ $# -gt 0 && $1 == -* ]]; do
         -h | --help) po_show_help; exit 0 ;;
         --*=*) po_name=${1%%=*}; po_value=${1#*=}; po_shift=1 ;;
         --?*) po_name=$1; po_value=${2-}; po_shift=2 ;;
-        *) po_fail "'$1' is no option: options are --name value. --help lists them." ;;
+        *) po_fail "'$1' is not an option: options have the form --name value. --help lists them." ;;
     esac
     po_name=${po_name#--}
     po_name=${po_name//-/_}
-    [[ $po_name =~ ^[a-zA-Z0-9_]+$ ]] || po_fail "'$1' is no option: options are --name value. --help lists them."
+    [[ $po_name =~ ^[a-zA-Z0-9_]+$ ]] ||
+        po_fail "'$1' is not an option: options have the form --name value. --help lists them."
     po_check_name "$po_name"
     if [ "$po_shift" -eq 2 ] && { [ $# -lt 2 ] || po_is_option "$2"; }; then
         po_fail "--$po_name needs a value: --$po_name VALUE (${po_helps[$po_name]}).\
- One that begins with --: --$po_name=--VALUE."
+ For a value that begins with --, write --$po_name=--VALUE."
     fi
     po_check_value "$po_name" "$po_value"
     if [[ ${po_defaults[$po_name]} =~ ^[0-9]+$ ]]; then po_value=$((10#$po_value)); fi      # 08 is no octal number
@@ -151,4 +152,5 @@ while [[ $# -gt 0 && $1 == -* ]]; do
     fi
 done
 [ $# -eq 0 ] || [ -n "${po_words-}" ] ||
-    po_fail "'$1' is no option: options are --name value, and a value with blanks stands in quotes. --help lists them."
+    po_fail "'$1' is not an option: options have the form --name value, and a value with spaces needs quotes.\
+ --help lists them."

@@ -41,6 +41,6 @@ need_gpus() {       # need_gpus N: refuse at once what would fail hours later. A
     if [ "$found" -ge "$1" ]; then return; fi
     echo "${0##*/}: --ngpu $1, but found $found GPUs" \
         "here${CUDA_VISIBLE_DEVICES+ (with CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES)}." \
-        "Expected as many: give --ngpu $found$([ "$found" -gt 0 ] || echo ", which is the CPU")." >&2
+        "Give --ngpu $found$([ "$found" -gt 0 ] || echo ", which means the CPU")." >&2
     exit 2
 }

@@ -30,7 +30,7 @@ for name in ${preset:+"$preset"} "${overlay[@]}"; do
     folder=conf/$name
     if [ ! -d "$folder" ]; then folder=$driver/conf/$name; fi
     if [ ! -d "$folder" ]; then folder=$name; fi
-    [ -d "$folder" ] || fail "--overlay $name: no folder conf/$name, nor in $driver/conf, nor $name."
+    [ -d "$folder" ] || fail "--overlay $name: found no folder conf/$name, $driver/conf/$name or $name."
     overlay_folders+=("$folder")
 done
 install_python

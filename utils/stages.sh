@@ -55,7 +55,7 @@ run_jobs() {
     local count=$1 log=$2 pids=() failed=() i
     shift 2
     mkdir -p "$(dirname "$log")"
-    say "$count jobs; their logs: $log.*.log"
+    say "$count jobs, with the logs $log.*.log"
     for ((i = 1; i <= count; i++)); do
         "$@" "$i/$count" > "$log.$i.log" 2>&1 &
         pids+=($!)
@@ -115,7 +115,7 @@ stop() {            # stop NAME STATUS: end all that was started by `run`, then 
     local pids tries
     trap '' INT TERM HUP
     if [ -n "$job" ]; then
-        say "Stopped by SIG$1: ending what runs (a training saves a checkpoint first) ..." >&2
+        say "Stopped by SIG$1: ending all its processes (a training saves a checkpoint first) ..." >&2
         pids="$job $(descendants "$job") $(group_members || true)"
         trap 'kill -KILL $pids 2>/dev/null || true' INT TERM HUP      # a second signal does not wait
         # shellcheck disable=SC2086     # numbers, each a word
@@ -136,7 +136,7 @@ on_exit() {
         if [ -n "${stopped-}" ]; then
             say "$stage_name: stopped after $((SECONDS - stage_began)) s. The same command goes on from here." >&2
         else
-            say "$stage_name: failed after $((SECONDS - stage_began)) s. The error stands above." \
+            say "$stage_name: failed after $((SECONDS - stage_began)) s. See the error above." \
                 "When it is fixed, go on with --stage $stage_number" >&2
         fi
     fi

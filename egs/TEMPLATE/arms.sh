@@ -1,32 +1,33 @@
 #!/usr/bin/env -S bash -p
-# The paper's comparison: arms that differ in one thing, each with each seed, all through ./run.sh of a recipe. Called
-# in its folder.
+# The paper's comparison: arms that differ in one respect, each run with each seed, all by a recipe's ./run.sh. Call it
+# in the recipe's folder.
 #
 #   base      data, codes, text tokenizer, LLM and its text scores  data/, dump/, exp/arms/base/
-#   pieces    an arm with a seed: CPT, fine-tuning, decoding,       exp/arms/seed<S>/<arm>/
+#   pieces    one arm with one seed: CPT, fine-tuning, decoding,    exp/arms/seed<S>/<arm>/
 #             the probe, scores
-#   tables    over all pieces that there are                        exp/arms/RESULTS.md, figures.json, *.png,
+#   tables    over all finished pieces                              exp/arms/RESULTS.md, figures.json, *.png,
 #                                                                   tensorboard/
 #
-# What is finished is kept, what was interrupted goes on: the same command may be given again at any time, in parts if
-# you like.
+# Finished work is kept, and interrupted work is resumed: the same command may be run again at any time, in parts if you
+# like.
 {                           # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 
 ## What
 stage=1                     # 1: base, 2: pieces, 3: tables
-stop_stage=3                # last of these
+stop_stage=3                # last stage
 arms="joint speech_only no_cpt random no_replay"    # names of conf/arms; NAME_30: with the percentage 30
-seeds="1 2"                 # each arm is run with each
-tasks=                      # only these tasks (default: those of the arm)
-probe="1 2 5 10 25 50"      # percentages of the fine-tuning
-probe_task=s2st             # of this task, after which it is scored
-overlay=                    # settings for all arms, over the recipe's: folders, or names of some in conf or
-                            # egs/TEMPLATE/conf
+seeds="1 2"                 # each arm is run with each of these
+tasks=                      # only these tasks (default: all tasks of the arm)
+probe="1 2 5 10 25 50"      # percentages of the fine-tuning of probe_task after which it is scored
+probe_task=s2st             # task that is also scored in the course of its fine-tuning
+overlay=                    # settings for all arms, which override the recipe's: folders, or names of folders in conf
+                            # or egs/TEMPLATE/conf
 protocol=mini_voice         # how to score
 ## Machine
-arms_nj=2                   # pieces at the same time; they share the cores
-ngpu=0                      # GPUs of a piece (0: CPU); ten small pieces can share one: nvidia-cuda-mps-control -d
+arms_nj=2                   # pieces to run at the same time; they share the cores
+ngpu=0                      # number of GPUs for each piece (0: CPU); ten small pieces can share a GPU:
+                            # nvidia-cuda-mps-control -d
 python=                     # Python to use (default: the one that tools/install.sh installs)
 ## Recipe
 preset=                     # the recipe's smaller settings

@@ -14,47 +14,48 @@
 #  10 results     one table; a page to look at and listen to        exp/results.json, exp/RESULTS.md,
 #                                                                   exp/report/index.html
 #
-# Every stage can be run again: what is finished is skipped, what was interrupted is resumed.
+# Every stage can be run again: finished work is skipped, and interrupted work is resumed.
 {                           # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 
 ## Stages and machine
 stage=1                     # first stage
 stop_stage=10               # last stage
-ngpu=0                      # number of GPUs (0: CPU), of each machine
+ngpu=0                      # number of GPUs on each machine (0: CPU)
 nodes=1                     # machines that train together (with SPEECHLM_CMD=slurm, see cmd.sh)
-nj=2                        # number of parallel jobs of data and codes (of codes on GPUs: threads that load)
-codes_jobs=1                # jobs that code recordings, each with nj processes (cmd.sh says where)
+nj=2                        # number of parallel jobs for data and codes (for codes on GPUs: of loader threads)
+codes_jobs=1                # jobs that encode recordings, each with nj processes (cmd.sh says where they run)
 task_nj=                    # tasks fine-tuned, decoded and scored at the same time (default: 2 on the CPU, 1 on GPUs)
 seed=1                      # seed of every training and of decoding
-python=                     # Python to use, with its own packages alone (default: that of tools/install.sh)
-dry_run=false               # true: only say what the trainings would take: parameters, memory, tokens, hours, disk
+python=                     # Python to use, with only its own packages (default: the one of tools/install.sh)
+dry_run=false               # true: only report what the trainings would take: parameters, memory, tokens, hours, disk
 gpu=                        # GPU that --dry_run estimates the hours for: A100, H100, ... or its bf16 FLOP/s
 ## Folders (relative to the recipe)
-preset=                     # --overlay with data of its own: conf/<preset>/, this subfolder of data/, dump/, exp/, and
-                            # the options in conf/<preset>/options (those after --preset count more)
+preset=                     # an --overlay with its own data: settings in conf/<preset>/, a subfolder <preset> of data/,
+                            # dump/ and exp/, and options in conf/<preset>/options (options after --preset override
+                            # them)
 datadir=                    # Kaldi directories (default: data)
 dumpdir=                    # codec tokens (default: dump)
 expdir=                     # models and results (default: exp)
 ## Corpus
 local_data_opts=            # options passed to local/data.sh
 langs="en"                  # languages of the corpus
-src_lang=en                 # language translated from
-tgt_lang=en                 # language translated into
+src_lang=en                 # language to translate from
+tgt_lang=en                 # language to translate into
 train_sets="train"          # training sets with speech (one with a slash is the dump/<codec>/<set> of another
                             # recipe, used as it is)
 text_train_set=             # training set (or sets) of text only, for the LLM and CPT
 dev_set=dev                 # development set (or several)
 test_sets="test"            # test sets with speech
 text_test_set=              # test set of text only, for perplexity
-final_word=false            # true: score the last word of each of its texts too (LAMBADA)
+final_word=false            # true: also score the last word of each text in text_test_set (LAMBADA)
 lm_eval_tasks=              # text tasks of lm-evaluation-harness for the LLM: held_out_final_word (over
                             # text_test_set), lambada_openai, ...
 lm_eval_opts=               # further options of speechlm.bin.lm_eval: --task_files FOLDER, --num_fewshot 5
-text_models="llm cpt"       # whose text ability is scored: llm (before CPT), cpt
+text_models="llm cpt"       # models whose text ability is scored: llm (before CPT), cpt
 skip_bad=0                  # how many bad recordings or texts may be left out of the training sets (test sets: none)
-keep_published=             # faults that recordings of test sets may have, as they were published: truncated
-                            # silence (listed in warnings.tsv)
+keep_published=             # faults tolerated in test-set recordings that were published with them: truncated silence
+                            # (such recordings are listed in warnings.tsv)
 ## Models
 codec=codec_natural:4       # codec_natural:4, codec_16k (shipped), encodec_24khz:6 (kbps), mimi:8 (streams), FOLDER:8,
                             # OWNER/NAME:8 (README, Codecs)
@@ -62,26 +63,26 @@ llm=                        # textual LLM: a folder or hub name (default: pre-tr
 random_init=false           # true: take only the architecture of the LLM (the arm without pre-training)
 cpt_exp=                    # fine-tune this CPT model instead of training one; no LLM is trained either
 skip_cpt=false              # true: fine-tune the LLM itself (the arm without CPT)
-tag=                        # suffix of the CPT and SFT folders, so that several arms stand side by side
-## Settings: YAML files, layer over layer: egs/TEMPLATE/conf (its train.yaml says more), conf, then each overlay
-overlay=                    # folders, or names of some in conf or egs/TEMPLATE/conf, the last one counts most:
-                            # "paper gpu8"
+tag=                        # suffix of the CPT and SFT folders, to keep several arms side by side
+## Settings: layers of YAML files: egs/TEMPLATE/conf (explained in its train.yaml), conf, then each overlay
+overlay=                    # folders, or names of folders in conf or egs/TEMPLATE/conf; later ones override
+                            # earlier ones: "paper gpu8"
 llm_model_config=           # small LLM: architecture and vocabulary size, in place of the layers of llm_model.yaml
-llm_config=                 # its training, in place of the layers below the overlays
+llm_config=                 # training of the small LLM, in place of the layers below the overlays
 cpt_config=                 # continual pre-training, likewise
 sft_config=                 # fine-tuning of all tasks, likewise
 decode_config=              # decoding, in place of the layers of decode.yaml
 ## Tasks and scores
 tasks="asr tts"             # tasks to fine-tune and score: asr tts s2tt t2st s2st
 sft_from=                   # tasks that are fine-tuned from the model of another task, not from CPT: "s2st=tts"
-zero_shot_tasks=            # tasks that the CPT model itself is also scored on, as it is
-probe_task=                 # task whose fine-tuning is scored while it goes on,
-probe_steps=                # after these steps
+zero_shot_tasks=            # tasks on which the CPT model itself is also scored, without fine-tuning
+probe_task=                 # task that is also scored in the course of its fine-tuning
+probe_steps=                # steps of that fine-tuning at which it is scored
 asr_langs=                  # languages of asr (default: langs)
 tts_langs=                  # languages of tts (default: tgt_lang, which the judge understands)
-protocol=mini               # how to score: names of speechlm/metrics/protocols, or files; of several, the first
-                            # that covers a task
-judge=                      # recogniser of generated speech instead of the protocol's: KIND:MODEL, judge_en or a folder
+protocol=mini               # how to score: names from speechlm/metrics/protocols, or files; of several, the first
+                            # that covers a task scores it
+judge=                      # recogniser of generated speech, if not the protocol's: KIND:MODEL, judge_en or a folder
 
 printf -v lock_command '%q ' "$0" "$@"
 po_files_of_preset=conf/%s/options

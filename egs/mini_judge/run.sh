@@ -1,8 +1,8 @@
 #!/usr/bin/env -S bash -p
 # mini_judge: trains a shipped judge and measures it. judge_en: about an hour on one core.
-# judge_natural, for natural voices (ten minutes of a GPU; or a night of one core: give the command again to go on):
+# judge_natural, for natural voices (ten minutes on a GPU, or a night on one core; run the command again to resume):
 #     ./run.sh --text natural --codec codec_natural:4 --ngpu 1 --expdir exp/natural
-# A judge that knows no grammar: --text open.
+# A judge that is trained without a grammar: --text open.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 stage=1                     # first stage: 1 data, 2 train, 3 adapt, 4 measure
@@ -10,10 +10,10 @@ stop_stage=4                # last stage
 expdir=exp                  # the judge is $expdir/judge: give it to any recipe as --judge
 datadir=data                # where the data go
 fsdd=                       # folder of the Free Spoken Digit Dataset, if you have it
-text=grammar                # or open: 12,000 open sentences by SVOX Pico, speechocean762 and digits; or natural: then
-                            # sentences of mini_cvss by many voices
+text=grammar                # or open: 12,000 open sentences by SVOX Pico, speechocean762 and digits; or natural:
+                            # the same, then sentences of mini_cvss in many voices
 speechocean=                # with open: folder that holds speechocean762/, if you have it
-partial=false               # true: that folder has only a part of it
+partial=false               # true: that folder holds only a part of the corpus
 codec=codec_16k             # codec whose reconstructions are measured
 ngpu=0                      # 1: train on a GPU
 nj=2                        # number of parallel jobs of the data

@@ -1,7 +1,7 @@
 """Three lines from a trained model to its use: `SpeechLM.from_pretrained(...)`, then `transcribe`, `translate`,
 `synthesise`.
 
-Everything a user gets wrong is a ValueError of one line. torch is imported by `from_pretrained`, not before.
+Every mistake of a user's is a ValueError of one line. torch is imported by `from_pretrained`, not before.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,15 +27,15 @@ __all__ = ["SpeechLM", "Speech", "Text"]
 
 
 class SpeechLM:
-    """A trained speech LLM, or the several that fine-tuning made, each used for its task.
+    """A trained speech LLM, or the several that fine-tuning produced, each used for its task.
 
-    Codec, tokenizer and equal weights are in memory once; a model is loaded when a task first needs it. `max_sec`
+    Codec, tokenizer and equal weights are held in memory once; a model is loaded when a task first needs it. `max_sec`
     bounds each sound, and with `check_speech` (True) one in which nobody speaks is refused. Sounds are a path, a pair
     (array [samples] or [samples, channels], rate in Hz), or a list of these, which is decoded in batches.
 
-    A long sound is cut at its pauses, the pieces are decoded in batches, and put together: texts with a blank, speech
-    with the pauses. Long is what takes more than `piece_sec`; by default (None) that is half as long again as the
-    longest sound of the training, or 30 s if the model doesn't say, as far as the model has room.
+    A long sound is cut at its pauses, the pieces are decoded in batches, and put together: texts with a space, speech
+    with the pauses. A sound is long if it takes more than `piece_sec`; by default (None) that is half as long again as
+    the longest sound in training, or 30 s if the model doesn't say, within the model's number of positions.
     """
 
     def __init__(self, source: Source, device: str | None = None, dtype: Any = None, max_sec: float = MAX_SEC):
@@ -53,9 +53,8 @@ class SpeechLM:
         A hub name is OWNER/NAME[@REVISION]. A packed file (.zip) is unpacked to a temporary folder.
 
         `device` is a torch device (default: cuda if there is one, else cpu), `dtype` float32 (default), bfloat16 or
-        float16. The hub is
-        that of $HF_ENDPOINT, by default huggingface.co. Raises ValueError if there is no such thing, or its files do
-        not belong together.
+        float16. The hub is that of $HF_ENDPOINT, by default huggingface.co. Raises ValueError if nothing is found under
+        the name, or its files do not belong together.
         """
         from speechlm.api.hub import fetch
         from speechlm.api.packing import unpack
@@ -70,7 +69,7 @@ class SpeechLM:
 
     @property
     def tasks(self) -> dict[str, list[tuple[str, str]]]:
-        """The tasks there are: {name: [(source language, target language)]}, the two equal for a task of one
+        """The tasks of the model: {name: [(source language, target language)]}, the two equal for a task of one
         language.
         """
         return {task: list(model.tasks[task]) for task, model in self._by_task.items()}
@@ -80,14 +79,14 @@ class SpeechLM:
         self._engine.load(task)
 
     def compile(self) -> None:
-        """Make decoding quicker from now on, on a GPU three times; the first answers wait for the compiler, half a
-        minute or so.
+        """Make decoding faster from now on, three times as fast on a GPU; the first answers wait half a minute or so
+        for the compiler.
         """
         self._engine.compile()
 
     @property
     def rate_hz(self) -> int:
-        """The sample rate of all speech that is made."""
+        """The sample rate of all speech produced, in Hz."""
         return self._engine.codec.sample_rate_hz
 
     @cached_property
@@ -114,7 +113,7 @@ class SpeechLM:
     ) -> Text | Speech | list[Text] | list[Speech]:
         """Return the translation of what was said in language `src`, as text or, with to="speech", as speech.
 
-        Languages may be left out where only one pair fits. Raises ValueError as `transcribe`.
+        Languages may be left out where only one pair fits. Raises ValueError as `transcribe` does.
         """
         if to not in ("text", "speech"):
             raise ValueError(f"to={to!r}: expected 'text' or 'speech'.")
@@ -137,7 +136,7 @@ class SpeechLM:
         return self.stream(self.prepare("tts", text, lang, lang, voice))
 
     def stream(self, job: "Job") -> SpeechStream:
-        """Return the speech of a job (of tts or s2st) while it is made."""
+        """Return the speech of a job (tts or s2st) while it is being produced."""
         codes: list[np.ndarray] = []
         return SpeechStream(self._engine.stream(job, codes), codes, self.rate_hz, job.lang)
 
@@ -159,7 +158,7 @@ class SpeechLM:
         return Job(get_task(task), lang, (self._engine.part(get_task(task), lang, given),))
 
     def _hear(self, task: Task, sound: Sound, lang: str) -> "list[Part]":
-        """Return what a sound is decoded from: all of it, or if that is long, its pieces."""
+        """Return what a sound is decoded from: all of it or, if it is long, its pieces."""
         wav_N = read_sound(sound, self.rate_hz, self.max_sec)
         with _named(sound):
             if self.check_speech:
@@ -187,8 +186,8 @@ class SpeechLM:
         return [self._speech(*of_one) for of_one in zip(jobs, self._engine.sounds(outputs), outputs)]
 
     def languages(self, task: str, src: str | None, tgt: str | None) -> tuple[str, str]:
-        """Return (source, target) of a task, filling in what is None if only one pair fits; ValueError names what there
-        is.
+        """Return (source, target) of a task, filling in what is None if only one pair fits; ValueError names the
+        languages that there are.
         """
         if task not in self._by_task:
             raise ValueError(
@@ -247,9 +246,10 @@ class SpeechLM:
         return pack(self, Path(path))
 
     def push_to_hub(self, name: str, private: bool = False, token: str | None = None) -> str:
-        """Upload what `save_pretrained` writes to the hub as OWNER/NAME, made if it isn't there; return its address.
+        """Upload what `save_pretrained` writes to the hub as OWNER/NAME, created if it does not exist; return its
+        address.
 
-        `token` is by default that of `hf auth login`. Raises ValueError if the hub refuses.
+        `token` is by default the one of `hf auth login`. Raises ValueError if the hub refuses.
         """
         from speechlm.api.hub import push
 

@@ -1,5 +1,5 @@
-"""What runs: models of a `Source`, loaded when they are first needed, and what they share in memory once. Imports
-torch.
+"""What runs: the models of a `Source`, loaded when they are first needed, and what they share, held in memory once.
+Imports torch.
 
 Shapes: T frames or rows, K codebooks, N samples.
 """
@@ -29,8 +29,8 @@ from speechlm.tasks.examples import build_prefix
 from speechlm.tokens.patterns import get_pattern
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-EMPTY_SEC = 0.1  # of silence, where a model says nothing
-UNKNOWN_SEC = 30.0  # what a model that does not say how long the sounds of its training were is given at a time
+EMPTY_SEC = 0.1  # of silence, where a model produces nothing
+UNKNOWN_SEC = 30.0  # given at a time to a model that does not say how long the sounds in its training were
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Part:
 class Job:
     """One input, checked and coded: what a task is decoded from. A long sound has several parts.
 
-    `lang` is that of the output.
+    `lang` is the language of the output.
     """
 
     task: Task
@@ -86,7 +86,7 @@ class Engine:
             return self._loaded[model.folder.name]
 
     def compile(self) -> None:
-        """Compile the steps of all models, those that are loaded later too."""
+        """Compile the steps of all models, including those that are loaded later."""
         with self._lock:
             self._compiled = True
             for trained in self._loaded.values():
@@ -207,7 +207,7 @@ class Engine:
             yield np.clip(wav_N, -1.0, 1.0)
 
     def text(self, task: str, ids: list[int]) -> str:
-        """Return the text of ids, with single blanks."""
+        """Return the text of ids, with single spaces."""
         return " ".join(self.load(task).text.decode(ids).split())
 
     def sounds(self, outputs: list[list[np.ndarray]]) -> list[list[np.ndarray]]:

@@ -15,10 +15,10 @@ FILES = ["*.json", "*.yaml", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.
 
 
 def fetch(name: str) -> Path:
-    """Return the folder of a hub model, OWNER/NAME[@REVISION], fetched or completed; of the cache if there is no
+    """Return the folder of a hub model, OWNER/NAME[@REVISION], fetched or completed; the cached copy if there is no
     network.
 
-    ValueError if it can't be had, saying how to fetch it elsewhere.
+    ValueError if it can't be fetched, saying how to fetch it elsewhere.
     """
     found = NAME.fullmatch(name)
     if not found or ".." in name:
@@ -30,14 +30,15 @@ def fetch(name: str) -> Path:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=FILES))
     except Exception as error:  # no network, no such name, no access: each its own exception
         raise ValueError(
-            f"{name}: no such folder, and it cannot be fetched from the hub ({_first_line(error)}). On a machine with a"
-            f" network: hf download {repo} --revision {revision} --local-dir FOLDER; copy FOLDER here and give FOLDER."
+            f"{name}: no such folder, and it cannot be fetched from the hub ({_first_line(error)}). On a machine"
+            f" with network access: hf download {repo} --revision {revision} --local-dir FOLDER; copy FOLDER here"
+            " and give FOLDER."
         ) from None
 
 
 def push(lm: "SpeechLM", name: str, private: bool, token: str | None) -> str:
-    """Save the model to a temporary folder and upload it; return its address. ValueError if the name is none, or the
-    hub refuses.
+    """Save the model to a temporary folder and upload it; return its address. ValueError if it is not a hub name, or
+    the hub refuses.
     """
     found = NAME.fullmatch(name)
     if not found or found[2]:
@@ -53,8 +54,8 @@ def push(lm: "SpeechLM", name: str, private: bool, token: str | None) -> str:
         except Exception as error:  # no network, no token, no right to write: each its own exception
             raise ValueError(
                 f"{name}: cannot be pushed to the hub ({_first_line(error)}). Log in (hf auth login) with a token that"
-                " may write there; or write it with save_pretrained(FOLDER), and from a machine with a network: hf"
-                " upload " + f"{name} FOLDER"
+                " may write there; or write it with save_pretrained(FOLDER), and from a machine with network"
+                " access: hf upload " + f"{name} FOLDER"
             ) from None
     return f"{hub.endpoint}/{name}"
 

@@ -28,7 +28,7 @@ def _is_pair(given: Any) -> bool:
 
 
 def is_there(path: str | Path) -> bool:
-    """Is there such a file or folder? A name that none can have is no error."""
+    """Is there such a file or folder? A name that no file can have is not an error."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):
@@ -36,8 +36,8 @@ def is_there(path: str | Path) -> bool:
 
 
 def read_sound(sound: Sound, rate_hz: int, max_sec: float = MAX_SEC) -> np.ndarray:
-    """Return wav_N (float32 mono at `rate_hz`). Raises ValueError (AudioError) for what is no sound, silent, or longer
-    than `max_sec`.
+    """Return wav_N (float32 mono at `rate_hz`). Raises ValueError (AudioError) for what is not a sound, is silent, or
+    is longer than `max_sec`.
     """
     if isinstance(sound, (str, Path)):
         return load_span(Span(str(sound)), rate_hz, max_sec)
@@ -91,7 +91,7 @@ def _to_mono(samples: np.ndarray) -> np.ndarray:
 
 
 def check_text(text: Any) -> str:
-    """Return a text with single blanks. ValueError if it isn't one, is empty, or longer than `MOST_CHARACTERS`."""
+    """Return a text with single spaces. ValueError if it isn't one, is empty, or longer than `MOST_CHARACTERS`."""
     if not isinstance(text, str):
         raise ValueError(f"the text is {type(text).__name__}; expected a str (or a list of them)")
     if len(text) > MOST_CHARACTERS:

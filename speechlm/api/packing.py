@@ -65,7 +65,9 @@ def _meta(names: list[str]) -> dict:
 
 
 def unpack(path: Path, into: Path) -> Path:
-    """Unpack a zip file into a folder; return the saved folder in it. ValueError if it is none, or leads elsewhere."""
+    """Unpack a zip file into a folder; return the saved folder in it. ValueError if it is not one, or has names that
+    lead elsewhere.
+    """
     folder = _folder_in(path)
     return archives.unpack(path, into / "packed") / folder
 

@@ -1,7 +1,6 @@
-"""Where a recording that is longer than a model can take is cut: at its pauses.
+"""Where a recording that is too long for a model is cut: at its pauses.
 
-Silero VAD finds them, a small network that comes with its package.
-Letters in shapes: N samples, F windows of 32 ms.
+Silero VAD finds them, a small network that comes with its package. Letters in shapes: N samples, F windows of 32 ms.
 """
 
 from collections.abc import Iterator

@@ -102,7 +102,7 @@ class SpeechStream:
             yield wav_N
 
     def join(self) -> Speech:
-        """Return all that was and will be said, waiting for the rest."""
+        """Return all of the speech, waiting for the rest."""
         for _ in self:
             pass
         wav_N = np.concatenate(self._wav) if self._wav else np.zeros(0, np.float32)

@@ -28,10 +28,10 @@ MODEL_FILES = ("model.safetensors", "vocab.json")
 
 def save(lm: "SpeechLM", folder: Path) -> Path:
     """Write the folder, whole or not at all; one that was saved before is replaced. ValueError if `folder` holds
-    anything else.
+    something else.
     """
     if folder.exists() and not (folder / SAVED).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: holds something else than a saved model. Name a new folder, or empty it.")
+        raise ValueError(f"{folder}: holds something other than a saved model. Name a new folder, or empty it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with storage_errors(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
         write(lm, Path(made) / "new")

@@ -1,8 +1,8 @@
 """Where models come from: a recipe's experiment, one trained model's folder, or a folder that `save_pretrained` wrote.
 
 All become a `Source`: which model does which task in which languages, the codec, and how to decode. A saved folder says
-so itself (`speechlm.json`); of a training it stands in its `config.yaml`, and in the `decode.json` of what has been
-decoded with it.
+so in its `speechlm.json`; for a training it is in its `config.yaml`, and in the `decode.json` of what has been decoded
+with it.
 """
 
 import re
@@ -69,7 +69,7 @@ def _choose(task: str, models: list[Model], folder: Path) -> Model:
 
 
 def read_source(folder: Path) -> Source:
-    """Read a folder of any of the three kinds; ValueError if it is none."""
+    """Read a folder of any of the three kinds; ValueError if it is none of them."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder. {EXPECTED}.")
     if (folder / SAVED).is_file():

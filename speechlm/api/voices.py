@@ -16,8 +16,8 @@ Voices = dict[str, dict[str, list[list[int]]]]  # name -> language -> codes [fra
 
 
 def read_voices(source: Source, codec_fingerprint: str) -> Voices:
-    """Return the voices of a source; none if it has none. Those of a training are the first speakers of its held-out
-    sets.
+    """Return the voices of a source; none if it has none. The voices of a training are the first speakers of its
+    held-out sets.
     """
     path = source.folder / VOICES
     if path.is_file():
@@ -59,8 +59,8 @@ def choose_voice(voices: Voices, name: str | None, lang: str) -> np.ndarray:
     speaking = {key: voice for key, voice in voices.items() if lang in voice}
     if not speaking:
         raise ValueError(
-            f"this model comes without a voice for {lang}: give voice=RECORDING, a second or two of anybody who speaks"
-            f" {lang}."
+            f"this model comes without a voice for {lang}: give voice=RECORDING, a second or two of someone who"
+            f" speaks {lang}."
         )
     if name is not None and name not in speaking:
         raise ValueError(

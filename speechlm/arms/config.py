@@ -22,9 +22,9 @@ COMPARED = tuple(task for task in SCORED if task in {wanted["task"] for wanted i
 class Arm:
     """What an arm changes. `description`: what it is, in the tables. `cpt`, `sft`: settings over those of all arms.
 
-    skip_cpt: fine-tune the LLM itself; random_init: of which only the architecture is taken. `tasks` are fine-tuned.
+    skip_cpt: fine-tune the LLM itself; random_init: take only its architecture. `tasks` are fine-tuned.
     number: the percentage of the tasks `share_of` among the CPT examples of the tasks `among` (default: of all tasks);
-    of an arm that names none, the percentage of the steps of all its trainings.
+    for an arm that names none, the percentage of the steps of all its trainings.
     """
 
     description: str
@@ -68,7 +68,7 @@ def load_arm(name: str, folders: list[Path]) -> Arm:
             raise ValueError(f"--arms {name}: {path} takes a percentage. Expected it after the name, such as {name}_30")
         return arm
     if arm.number is not None or (not arm.share_of and number == "0"):
-        raise ValueError(f"--arms {name}: {path} takes no {number}. Expected {stem}")
+        raise ValueError(f"--arms {name}: {path} takes no percentage, found {number}. Expected {stem}")
     read_value(int(number), Percentage, f"--arms {name}: the percentage")
     return replace(
         arm,
@@ -94,8 +94,8 @@ def mixture_of(arm: Arm, mixture: dict[str, float]) -> dict[str, float]:
 
 
 def layered(name: str, folders: list[Path]) -> tuple[dict, list[Path]]:
-    """Return the settings of a training as the driver puts them together, and the files: those of later folders go over
-    earlier ones.
+    """Return the settings of a training as the driver puts them together, and the files: later folders override earlier
+    ones.
     """
     files = find_layers(name, folders)
     settings: dict = {}

@@ -1,4 +1,4 @@
-"""Does an arm do better than another, as the paper found? Agrees, differs, or undecided within noise."""
+"""Does one arm do better than another, as the paper found? Agrees, differs, or undecided within noise."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ def judge(better: Measured | None, worse: Measured | None, lower: bool) -> Verdi
 
     It takes both to decide: an interval of the difference of the means over seeds that excludes zero (utterances
     resampled, the same in both arms), and every seed of one arm better than every seed of the other. One seed says
-    nothing of the noise between seeds.
+    nothing about the noise between seeds.
     """
     if not better or not worse:
         return Verdict(MISSING, "an arm has no figure yet")
@@ -54,9 +54,9 @@ def require_same_utterances(one: Measured, other: Measured) -> None:
             0
         ].row.protocol:
             raise ValueError(
-                f"{figures[0].file} and {figure.file}: other utterances, or measured in another way"
+                f"{figures[0].file} and {figure.file}: different utterances, or measured in another way"
                 f" ({figures[0].row.signature}; {figure.row.signature}). Delete the outdated piece's piece.json and"
-                " give the command again"
+                " run the command again"
             )
 
 

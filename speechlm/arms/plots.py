@@ -65,8 +65,8 @@ def draw_probe(curves: dict[str, dict[float, Measured]]) -> plt.Figure:
 
 
 def draw_balance(all_: Comparison, points: dict[str, dict[str, Measured]]) -> plt.Figure:
-    """Understanding against generation; the colour, and the number at the name, is retention. A ring: undominated in
-    all three.
+    """Understanding against generation; the colour, and the number next to the name, show retention. A ring:
+    undominated in all three.
     """
     figure, axes = plt.subplots(figsize=(8, 4.5))
     means = balance_means(points)

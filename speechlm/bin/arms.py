@@ -1,10 +1,11 @@
-"""The comparison of arms (egs/TEMPLATE/arms.sh). An arm with a seed is a piece, the folder `<exp>/seed<S>/<arm>`.
+"""Prepare and tabulate the comparison of arms (egs/TEMPLATE/arms.sh). One arm with one seed is a piece, the folder
+`<exp>/seed<S>/<arm>`.
 
     python -m speechlm.bin.arms prepare --arm joint --seed 1 --exp exp/arms --conf ../TEMPLATE/conf conf
     python -m speechlm.bin.arms tables --exp exp/arms --arms joint no_cpt --seeds 1 2
 
 `prepare` writes the piece's settings, `conf/*.yaml`, and what it depends on, `piece.todo.json`; it prints the driver's
-options, one a line, or nothing if the piece is finished (`piece.json`) and nothing that it depends on has changed.
+options, one per line, or nothing if the piece is finished (`piece.json`) and nothing that it depends on has changed.
 `tables` reads what the pieces wrote.
 """
 
@@ -30,9 +31,11 @@ def main() -> None:
     one.add_argument("--seed", type=Option(Count), required=True)
     one.add_argument("--exp", type=Path, required=True)
     one.add_argument(
-        "--conf", type=Path, nargs="+", required=True, help="folders of settings, later ones over earlier ones"
+        "--conf", type=Path, nargs="+", required=True, help="settings folders; later ones override earlier ones"
     )
-    one.add_argument("--overlay", type=Path, nargs="*", default=[], help="folders of settings over those")
+    one.add_argument(
+        "--overlay", type=Path, nargs="*", default=[], help="settings folders that override those of --conf"
+    )
     one.add_argument(
         "--inputs", type=Path, nargs="*", default=[], help="further files that the piece depends on: data, the LLM"
     )
@@ -43,14 +46,14 @@ def main() -> None:
         type=Option(Percentage),
         nargs="*",
         default=[],
-        help="percentages of its fine-tuning after which it is scored",
+        help="percentages of the probe task's fine-tuning after which it is scored",
     )
-    one.add_argument("--options", default="", help="further options of the driver, which the result depends on")
+    one.add_argument("--options", default="", help="further options of the driver that the result depends on")
     all_ = commands.add_parser("tables")
     all_.set_defaults(run=tables)
     all_.add_argument("--exp", type=Path, required=True)
-    all_.add_argument("--arms", nargs="*", default=[], help="arms that there should be")
-    all_.add_argument("--seeds", type=Option(Count), nargs="*", default=[], help="each with these seeds")
+    all_.add_argument("--arms", nargs="*", default=[], help="arms to expect; missing ones are listed")
+    all_.add_argument("--seeds", type=Option(Count), nargs="*", default=[], help="seeds to expect of each arm")
     args = parser.parse_args()
     args.run(args)
 
@@ -85,7 +88,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def is_finished(out: Path, piece: dict) -> bool:
-    """Was this very piece run to its end, and are its scores still there?"""
+    """Was exactly this piece run to its end, and are its scores still there?"""
     path = out / "piece.json"
     return (
         path.is_file()
@@ -104,7 +107,7 @@ def is_same(old: dict, new: dict) -> bool:
 
 
 def tables(args: argparse.Namespace) -> None:
-    """Write RESULTS.md, figures.json, the pictures and tensorboard/ over all finished pieces; say which of those named
+    """Write RESULTS.md, figures.json, the pictures and tensorboard/ over all finished pieces; list which of those named
     are missing.
     """
     from speechlm.arms.plots import draw_all

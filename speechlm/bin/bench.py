@@ -1,5 +1,5 @@
-"""Measure how fast a model decodes on this machine: for each task and batch size, time, rows a second, and seconds of
-sound a second.
+"""Measure how fast a model decodes on this machine: the time, rows per second, and seconds of audio per second for each
+task and batch size.
 """
 
 import argparse
@@ -20,9 +20,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="batch sizes (default: 1 8 32)")
     parser.add_argument("--tasks", nargs="+", help="tasks to measure (default: all that the model has)")
-    parser.add_argument("--sec", type=float, default=3.0, help="length of each sound that is given (default: 3)")
-    parser.add_argument("--repeat", type=int, default=3, help="the best of so many runs counts (default: 3)")
-    parser.add_argument("--json", help="write the figures to this file, too")
+    parser.add_argument(
+        "--sec", type=float, default=3.0, help="length of each input recording, in seconds (default: 3)"
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="number of runs, of which the fastest counts (default: 3)"
+    )
+    parser.add_argument("--json", help="also write the figures to this file")
     add_model_options(parser)
     args = parser.parse_args()
     lm = load(args)

@@ -1,11 +1,11 @@
-"""The best that a speech output can score: the original recordings, and the codec's reconstructions of them.
+"""Score the best that a speech output can be: the original recordings, and the codec's reconstructions of them.
 
 `python -m speechlm.bin.ceiling --data data/test --lang en --codec codec_16k --protocol mini --out exp/ceiling/test
 --cache dump/test`
 
-Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tasks that speak: tts and, if the
-set is parallel, translations. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and
-recordings>/`, once for all experiments; in `<out>` if the cache may only be read.
+Writes `<out>/<task>_{originals,reconstruction}/score.json` and utterances.jsonl, for tasks whose output is speech: tts
+and, if the set is parallel, translations. Recordings and transcripts are made in `<cache>/ceiling/<digest of codec and
+recordings>/`, once for all experiments, or in `<out>` if the cache is read-only.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
         "--tasks",
         nargs="*",
         default=list(SCORED),
-        help="tasks to score it for; those that do not speak are passed over",
+        help="tasks to score the ceiling for; those whose output is text are skipped",
     )
     parser.add_argument("--test_set", help="name in the table (default: the directory's name)")
     add_protocol_options(parser)
@@ -54,10 +54,10 @@ def main() -> None:
     device = device_for(args.ngpu)
     tasks = tasks_of(args)
     if not tasks:
-        print(f"{args.data}: none of {' '.join(args.tasks)} speaks, so there is no ceiling")
+        print(f"{args.data}: none of {' '.join(args.tasks)} produces speech, so there is no ceiling")
         return
     if not side_path(args.data, "wav.scp", args.lang).is_file():
-        print(f"{args.data}: no recordings in {args.lang}, so no ceiling for speech in it")
+        print(f"{args.data}: no recordings in {args.lang}, so there is no ceiling for its speech")
         return
     require_valid(
         args.data, args.lang, open_audio=False
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def own_folder(args: argparse.Namespace, name: str) -> Path:
-    """Make and return the folder `name` in the cache; in --out if we may only read the cache."""
+    """Make and return the folder `name` in the cache, or in --out if the cache is read-only."""
     folders = [Path(place) / "ceiling" / name for place in (args.cache, args.out) if place]
     with suppress(OSError):
         folders[0].mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def _is_whole(span: Span) -> bool:
 def reconstruct(spans: dict[str, Span], codec, folder: Path) -> dict[str, str]:
     """Write what the codec makes of its codes of each original, in batches of equal length; return {id: path}.
 
-    It is written as wav.scp, too.
+    wav.scp is written, too.
 
     The files are collected in a hidden folder, renamed to `reconstruction/wav` at the end: what an interrupted run made
     is kept.
@@ -186,9 +186,7 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
         except OSError as error:  # some network file systems have no locks
-            message = (
-                f"{folder}: no lock can be had here ({error.strerror}): let no second run score this set meanwhile"
-            )
+            message = f"{folder}: locking does not work here ({error.strerror}): do not score this set in another run"
             print(message, flush=True)
         yield
 

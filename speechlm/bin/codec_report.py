@@ -24,8 +24,8 @@ def main() -> None:
         help="codec_natural:4, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs",
     )
     parser.add_argument("--data", required=True, nargs="+", help="Kaldi directories")
-    parser.add_argument("--utterances", type=Option(Positive), default=300, help="at most so many, evenly spread")
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument("--utterances", type=Option(Positive), default=300, help="at most this many, evenly spread")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
     codec = load_codec(args.codec)

@@ -28,7 +28,7 @@ def run_main(main: Callable[[], None]) -> None:
 
 def describe(error: OSError) -> str:
     """Say which file, how full its disk is, and what to do."""
-    fix = f"{STORAGE_ERRORS[error.errno]}, and give the same command again: what is complete is kept."
+    fix = f"{STORAGE_ERRORS[error.errno]}, and run the same command again: what is complete is kept."
     if not error.filename:
         return f"{error.strerror}. {fix}"
     path = Path(error.filename).absolute()

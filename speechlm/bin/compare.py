@@ -1,4 +1,5 @@
-"""Is system B better than system A? `python -m speechlm.bin.compare exp/a/score_tts_test_en exp/b/score_tts_test_en`
+"""Test whether system B is better than system A: `python -m speechlm.bin.compare exp/a/score_tts_test_en
+exp/b/score_tts_test_en`
 
 Takes two folders with score.json and utterances.jsonl. For each figure that both have: B minus A, its 95 % confidence
 interval and a p-value for "there is no difference", with the same utterances in both. `--test bs`: paired bootstrap,
@@ -22,7 +23,7 @@ from speechlm.metrics.text import TextMetric
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("a", type=Path, help="folder with the scores of the baseline")
-    parser.add_argument("b", type=Path, help="folder with the scores of the system compared with it")
+    parser.add_argument("b", type=Path, help="folder with the scores of the system compared with the baseline")
     parser.add_argument("--test", choices=("bs", "ar"), default="bs")
     args = parser.parse_args()
     for line in compare(args.a, args.b, args.test):
@@ -63,8 +64,8 @@ def pair_rows(a: list[Row], b: list[Row], folders: tuple[Path, Path]) -> list[tu
     for one, other in pairs:
         if one.protocol != other.protocol or not one.protocol:
             raise ValueError(
-                f"{'/'.join(one.key[:3])}: {folders[0]} has {one.signature}, {folders[1]} has {other.signature}; these"
-                " do not compare. Score both with the same --protocol: python -m speechlm.bin.score"
+                f"{'/'.join(one.key[:3])}: {folders[0]} has {one.signature}, {folders[1]} has {other.signature};"
+                " these are not comparable. Score both with the same --protocol: python -m speechlm.bin.score"
             )
     return pairs
 

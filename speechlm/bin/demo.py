@@ -1,4 +1,4 @@
-"""Open a page to try a model on: record or upload, read transcript and translation, hear the result."""
+"""Open a page to try out a model: record or upload speech, read the transcript and the translation, hear the result."""
 
 import argparse
 import sys
@@ -11,10 +11,12 @@ from speechlm.bin.using import LOCAL_NAMES, add_model_options, is_local, load, r
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, seen by this machine alone)"
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, visible to this machine only)"
     )
     parser.add_argument("--port", type=int, default=7860)
-    parser.add_argument("--examples", type=Path, help="a set whose first recordings are offered, for example data/test")
+    parser.add_argument(
+        "--examples", type=Path, help="a set whose first recordings are offered as examples, such as data/test"
+    )
     parser.add_argument("--max_mb", type=float, default=25.0, help="largest upload, in MB (default: %(default)g)")
     add_model_options(parser)
     args = parser.parse_args()
@@ -22,7 +24,7 @@ def main() -> None:
     import uvicorn
 
     if not is_local(args.host):
-        print(f"warning: whoever reaches {args.host} may use this page.", file=sys.stderr)
+        print(f"warning: anyone who can reach {args.host} may use this page.", file=sys.stderr)
     lm = load(args)
     from speechlm.demo.page import make_app, make_page, read_examples
 

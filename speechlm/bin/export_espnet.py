@@ -1,4 +1,4 @@
-"""Write coded sets as the data that the trainer of ESPnet's own speech LM (espnet2.speechlm, release 202611) reads.
+"""Export coded sets for the trainer of ESPnet's own speech LM (espnet2.speechlm, release 202611).
 
     python -m speechlm.bin.export_espnet --data data --dump dump/codec_16k --sets train dev --tasks asr s2st \\
         --src_lang es --tgt_lang en --out exp/espnet_data
@@ -7,13 +7,13 @@ For each set and task there are
 
     <out>/<set>.<task>.jsonl    a dialogue for each example: {"example_id": ..., "messages": [[role, modality, content],
     ...]}
-    <out>/<set>.<task>.json     the index that its trainer is given: --train-unregistered-specifier
+    <out>/<set>.<task>.json     the index for its trainer: --train-unregistered-specifier
     dialogue:NAME:FILE.json
 
-The examples are those that a training here would draw: the same utterances, tasks and voice prompts. A first message
-names task and languages, as our first tokens do. Its trainer codes recordings while it trains, by ESPnet's codecs or
-X-codec, and takes no stored codes; so it is given the recordings, and stretches of long ones as files of their own
-(<out>/audio/).
+The examples are those that a training here would draw: the same utterances, tasks and voice prompts. The first message
+of each names the task and the languages, as our first tokens do. ESPnet's trainer encodes recordings while it trains,
+with ESPnet's codecs or X-codec, and takes no stored codes; so it is given the recordings, and segments of long
+recordings as separate files (<out>/audio/).
 """
 
 import argparse
@@ -102,7 +102,7 @@ class Exporter:
                 yield role, "audio", str(self._recording(record.id, lang))
 
     def _recording(self, key: str, lang: str) -> Path:
-        """Return a file that holds just this utterance."""
+        """Return a file that holds this utterance alone."""
         if lang not in self._spans:
             self._spans[lang] = read_audio(self._data, lang)
         span = self._spans[lang][key]

@@ -1,16 +1,17 @@
-"""Check sets and code their recordings:
+"""Check sets and encode their recordings.
 
 `python -m speechlm.bin.extract_codes --data data --train_sets train --test_sets dev test --dump dump/codec_16k --codec
 codec_16k`
 
-Writes `<dump>/<set>/codes.<lang>.scp` and its archives. Interrupted, it goes on with the shards that are missing. A bad
-recording or text stops it, at the end, with a report of all of them (`<dump>/<set>/bad_items.tsv`). With `--skip_bad
-N`, up to N bad items are left out of the training sets (`left_out.tsv`); a test set is never shortened. What a corpus
-published cut off or silent can be kept in test sets as it is (`--keep_published truncated silence`), and is listed in
-`warnings.tsv`.
+Writes `<dump>/<set>/codes.<lang>.scp` and its archives. After an interruption, it continues with the shards that are
+missing. If a recording or text is bad, it fails at the end with a report of all bad items
+(`<dump>/<set>/bad_items.tsv`). With `--skip_bad N`, up to N bad items are left out of the training sets
+(`left_out.tsv`); a test set is never shortened. Recordings that a corpus published cut off or silent can be kept in
+test sets as they are (`--keep_published truncated silence`), and are listed in `warnings.tsv`.
 
-With `--ngpu N`, N processes code on a GPU each, and --nj threads in all load and resample for them. Recordings of one
-length are coded together; the codes are bit for bit those of one at a time on the same device.
+With `--ngpu N`, N processes encode on one GPU each, and --nj threads in all load and resample recordings for them.
+Recordings of equal length are encoded together; the codes are bit for bit the same as when each is encoded alone on the
+same device.
 
 On many machines: `--shard 1/10` to `--shard 10/10`, each with its own --nj, then the same command without --shard. The
 archives are the same.
@@ -48,23 +49,29 @@ def main() -> None:
         help="codec_natural:4, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs",
     )
     parser.add_argument("--lang", help="language of files without a suffix")
-    parser.add_argument("--nj", type=Option(Positive), default=2, help="processes, or with --ngpu threads that load")
+    parser.add_argument("--nj", type=Option(Positive), default=2, help="processes, or with --ngpu loader threads")
     parser.add_argument(
-        "--ngpu", type=Option(Count), default=0, help="GPUs to code on, with a process each (0: the CPU)"
+        "--ngpu", type=Option(Count), default=0, help="number of GPUs to encode on, with one process each (0: CPU)"
     )
     parser.add_argument(
-        "--skip_bad", type=Option(Count), default=0, help="bad items left out of all training sets together, at most"
+        "--skip_bad",
+        type=Option(Count),
+        default=0,
+        help="at most this many bad items may be left out of all training sets together",
     )
     parser.add_argument(
         "--max_sec",
         type=Option(Annotated[float, Range(1)]),
         default=MAX_SEC,
-        help="the longest utterance; bounds the memory of a process",
+        help="longest utterance, in seconds; bounds the memory of a process",
     )
-    kept = "faults with which recordings of test sets are kept"
+    kept = "faults that recordings of test sets are allowed to have"
     parser.add_argument("--keep_published", nargs="*", default=[], choices=sorted(KEEPABLE), help=kept)
     parser.add_argument(
-        "--shard", type=read_part, default=(1, 1), help="I/N: only every N-th shard from the I-th, and no scp files"
+        "--shard",
+        type=read_part,
+        default=(1, 1),
+        help="I/N: encode only every N-th shard, from the I-th on, and write no scp files",
     )
     args = parser.parse_args()
     if not args.train_sets + args.test_sets:

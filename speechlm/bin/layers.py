@@ -1,5 +1,5 @@
-"""Say which YAML files the settings of a training come from, one a line, later ones over earlier ones. It is read by
-egs/TEMPLATE/speechlm.sh.
+"""Print the YAML files that a training's settings come from: one per line, later ones override earlier ones. The output
+is read by egs/TEMPLATE/speechlm.sh.
 
 `python -m speechlm.bin.layers sft_tts --folders ../TEMPLATE/conf conf --overlays conf/tiny` prints
 
@@ -19,9 +19,11 @@ from speechlm.data.layers import find_layers, layers_in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("training", help="llm, cpt or sft_<task>")
-    parser.add_argument("--folders", type=Path, nargs="+", required=True, help="of the template, of the recipe")
-    parser.add_argument("--overlays", type=Path, nargs="*", default=[], help="folders that go over them")
-    parser.add_argument("--given", default="", help="a file in place of those of --folders (empty: none)")
+    parser.add_argument(
+        "--folders", type=Path, nargs="+", required=True, help="settings folders of the template and the recipe"
+    )
+    parser.add_argument("--overlays", type=Path, nargs="*", default=[], help="settings folders that override those")
+    parser.add_argument("--given", default="", help="a file that replaces those of --folders (empty: none)")
     args = parser.parse_args()
     if args.given:
         files = [args.given, *layers_in(args.training, args.overlays)]

@@ -1,9 +1,9 @@
-"""Take the textual LLM out of a checkpoint of ESPnet's own speech LM (espnet2.speechlm), for --llm of a recipe.
+"""Extract the textual LLM, for --llm, from a checkpoint of ESPnet's own speech LM (espnet2.speechlm).
 
     python -m speechlm.bin.llm_from_espnet --config exp/train.yaml --checkpoint exp/step_40000 --out exp/llm_espnet
     ./run.sh --llm exp/llm_espnet
 
-Only the text model comes over: rows of audio tokens, stream embeddings and audio encoders stay behind.
+Only the text model is taken over: rows of audio tokens, stream embeddings and audio encoders are left out.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main() -> None:
         "--checkpoint", type=Path, required=True, help="a folder checkpoints/step_N, or the .pt exported from it"
     )
     parser.add_argument(
-        "--base", help="the LLM that it was trained from: folder or hub name (default: as train.yaml says)"
+        "--base", help="the LLM that the training started from: folder or hub name (default: as train.yaml says)"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args()

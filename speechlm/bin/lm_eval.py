@@ -1,5 +1,5 @@
-"""Text ability of a textual LLM by lm-evaluation-harness: of one that CPT starts from, and of the one exported after it
-(`<model>/llm`).
+"""Measure the text ability of a textual LLM with lm-evaluation-harness: of the LLM that CPT starts from, or of the one
+exported after CPT (`<model>/llm`).
 
     python -m speechlm.bin.lm_eval --llm exp/cpt/llm --tasks held_out_final_word --out exp/lm_eval/cpt/score.json \
         --manifest dump/codec_16k/text_test/manifest.jsonl
@@ -7,7 +7,7 @@
 
 Tasks are those of the harness (their data sets come from the hub), of `--task_files`, a folder of its YAML files, and
 our own, held_out_final_word, over the texts of `--manifest`. Metrics have the harness's names and units (acc: a share,
-not percent). An interrupted run goes on within a task. Beside --out lies lm_eval.json, as the harness reports.
+not percent). An interrupted run resumes within a task. lm_eval.json, next to --out, is the harness's own report.
 """
 
 import argparse
@@ -38,11 +38,13 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, help="held-out text, for held_out_final_word")
     parser.add_argument("--num_fewshot", type=Option(Count), help="examples before each question (default: the task's)")
     parser.add_argument(
-        "--limit", type=Option(Positive), help="only so many questions of each task: to try things, not to report"
+        "--limit",
+        type=Option(Positive),
+        help="only this many questions of each task: for trying things out, not for results to report",
     )
-    parser.add_argument("--dtype", default="float32", help="float32, bfloat16, or auto: that of the weights")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16, or auto: the type of the stored weights")
     parser.add_argument("--batch_size", type=Option(Positive), default=16)
-    parser.add_argument("--model", help="name in the table (default: that of the folder --out lies in)")
+    parser.add_argument("--model", help="name in the table (default: the name of the folder that --out is in)")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     name, folder = args.model or args.out.parent.name, find_llm(args.llm)

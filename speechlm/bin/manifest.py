@@ -1,6 +1,6 @@
 """Write the manifest of one set: `python -m speechlm.bin.manifest --data data/train --codes dump/codec/train`.
 
-What extract_codes left out (`left_out.tsv`, with --skip_bad) is not in it.
+It does not contain the utterances that extract_codes left out (`left_out.tsv`, with --skip_bad).
 """
 
 import argparse

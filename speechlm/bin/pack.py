@@ -1,4 +1,6 @@
-"""Write a model with all that it needs to one file, as ESPnet packs models: `speechlm pack --model exp model.zip`."""
+"""Write a model with everything it needs to one file, in ESPnet's format for packed models: `speechlm pack --model exp
+model.zip`.
+"""
 
 import argparse
 from pathlib import Path

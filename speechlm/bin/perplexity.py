@@ -1,6 +1,7 @@
-"""Text perplexity of a trained model on held-out text, per language and over all: rows as bin/score writes them.
+"""Measure the text perplexity of a trained model on held-out text, per language and overall: rows as bin/score writes
+them.
 
-Beside --out lies sentences.jsonl: (nats, tokens) of each sentence.
+sentences.jsonl, next to --out, has (nats, tokens) of each sentence.
 """
 
 import argparse
@@ -18,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exp", type=Path, required=True, help="trained model folder")
     parser.add_argument("--manifest", type=Path, required=True, help="held-out text")
-    parser.add_argument("--model", default=None, help="name in the table (default: the folder's)")
+    parser.add_argument("--model", default=None, help="name in the table (default: the folder's name)")
     parser.add_argument(
         "--final_word",
         choices=["true", "false"],

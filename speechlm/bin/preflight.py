@@ -1,9 +1,10 @@
-"""Before a long run: is the initial loss near ln V, can the model learn one batch by heart, and say it again exactly?
+"""Check a model before a long run: is the initial loss near ln V, and can the model learn one batch by heart and
+reproduce it exactly?
 
 Takes the options of bin/train, and --training CONFIG [OVERLAY...] for each training that will follow with the same
-options: what is longer than its rows is said before anything is trained, and refused above its max_left_out. A model
-that fails here would waste the training: a missing projection, a label shift or a decoding that differs from training
-shows up in seconds.
+options: which examples are longer than its rows is reported before anything is trained, and more of them than its
+max_left_out is an error. A model that fails here would waste the training: a missing projection, a label shift or a
+decoding that differs from training shows up in seconds.
 """
 
 import logging

@@ -1,8 +1,8 @@
-"""A real corpus to data directories: `python -m speechlm.bin.prepare_corpus librispeech --librispeech
+"""Turn a real corpus into data directories: `python -m speechlm.bin.prepare_corpus librispeech --librispeech
 /corpora/LibriSpeech ...`.
 
-The corpora are the modules of speechlm/data/corpora that have `Options` and `prepare`; every field of Options is an
-option, and required.
+The corpora are the modules of speechlm/data/corpora that have `Options` and `prepare`; every field of Options is a
+required option.
 """
 
 import argparse

@@ -1,18 +1,19 @@
-"""Copy figures of a run into pages that are published: `python -m speechlm.bin.publish --run exp/results.json
-RESULTS.md ../../README.md`.
+"""Copy the figures of a run into published pages: `python -m speechlm.bin.publish --run exp/results.json RESULTS.md
+../../README.md`.
 
-`--run` is kept beside the first page as results.json, from which the pages are filled. What lies between these lines is
-its table:
+`--run` is kept beside the first page as results.json, from which the pages are filled. Its table goes between these
+lines:
 
     <!-- results: results.json -->
     <!-- end of results -->
 
-and a figure in a text has its row after it, as a comment that no reader sees: task, test set, metric, model. It keeps
-its decimals:
+and a figure within a text is followed by its row, as a comment that no reader sees: task, test set, metric, model. It
+keeps its number of decimals:
 
     93.9<!-- results.json s2tt test BLEU sft -->
 
-Paths are relative to the page. Without `--run` the pages are filled again from what is kept. Nobody types a figure.
+Paths are relative to the page. Without `--run` the pages are filled again from the kept results. No figure is typed by
+hand.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""Save a model with all that it needs, and push it to the Hugging Face hub: `speechlm push --model exp OWNER/NAME`, or
-to a FOLDER only.
+"""Save a model with everything it needs, and push it to the Hugging Face hub: `speechlm push --model exp OWNER/NAME`,
+or only write it to a FOLDER.
 """
 
 import argparse
@@ -15,10 +15,10 @@ def main() -> None:
         "name",
         metavar="OWNER/NAME",
         nargs="?",
-        help="on the hub ($HF_ENDPOINT), made if it isn't there; the token is that of hf auth login",
+        help="name on the hub ($HF_ENDPOINT), created if it does not exist; the token is the one of hf auth login",
     )
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="only write the folder that would be pushed")
-    parser.add_argument("--private", action="store_true", help="a new name is seen by its owner only")
+    parser.add_argument("--private", action="store_true", help="a new name is visible to its owner only")
     add_model_options(parser)
     args = parser.parse_args()
     if (args.name is None) == (args.save is None):

@@ -1,7 +1,7 @@
-"""Compute again, on the saved state, the batch at which a training stopped (`bad_batch.json`): loss and gradient norm
+"""Recompute, from the saved state, the batch at which a training stopped (`bad_batch.json`): the loss and gradient norm
 of each example.
 
-Run it in the folder in which the training was started: the paths are those of its options.
+Run it in the folder in which the training was started: the paths in its options are relative to that folder.
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """Make the page of one or several experiments: `python -m speechlm.bin.report exp --data data --src_lang es`
 
-Writes `<out>/index.html`, which opens from disk without a server or network, and beside it `audio/`, small recordings
-of chosen and of the worst utterances with their spectrograms. Several experiments stand side by side: `... exp/a exp/b
---out exp/a_b`. Done again only if the scores, the logs, the recordings listened to or the page itself changed.
+Writes `<out>/index.html`, which opens from disk without a server or network, and next to it `audio/`, small recordings
+of chosen utterances and of the worst ones, with their spectrograms. Several experiments are shown side by side: `...
+exp/a exp/b --out exp/a_b`. The page is made again only if the scores, the logs, its recordings or the page's own code
+changed.
 """
 
 import argparse
@@ -29,19 +30,21 @@ def main() -> None:
     parser.add_argument(
         "--train_sets", nargs="*", default=[], help="training sets in --data: their speakers were heard in training"
     )
-    parser.add_argument("--protocol", help="take only scores of the protocol of this name")
-    parser.add_argument("--title", help="default: the experiment's folders")
+    parser.add_argument("--protocol", help="use only the scores of the protocol with this name")
+    parser.add_argument("--title", help="title of the page (default: the experiment's folders)")
     parser.add_argument(
         "--listen",
         type=Option(Count),
         default=8,
-        help="how many chosen utterances of a set, and how many worst of each model, have audio",
+        help="number of chosen utterances of each set, and of the worst utterances of each model, that have audio",
     )
-    parser.add_argument("--max_mb", type=Option(Weight), default=20, help="no more audio than this, in MB")
+    parser.add_argument("--max_mb", type=Option(Weight), default=20, help="most audio in the report, in MB")
     args = parser.parse_args()
     out = args.out or args.experiments[0] / "report"
     if len(args.experiments) > 1 and not args.out:
-        raise ValueError("several experiments: where does their page go? Give --out, e.g. --out exp/report_of_both")
+        raise ValueError(
+            "several experiments have no common folder for their page. Give --out, e.g. --out exp/report_of_both"
+        )
     if args.listen < 1 or args.max_mb <= 0:
         raise ValueError(f"--listen {args.listen} --max_mb {args.max_mb:g}: expected numbers above 0")
     make_report(args, out)
@@ -80,7 +83,7 @@ def title_of(experiment: Path) -> str:
 
 
 def remove_others(folder: Path, names: set[str]) -> None:
-    """Remove recordings that the page doesn't use any more."""
+    """Remove recordings that the page no longer uses."""
     if folder.is_dir():
         remove_abandoned(folder)
     for path in folder.glob("*.*"):
@@ -89,7 +92,7 @@ def remove_others(folder: Path, names: set[str]) -> None:
 
 
 def report_on(out: Path, found, recordings: Recordings) -> None:
-    """Say where the page is, what of it can be heard, and what was not found."""
+    """Print where the page is, how many of its utterances can be heard, and what was not found."""
     if recordings.missing:
         print(
             f"warning: {len(recordings.missing)} recordings were not found or can't be read, for instance"

@@ -1,8 +1,8 @@
 """Collect score.json files into one table: `python -m speechlm.bin.results exp --out exp`.
 
 Takes score.json files, or folders to look for them in. Writes `<out>/results.json` (all rows) and `<out>/RESULTS.md`,
-and prints the table. The ceilings (original recordings, codec reconstruction) stand first in each group. Figures of
-different protocols never stand in one group: they are refused, or chosen by --protocol.
+and prints the table. The ceilings (original recordings, codec reconstruction) come first in each group. Figures of
+different protocols are never mixed in a group: that is an error, unless --protocol chooses among them.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("scores", nargs="+", type=Path, help="score.json files, or folders that hold some")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument(
-        "--protocol", help="take only rows of the protocol of this name (and rows that have none, such as perplexity)"
+        "--protocol", help="use only rows of the protocol with this name (and rows that have none, such as perplexity)"
     )
     args = parser.parse_args()
     rows = collect(args.scores, args.protocol)

@@ -1,17 +1,16 @@
-"""Score decoded hypotheses: rows of results, and one line per utterance.
+"""Score decoded hypotheses: write rows of results, and one line per utterance.
 
     python -m speechlm.bin.score --task s2st --hyp exp/sft/decode_s2st_test --ref data/test --src_lang es \\
         --tgt_lang en --model sft --test_set test --protocol mini --codec codec_16k \\
         --out exp/sft/score_s2st_test/score.json
 
-Tasks that write (asr, s2tt): `<hyp>/text` is scored. Tasks that speak (tts, s2st, t2st): the protocol's recogniser
-transcribes the files of
-`<hyp>/wav.scp`, kept as `<hyp>/heard`; quality is measured on the files themselves. The language scored is --tgt_lang,
-for asr --src_lang. asr takes several languages, each with its folder, and adds a row over all of them:
-`--hyp decode_asr_test_es decode_asr_test_en --src_lang es+en` gives rows for test.es, test.en and test.es+en.
-Speech in a given voice (tts, t2st) is scored on what the set's `prompts` lists, if it has such a file, else on what has
-another recording of its speaker (on all, if nothing has). Beside --out lies utterances.jsonl: each utterance's texts
-and values.
+For tasks whose output is text (asr, s2tt), `<hyp>/text` is scored. For tasks whose output is speech (tts, s2st, t2st),
+the protocol's recogniser transcribes the files of `<hyp>/wav.scp`, and its transcripts are kept as `<hyp>/heard`;
+quality is measured on the files themselves. The language scored is --tgt_lang, or for asr --src_lang. asr takes several
+languages, each with its folder, and adds a row over all of them: `--hyp decode_asr_test_es decode_asr_test_en
+--src_lang es+en` gives rows for test.es, test.en and test.es+en. Speech in a given voice (tts, t2st) is scored on the
+utterances that the set's `prompts` lists, if it has such a file, else on those whose speaker has another recording (on
+all, if there are none). utterances.jsonl, next to --out, has each utterance's texts and values.
 """
 
 import argparse
@@ -68,13 +67,19 @@ def main() -> None:
 def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how to score."""
     parser.add_argument(
-        "--protocol", nargs="+", default=["mini"], help="names or files; of several, the first that covers the task"
+        "--protocol",
+        nargs="+",
+        default=["mini"],
+        help="names or files; of several, the first that covers the task is used",
     )
     parser.add_argument(
-        "--judge", help="recogniser of speech outputs instead of the protocol's: KIND:MODEL, judge_en or a folder"
+        "--judge", help="recogniser of speech outputs, if not the protocol's: KIND:MODEL, judge_en or a folder"
     )
     parser.add_argument(
-        "--ngpu", type=Option(Count), default=0, help="GPUs to recognise on; the first measures quality (0: the CPU)"
+        "--ngpu",
+        type=Option(Count),
+        default=0,
+        help="number of GPUs for recognition; the first also measures quality (0: CPU)",
     )
 
 

@@ -1,8 +1,8 @@
-"""Serve a model over HTTP, as OpenAI's audio endpoints: /v1/audio/transcriptions, translations and speech; /v1/models,
-/health, /metrics.
+"""Serve a model over HTTP, with OpenAI's audio endpoints: /v1/audio/transcriptions, translations and speech;
+/v1/models, /health, /metrics.
 
-Requests that wait together are decoded together. With the environment variable SPEECHLM_KEY, clients must give that
-key.
+Requests that wait at the same time are decoded together. If the environment variable SPEECHLM_KEY is set, clients must
+send that key.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from speechlm.bin.using import LOCAL_NAMES, add_model_options, is_local, load, r
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, seen by this machine alone)"
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, visible to this machine only)"
     )
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--name", default="speechlm", help="the model's name for clients (default: %(default)s)")
@@ -25,7 +25,7 @@ def main() -> None:
         "--max_active",
         type=int,
         default=64,
-        help="requests that may wait at a time; others are told to come again (429)",
+        help="requests that may wait at the same time; others are told to try again (429)",
     )
     parser.add_argument("--max_batch", type=int, default=16, help="requests decoded together (default: %(default)s)")
     add_model_options(parser)
@@ -38,7 +38,8 @@ def main() -> None:
     key, local = os.environ.get("SPEECHLM_KEY"), is_local(args.host)
     if not local and not key:
         print(
-            f"warning: whoever reaches {args.host} may use this server. Set SPEECHLM_KEY to a secret to ask for it.",
+            f"warning: anyone who can reach {args.host} may use this server. Set SPEECHLM_KEY to a secret to"
+            " require it.",
             file=sys.stderr,
         )
     lm = load(args)

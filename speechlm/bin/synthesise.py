@@ -1,5 +1,5 @@
-"""Speak texts: each FILE holds one a line, as `name<tab>text` or the text alone, and becomes sound files; `-` reads
-standard input.
+"""Synthesise texts: each FILE holds one text per line, as `name<tab>text` or the text alone, and each text becomes a
+sound file; `-` reads standard input.
 """
 
 import argparse
@@ -16,13 +16,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", help="texts, UTF-8")
     parser.add_argument("--text", help="one text, instead of files")
-    parser.add_argument("--lang", help="its language (needed if the model knows several)")
+    parser.add_argument("--lang", help="language of the texts (needed if the model knows several)")
     parser.add_argument("--voice", help="a recording of the speaker, or a voice of the model (default: its first)")
     parser.add_argument(
         "--out", type=Path, default=Path("spoken"), help="folder, or with --text the file to write (default: spoken)"
     )
     parser.add_argument(
-        "--format", choices=tuple(FORMATS), default="wav", help="of the files in a folder (default: wav)"
+        "--format", choices=tuple(FORMATS), default="wav", help="format of the files in a folder (default: wav)"
     )
     add_model_options(parser)
     args = parser.parse_args()
@@ -55,7 +55,7 @@ def read_texts(files: list[str], text: str | None) -> dict[str, str]:
                 )
             texts[name] = said
     if not texts:
-        raise ValueError(f"{', '.join(files)}: no text in it; expected a text a line")
+        raise ValueError(f"{', '.join(files)}: no text in it; expected one text per line")
     return texts
 
 
@@ -63,9 +63,9 @@ def _read(file: str) -> str:
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"{file}: {error.strerror}; expected a file with a text a line") from None
+        raise ValueError(f"{file}: {error.strerror}; expected a file with one text per line") from None
     except ValueError:  # not UTF-8, or a name with a NUL
-        raise ValueError(f"{file[:200]!r}: not UTF-8 text; expected a text a line") from None
+        raise ValueError(f"{file[:200]!r}: not UTF-8 text; expected one text per line") from None
 
 
 if __name__ == "__main__":

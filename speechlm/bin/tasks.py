@@ -1,4 +1,4 @@
-"""Say how a recipe tests its tasks: one line for each figure, read by egs/TEMPLATE/speechlm.sh.
+"""Print how a recipe tests its tasks: one line for each figure, read by egs/TEMPLATE/speechlm.sh.
 
 `python -m speechlm.bin.tasks --tasks asr tts --langs es en --src_lang es --tgt_lang en` prints
 

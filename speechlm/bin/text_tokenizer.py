@@ -48,7 +48,7 @@ def train_tokenizer(sentences: list[str], vocab_size: int, path: Path) -> None:
 
 
 def split_long(text: str, most_bytes: int) -> Iterator[str]:
-    """Yield a text in pieces of at most `most_bytes` bytes of UTF-8, cut at a blank where there is one."""
+    """Yield a text in pieces of at most `most_bytes` bytes of UTF-8, cut at a space where there is one."""
     while len(text.encode()) > most_bytes:
         head = text.encode()[:most_bytes].decode(errors="ignore")
         at = head.rfind(" ") + 1 or len(head)
@@ -84,7 +84,7 @@ def main() -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config); later files over earlier ones",
+        help="conf/llm_model.yaml: vocab_size, and model (a Hugging Face config); later files override earlier ones",
     )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -40,8 +40,8 @@ def show(manifest: Path, text: TextTokenizer, number: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifests", type=Path, nargs="+", help="manifest.jsonl of the sets")
-    parser.add_argument("--llm", required=True, help="the LLM whose tokenizer it is: folder or hub name")
-    parser.add_argument("--show", type=Option(Count), default=0, help="print the ids of so many utterances of each")
+    parser.add_argument("--llm", required=True, help="LLM whose tokenizer is used: folder or hub name")
+    parser.add_argument("--show", type=Option(Count), default=0, help="print the ids of this many utterances of each")
     args = parser.parse_args()
     text = load_text_tokenizer(args.llm)
     for manifest in args.manifests:

@@ -1,7 +1,7 @@
 """Train a codec: `python -m speechlm.bin.train_codec --config conf/codec.yaml --data data/train --out exp/codec`.
 
-Interrupted, give the same command again: kind "vocos" goes on from its last checkpoint. The result is a codec folder:
-`speechlm.codecs.load_codec("exp/codec")`.
+If it is interrupted, run the same command again: kind "vocos" resumes from its last checkpoint. The result is a codec
+folder: `speechlm.codecs.load_codec("exp/codec")`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
         "--config",
         required=True,
         type=Path,
-        help="YAML: a training config; model.kind says which (speechlm/codecs/trainers.py)",
+        help="YAML training config; model.kind chooses the kind of codec (speechlm/codecs/trainers.py)",
     )
     parser.add_argument(
         "--data", required=True, nargs="+", help="Kaldi directories; each gets the same share of the clips"
@@ -33,7 +33,10 @@ def main() -> None:
     parser.add_argument("--dev", nargs="*", default=[], help="Kaldi directories for the logged dev_mel")
     parser.add_argument("--out", required=True, type=Path, help="codec folder")
     parser.add_argument(
-        "--threads", type=Option(Positive), default=2, help="CPU threads; the result depends on it in the last digits"
+        "--threads",
+        type=Option(Positive),
+        default=2,
+        help="number of CPU threads, which affects the last digits of the result",
     )
     parser.add_argument("--ngpu", type=Option(Count), default=0, help="1: train on a GPU")
     args = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Train the judge (a small ESPnet CTC recogniser) on original recordings, never on a codec's or a model's output.
+"""Train the judge, a small ESPnet CTC recogniser: on original recordings, never on a codec's or a model's output.
 
 `python -m speechlm.bin.train_judge --data data/train ../fsdd/data/train --dev data/dev --lang en --out exp/judge`
 
 Writes `<out>/dump` (varied copies at 8 kHz), `<out>/espnet` (ESPnet's own training folder: log, checkpoints; an
-interrupted training goes on from there) and, at the end, the judge: `<out>/{config.json,model.safetensors}`.
-A directory named twice in --data weighs twice. `--init judge_en --epochs 4 --max_lr 0.0007` adapts a judge to new data.
+interrupted training goes on from there) and, at the end, the judge: `<out>/{config.json,model.safetensors}`. A
+directory named twice in --data counts twice. `--init judge_en --epochs 4 --max_lr 0.0007` adapts a judge to new data.
 """
 
 import argparse
@@ -50,13 +50,13 @@ def main() -> None:
         type=Path,
         nargs="+",
         default=[DEFAULT_CONFIG],
-        help="ESPnet training configuration; of several files a later one's settings go over an earlier one's",
+        help="ESPnet training configuration; the settings of later files override those of earlier ones",
     )
     parser.add_argument("--init", help="judge to start from (default: random weights)")
     parser.add_argument(
         "--epochs",
         type=Option(Positive),
-        help="in place of the configuration's max_epoch; the learning rate's course follows",
+        help="in place of the configuration's max_epoch; the learning-rate schedule is adapted to it",
     )
     parser.add_argument("--max_lr", type=Option(Above0), help="in place of the configuration's highest learning rate")
     parser.add_argument("--ngpu", type=Option(Count), default=0)
@@ -123,13 +123,13 @@ class Course:
 
 
 def read_course(path: Path) -> Course:
-    """Return the length of the training and the course of its learning rate."""
+    """Return the length of the training and its learning-rate schedule."""
     config = read_mapping(path)
     return fill(Course, {field.name: config[field.name] for field in fields(Course) if field.name in config}, str(path))
 
 
 def one_config(paths: list[Path], out: Path) -> Path:
-    """Return the file of the configuration; that of several is written to `out`."""
+    """Return the file of the configuration; several are merged into one that is written to `out`."""
     if len(paths) == 1:
         return paths[0]
     settings: dict[str, Any] = {}

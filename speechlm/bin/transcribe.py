@@ -1,4 +1,4 @@
-"""Write down what recordings say: one line for each, its name and the text with a tab between."""
+"""Transcribe recordings: one line for each, with its name and the text, separated by a tab."""
 
 import argparse
 from pathlib import Path
@@ -14,9 +14,9 @@ def main() -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="recordings that libsndfile reads (wav, flac, mp3, ogg, ...), any rate",
+        help="recordings that libsndfile reads (wav, flac, mp3, ogg, ...), at any sample rate",
     )
-    parser.add_argument("--lang", help="their language (needed if the model knows several)")
+    parser.add_argument("--lang", help="language of the recordings (needed if the model knows several)")
     add_model_options(parser)
     args = parser.parse_args()
     lm = load(args)

@@ -1,4 +1,4 @@
-"""Translate recordings: to text, a line for each (its name, a tab, the translation); or with --to speech to sound
+"""Translate recordings: to text, one line for each (its name, a tab, the translation); or, with --to speech, to sound
 files.
 """
 
@@ -17,7 +17,7 @@ def main() -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="recordings that libsndfile reads (wav, flac, mp3, ogg, ...), any rate",
+        help="recordings that libsndfile reads (wav, flac, mp3, ogg, ...), at any sample rate",
     )
     parser.add_argument("--src", help="language spoken (needed if the model knows several)")
     parser.add_argument("--tgt", help="language to translate into (needed if the model knows several)")
@@ -26,7 +26,7 @@ def main() -> None:
         "--out", type=Path, help="with --to speech: a folder, or for one FILE the file to write (default: translated)"
     )
     parser.add_argument(
-        "--format", choices=tuple(FORMATS), default="wav", help="of the files in a folder (default: wav)"
+        "--format", choices=tuple(FORMATS), default="wav", help="format of the files in a folder (default: wav)"
     )
     add_model_options(parser)
     args = parser.parse_args()

@@ -1,5 +1,5 @@
-"""What the commands that use a model have in common: its options, files in batches, progress, one line for each that is
-bad.
+"""What the commands that use a model have in common: its options, files in batches, progress, one line for each bad
+file.
 """
 
 import argparse
@@ -30,12 +30,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
     parser.add_argument(
-        "--compile", action="store_true", help="decode quicker on a GPU, after half a minute of compiling"
+        "--compile", action="store_true", help="decode faster on a GPU, after half a minute of compiling"
     )
     parser.add_argument(
         "--max_sec", type=float, default=MAX_SEC, help="longest recording, in seconds (default: %(default)g)"
     )
-    piece = "longest piece of a recording that is cut at pauses, in seconds (default: by what the model was trained on)"
+    piece = "longest piece of a recording that is cut at pauses, in seconds (default: according to the training)"
     parser.add_argument("--piece_sec", type=Option(Above0), help=piece)
 
 
@@ -96,7 +96,8 @@ def out_paths(files: list[Path], out: Path | None, kind: str) -> dict[Path, Path
         paths = {file: (out or Path(".")) / f"{file.stem}.{kind}" for file in files}
     if len(set(paths.values())) < len(paths):
         raise ValueError(
-            "several files have the same name, and so would their results. Give them apart, each with its --out FOLDER."
+            "several files have the same name, and so would their results. Process them separately, each with its"
+            " own --out FOLDER."
         )
     if same := [str(file) for file, path in paths.items() if path.exists() and file.exists() and path.samefile(file)]:
         raise ValueError(f"{same[0]}: would be overwritten. Give another --out.")

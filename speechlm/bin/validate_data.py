@@ -1,9 +1,9 @@
-"""Check Kaldi data directories quickly, by tables and headers: all problems at once, each with the command that fixes
-it.
+"""Check Kaldi data directories quickly, by tables and headers: report all problems at once, each with the command that
+fixes it.
 
 `python -m speechlm.bin.validate_data data/train data/test [--lang en] [--fix] [--drop]`
 
-The samples of the recordings are checked where they are read anyway, by extract_codes.
+The samples of the recordings are checked later, when extract_codes reads them.
 """
 
 import argparse

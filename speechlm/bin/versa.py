@@ -1,9 +1,10 @@
 """Export per-utterance scores in VERSA's result format: `python -m speechlm.bin.versa exp/sft/score_tts_test_en --out
 versa.jsonl`
 
-One JSON object a line, with `key` and the values of each utterance, so that VERSA's tools (aggregation, interactive
-display) read them. Names are VERSA's where it has the same measure. Errors of recognition are written as VERSA does,
-<recogniser>_wer_{delete,insert,replace,equal} with <recogniser>_hyp_text and ref_text; a judge of ours is called judge.
+One JSON object per line, with `key` and the values of each utterance, so that VERSA's tools (aggregation, interactive
+display) read them. Names are VERSA's where it has the same measure. Recognition errors are written as VERSA writes
+them, <recogniser>_wer_{delete,insert,replace,equal} with <recogniser>_hyp_text and ref_text; a judge of this package is
+called judge.
 """
 
 import argparse

@@ -35,7 +35,7 @@ def load_codec(spec: str) -> Codec:
                                 train_codec
         exp/x/train.pth:8       one of the checkpoints of an ESPnet training
 
-    Raises ValueError for anything else, or what cannot be had, saying how to get it.
+    Raises ValueError for anything else, and for a codec that cannot be loaded, saying how to get it.
     """
     what, option = _split(spec)
     if what in LOADERS:
@@ -55,7 +55,7 @@ def load_codec(spec: str) -> Codec:
 
 
 def load_named(name: str, option: str) -> Codec:
-    """Load a codec of `HUB`; ValueError if what the hub has there is not what was published."""
+    """Load a codec of `HUB`; ValueError if the hub has something other than the published model."""
     source, expected = HUB[name]
     codec = load_folder(find_weights(source, "--codec ")[0], option, name)
     if (codec.sample_rate_hz, codec.frame_rate_hz, codec.codebook_size) != (
@@ -83,7 +83,7 @@ def load_file(path: Path, option: str) -> Codec:
 
 
 def load_folder(folder: Path, option: str, name: str = "") -> Codec:
-    """Load the codec of a folder, whichever its files say it is."""
+    """Load the codec of a folder, of whichever kind its files say."""
     if (folder / "config.yaml").is_file() or (folder / "meta.yaml").is_file():
         from speechlm.codecs.espnet import load_espnet
 

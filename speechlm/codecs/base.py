@@ -1,8 +1,7 @@
 """What every codec offers: waveforms to integer codes and back.
 
 Shapes: T frames, K codebooks, C codes of a codebook, E latent dimension, N samples. A new codec is one file that
-satisfies `Codec`, and a line in
-`LOADERS`, `HUB` or `load_folder` of `speechlm.codecs`, whichever says how it is found.
+satisfies `Codec`, and a line in `LOADERS`, `HUB` or `load_folder` of `speechlm.codecs`, depending on how it is found.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-BATCH_FRAMES = 2000  # that are decoded at once: bounds the memory
+BATCH_FRAMES = 2000  # decoded at once: bounds the memory
 BATCH_SEC, GPU_BATCH_SEC = 60.0, 120.0  # of audio that is coded at once
 WAITING_SEC = 600.0  # of audio that waits for more of the same length
 
@@ -44,7 +43,7 @@ class Codec(Protocol):
     num_codebooks: int
     codebook_size: int
     fingerprint: str
-    batch_sec: float  # of audio that it likes to code at once
+    batch_sec: float  # of audio that is best coded at once
 
     def encode(self, wav_N: np.ndarray) -> np.ndarray:
         """Return int32 codes_TK of one waveform (float32 in [-1, 1], at `sample_rate_hz`).
@@ -55,9 +54,7 @@ class Codec(Protocol):
         ...
 
     def coded_samples(self, samples: int) -> int:
-        """Return how long a waveform of so many samples is coded as: the codec itself fills it with silence to
-        there.
-        """
+        """Return the length to which the codec itself pads a waveform of this many samples with silence."""
         ...
 
     def encode_batch(self, wavs: list[np.ndarray]) -> np.ndarray:
@@ -67,7 +64,7 @@ class Codec(Protocol):
         ...
 
     def to(self, device: str) -> "Codec":
-        """Compute on a torch device from now on; what is given and returned stays numpy. Return the codec itself."""
+        """Compute on a torch device from now on; inputs and outputs stay numpy arrays. Return the codec itself."""
         ...
 
     def codebooks(self) -> np.ndarray:
@@ -120,8 +117,8 @@ def in_batches(codec: Codec, wavs: Iterable[tuple[Any, np.ndarray]]) -> Iterator
 
 
 def encode_all(codec: Codec, wavs: Iterable[tuple[Any, np.ndarray]]) -> Iterator[tuple[Any, np.ndarray | ValueError]]:
-    """Yield (key, codes_TK) of pairs (key, wav_N), coded in batches; in place of the codes, the ValueError of one that
-    can't be.
+    """Yield (key, codes_TK) of pairs (key, wav_N), coded in batches; for a waveform that can't be coded, its ValueError
+    takes the place of the codes.
     """
     for batch in in_batches(codec, wavs):
         try:

@@ -221,7 +221,8 @@ def _download(kbps: float) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: another checksum
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"encodec_24khz: not here, and cannot be downloaded ({reason}). On a machine with a network: wget"
+            f"encodec_24khz: not on this machine, and cannot be downloaded ({reason}). On a machine with network"
+            " access: wget"
             f" {PRETRAINED_URL}; copy the file here and write --codec FILE:{kbps:g}, or put it into {path.parent}"
         ) from None
     return path

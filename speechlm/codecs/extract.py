@@ -1,11 +1,11 @@
-"""Codes of Kaldi directories, in shards that are the same files whatever the number of processes.
+"""Codes of Kaldi directories, in shards that do not depend on the number of processes.
 
     codes.en.0.ark  codes.en.1.ark ...  codes.en.scp       int32 codes_TK of each utterance, in sorted order
 
-A shard that is finished stays when the command is given again, if the codec, the utterances and the files they
-name (path, size, time of change) are the same. Recordings are checked where they are read for coding: a bad one is kept
-out of its shard, and all are reported at the end (`speechlm.data.items`). Several machines can each code a part of the
-shards; the same command without a part, given at the end, codes what they left out and writes the scp files.
+A finished shard is kept when the command is run again, if the codec, the utterances and the files they name (path,
+size, time of change) are the same. Recordings are checked where they are read for coding: a bad one is kept out of its
+shard, and all are reported at the end (`speechlm.data.items`). Several machines can each code a part of the shards; the
+same command without a part, run at the end, codes what they left out and writes the scp files.
 """
 
 import json
@@ -54,13 +54,14 @@ T, R = TypeVar("T"), TypeVar("R")
 
 @dataclass(frozen=True)
 class Options:
-    """`nj` processes, or with `ngpu` one for each GPU, for which `nj` threads load. None is longer than `max_sec`.
+    """`nj` processes, or with `ngpu` one for each GPU, for which `nj` threads load. No utterance is longer than
+    `max_sec`.
 
     At most `skip_bad` items are left out of all training sets together.
 
-    `keep`: faults (of `KEEPABLE`) that recordings of test sets may have, since they were published so.
-    `part` (i, n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows
-    after all of them.
+    `keep`: faults (of `KEEPABLE`) that recordings of test sets may have, since they were published that way. `part` (i,
+    n): only every n-th shard of all sets, from the i-th, counted from 1; (1, 1) is all, and what follows after all of
+    them.
     """
 
     nj: int = 1
@@ -154,7 +155,7 @@ def extract_codes(train_dirs: list[Path], test_dirs: list[Path], dump: Path, cod
     ]
     run_shards((coded.shard(number) for coded, number in todo), len(todo), codec, options)
     if options.part != (1, 1):
-        print("This part is complete. When all are, the same command without --shard goes on", flush=True)
+        print("This part is complete. When all parts are, run the same command without --shard", flush=True)
         return
     for coded in sets:
         remove_abandoned(coded.out_dir)
@@ -195,7 +196,7 @@ def list_todo(coded: CodedSet, mine: range) -> list[int]:
 
 
 def is_done(shard: Shard) -> bool:
-    """Tell whether a shard's archives are there in full, made from the same things."""
+    """Tell whether a shard's archives are complete and made from the same things."""
     try:
         record = json.loads(shard.record.read_text(encoding="utf-8"))
         return record["digest"] == shard.digest and all(
@@ -226,7 +227,8 @@ def _result(future: Future, options: Options) -> list[BadItem]:
     except BrokenProcessPool:
         fewer = "a smaller --max_sec, or on the CPU" if options.ngpu else f"fewer than --nj {options.nj}"
         raise ValueError(
-            f"a process that coded recordings was killed (out of memory?). What is finished is kept: go on with {fewer}"
+            "a process that coded recordings was killed (out of memory?). What is finished is kept: run the"
+            f" command again with {fewer}"
         ) from None
 
 
@@ -344,7 +346,7 @@ def settle(sets: list[CodedSet], skip_bad: int) -> None:
 
 
 def read_records(coded: CodedSet) -> Iterator[dict]:
-    """Give what was noted of each shard; one at a time, since together they name every utterance."""
+    """Yield the record of each shard; one at a time, since together they name every utterance."""
     for number in range(len(coded)):
         yield read_json(record_path(coded.out_dir, number))
 
@@ -374,7 +376,7 @@ def _describe(coded: CodedSet, items: list[BadItem]) -> str:
 
 def _advise(sets: list[CodedSet], bad: list[list[BadItem]], skipped: int, skip_bad: int) -> str:
     advice = (
-        "Fix them or take them out of the data directories, and give the same command again: only their shards are"
+        "Fix them or take them out of the data directories, and run the same command again: only their shards are"
         " coded again."
     )
     if skipped > skip_bad:

@@ -1,4 +1,4 @@
-"""What codes must say: letters are read from them while they are trained (CTC, Graves et al. 2006).
+"""Codes that must tell what is said: letters are read from them during training (CTC, Graves et al. 2006).
 
 A codec that is trained to sound alike spends its first codes on loudness and voice. Read letters from the first codes,
 and these say what is spoken, as the supervised tokens of CosyVoice do (Du et al. 2024, arXiv 2407.05407, section 2.1):
@@ -21,7 +21,7 @@ CHANNELS, HIDDEN, KERNEL, LAYERS = 256, 512, 5, 3
 
 
 def spell(text: str) -> list[int]:
-    """Return the letters' numbers: Latin ones without their accents, and one blank between words; nothing of a text
+    """Return the letters' numbers: Latin ones without their accents, and one space between words; nothing of a text
     with digits, which does not say how they are spoken.
     """
     if any(map(str.isdigit, text)):

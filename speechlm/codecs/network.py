@@ -69,7 +69,7 @@ class NetworkCodec:
         return torch.cat([self._codes_of_rows(part_B1N, rows) for part_B1N in wav_B1N.split(rows)])
 
     def _codes_of_rows(self, wav_B1N: Tensor, rows: int) -> Tensor:
-        """Return codes_BKT of a batch that is filled up to so many rows: all at once, or if that won't do one by
+        """Return codes_BKT of a batch that is filled up to so many rows: all at once or, if that changes codes, one by
         one.
         """
         filled_R1N, count = F.pad(wav_B1N, (0, 0, 0, 0, 0, rows - len(wav_B1N))), len(wav_B1N)
@@ -84,7 +84,7 @@ class NetworkCodec:
         return torch.cat([self.codes(wav_11N) for wav_11N in wav_B1N.split(1)])
 
     def _is_exact(self, wav_R1N: Tensor, found: tuple[Tensor, Tensor]) -> bool:
-        """Are the codes and latents found those that a row has alone (CPU), or beside other neighbours (GPU)?"""
+        """Are the codes and latents found the same as those of a row alone (CPU), or beside other neighbours (GPU)?"""
         if self.device == "cpu":
             return all(torch.equal(many[-1:], one) for many, one in zip(found, self._traced(wav_R1N[-1:])))
         return all(torch.equal(many, back.flip(0)) for many, back in zip(found, self._traced(wav_R1N.flip(0))))
@@ -132,7 +132,7 @@ class ResidualCodec(NetworkCodec):
 
 
 def choose_streams(option: str, available: int, default: int, spec: str) -> int:
-    """Return how many codebooks an option asks for ("": the default); ValueError if the model has not so many."""
+    """Return how many codebooks an option asks for ("": the default); ValueError if the model has fewer."""
     if not option:
         return min(default, available)
     if not option.isdecimal() or not 1 <= int(option) <= available:

@@ -1,4 +1,5 @@
-"""Audio in chunks while the codes are made; joined, the chunks are what the codec makes of all codes, within rounding.
+"""Audio in chunks while the codes are made; joined, the chunks equal what the codec makes of all codes, within
+rounding.
 
 Letters in shapes: T frames, K codebooks, N samples.
 """
@@ -54,8 +55,8 @@ def look_ahead(codec: Codec) -> int:
 
 @lru_cache(maxsize=8)
 def look_back(codec: Codec) -> int | None:
-    """Return how many frames before a frame its samples depend on, rounded up generously; None if on all of them, or
-    on its place.
+    """Return how many frames before a frame its samples depend on, rounded up generously; None if they depend on all of
+    them, or on the frame's position.
     """
     if any(isinstance(part, nn.RNNBase) for part in getattr(codec, "model", nn.Identity()).modules()):
         return None

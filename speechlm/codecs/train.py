@@ -1,7 +1,7 @@
 """Train a neural codec (kind "vocos") in two parts, in one run.
 
     before step 0         principal components and codebooks in closed form (`speechlm.codecs.fit`)
-    the first code_steps  encoder, codebooks and log-mel decoder: the log-mel that comes back; then they stay so. In a
+    the first code_steps  encoder, codebooks and log-mel decoder: the reconstructed log-mel; then they are frozen. In a
                           codec with `letter_codebooks`, letters are read from a part of the latent (CTC), which is
                           coded from `letter_share` of these steps on: codes from the start would say nothing
     the other steps       the waveform decoder: log-mel and STFT distances at several resolutions, and from
@@ -35,16 +35,17 @@ from speechlm.data.settings import Above0, Count, Positive, Share, Weight
 
 CHECKPOINT_NAME, LOG_NAME = "checkpoint.pt", "train.log"
 DEV_SEED = 1_000_000_007
-MEASURES = ("steps", "log_steps", "checkpoint_steps")  # may change from one session to the next
+MEASURES = ("steps", "log_steps", "checkpoint_steps")  # may differ between sessions
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides the result besides the data. `*_share` are shares of a part's steps.
 
-    `start_from`: folder of a codec of the same sizes to go on from; with `code_steps: 0` its codes stay as they are.
+    `start_from`: folder of a codec of the same sizes to continue from; with `code_steps: 0` its codes stay as they are.
     `decode_only: N`: all that is trained is a decoder for its first N codebooks, in the first part to the log-mel and
-    in the second to the waveform. It is saved beside the codec (`encodec.save_decoder`), and `--codec FOLDER:N` has it.
+    in the second to the waveform. It is saved beside the codec (`encodec.save_decoder`), and `--codec FOLDER:N` uses
+    it.
     """
 
     model: VocosConfig = field(default_factory=VocosConfig)
@@ -119,7 +120,7 @@ class TrainConfig:
 def train_vocos(
     config: TrainConfig, data_dirs: list[str], dev_dirs: list[str], out_dir: Path, device: str = "cpu"
 ) -> None:
-    """Train, or go on from `out_dir/checkpoint.pt`; leave config.json, model.safetensors and train.log in `out_dir`."""
+    """Train, or resume from `out_dir/checkpoint.pt`; write config.json, model.safetensors and train.log there."""
     out_dir.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, Clips(data_dirs, config.clips, device), device)
     dev = Clips(dev_dirs, config.clips, device) if dev_dirs else None
@@ -168,7 +169,7 @@ class Trainer:
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _code_step(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Train what makes the codes, and the log-mel of them."""
+        """Train what makes the codes, and the log-mel made from them."""
         model, config = self.model, self.config
         clips_BN, letters = self._draw_read(rng)
         with torch.no_grad():
@@ -202,8 +203,8 @@ class Trainer:
     def _code_letters(
         self, latents_BLT: torch.Tensor, letters: list[list[int]]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the part of the letters, coded if it is time to, and the losses of reading it. The sound that comes
-        back has no say in it.
+        """Return the part of the letters, coded if it is time to, and the losses of reading it. The reconstructed sound
+        does not influence it.
         """
         config = self.config
         read = partial(reading_loss, self.reader, letters=letters)
@@ -269,7 +270,7 @@ class Trainer:
             save_folder(out_dir, self.model, self.config.model)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint if there is one; raise ValueError if it was made with another config."""
+        """Resume from a checkpoint if there is one; raise ValueError if it was made with another config."""
         if not path.is_file():
             return
         try:
@@ -277,8 +278,7 @@ class Trainer:
         except Exception as error:  # torch raises many types for a damaged file
             if reason := machine_error(error):
                 raise ValueError(
-                    f"{path}: cannot be read: {reason}. The file may be whole: give the command again when that is put"
-                    " right."
+                    f"{path}: cannot be read: {reason}. The file may be intact: fix that and run the command again."
                 ) from None
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: cannot be read ({reason}). Delete it to start this training again.") from None
@@ -290,7 +290,7 @@ class Trainer:
         ]
         if changed:
             raise ValueError(
-                f"{path} was made with other settings ({'; '.join(changed)}). Remove it, or give another --out"
+                f"{path} was made with different settings ({'; '.join(changed)}). Remove it, or give another --out"
             )
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
@@ -324,7 +324,7 @@ class Trainer:
 
     @torch.no_grad()
     def _coded(self, latents_BLT: torch.Tensor, depth: int) -> torch.Tensor:
-        """Return the latents_BLT as their first `depth` codes say them."""
+        """Return the latents_BLT that their first `depth` codes stand for."""
         return self.model.quantizer.decode(self.model.quantizer.vq.encode(latents_BLT, n_q=depth))
 
     def _set_codes(self) -> None:

@@ -50,8 +50,8 @@ class VocosConfig(SpectralConfig):
     def __post_init__(self):
         if self.letter_codebooks >= self.num_codebooks:
             raise ValueError(
-                f"letter_codebooks {self.letter_codebooks}: expected fewer than num_codebooks {self.num_codebooks}, of"
-                " which the others code the sound"
+                f"letter_codebooks {self.letter_codebooks}: expected fewer than num_codebooks"
+                f" {self.num_codebooks}, since the others code the sound"
             )
 
     @property

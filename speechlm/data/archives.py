@@ -27,11 +27,11 @@ DAMAGED = (
 
 
 def unpack(path: str | Path, folder: str | Path) -> Path:
-    """Unpack an archive to `folder`, which appears only when it is complete; return it. If it is there, nothing is
-    done.
+    """Unpack an archive to `folder`, which appears only when it is complete; return it. If the folder is there, nothing
+    is done.
 
-    Files and folders are all that is made: a link, a device, or a name that is absolute or leaves the folder is refused
-    with ValueError, likewise an archive that is cut short or damaged.
+    Only files and folders are made: a link, a device, or a name that is absolute or leaves the folder is refused with a
+    ValueError, as is an archive that is cut short or damaged.
     """
     path, folder = Path(path), Path(folder)
     if folder.is_dir():

@@ -2,9 +2,8 @@
 
 A file is decoded by its content, whatever its name, and what decodes is what counts: wav, flac and Ogg by libsndfile,
 mp3 and everything else as packets (`speechlm.data.packets`). A recording that ends a little earlier than its header
-says is used and listed; one that lacks more than `SLACK_SEC` is an `AudioError`, as is everything that cannot be used.
-Its kind is one of
-`speechlm.data.items`.
+says is used and listed; one that lacks more than `SLACK_SEC` raises an `AudioError`, as does every recording that
+cannot be used. Its kind is one of `speechlm.data.items`.
 """
 
 import io
@@ -71,7 +70,7 @@ def load_span(span: Span, rate_hz: int, max_sec: float = MAX_SEC, keep: Collecti
 def inspect_span(
     span: Span, rate_hz: int, max_sec: float, keep: Collection[str]
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Return what `load_span` does, and (kind, detail) of what is suspicious about it."""
+    """Return what `load_span` returns, and (kind, detail) of whatever is suspicious about it."""
     wav_T, found_hz, missing_sec = _load(span, max_sec, keep)
     notes = []
     if missing_sec:
@@ -88,7 +87,7 @@ def inspect_span(
 
 
 def check_header(span: Span, max_sec: float = MAX_SEC) -> None:
-    """Raise the AudioError that `load_span` would, as far as the header of the file tells it."""
+    """Raise the AudioError that `load_span` would raise, as far as the file's header tells."""
     with _open(span.path, whole=span.end_sec is not None) as stream:
         if isinstance(stream, Packets):
             _find_packets(stream, span, max_sec)

@@ -1,4 +1,4 @@
-"""What is said about a corpus before it is fetched, and its sets compared with what was published of them."""
+"""What is printed about a corpus before it is fetched, and the comparison of its sets with their published sizes."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,9 @@ REPORT_SEC = 10.0
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """`bytes` on the disk, archives and unpacked files together; `by_hand`: what no program may fetch, and how to."""
+    """`bytes` on the disk, archives and unpacked files together; `by_hand`: what no program may fetch, and how to get
+    it.
+    """
 
     name: str
     licence: str
@@ -44,7 +46,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Found:
-    """A set as it is: its size, and the ids of recordings that cannot be used or are too long to be (all are
+    """A set as it is: its size, and the ids of recordings that cannot be used or are too long to be used (all are
     counted).
     """
 
@@ -85,8 +87,8 @@ def _seconds(span: Span) -> float:
 def check_sets(published: Mapping[str, Expected], found: Mapping[str, Found], full: bool) -> None:
     """Print the size of each set beside the published one; with `full`, raise ValueError naming every set that differs.
 
-    Hours may differ by 1 %. A set of which nothing is published is printed alone. Broken and long recordings are
-    counted here and reported by the stage of the codes: none is dropped.
+    Hours may differ by 1 %. For a set without published figures, only its own size is printed. Broken and long
+    recordings are counted here and reported by the stage of the codes: none is dropped.
     """
     print("set: utterances, hours (published)", flush=True)
     wrong = []

@@ -1,7 +1,7 @@
 """Download the files of a corpus: several at a time, resumed after a break, verified before they get their name.
 
-A file is written to `name.part` and renamed when its size and checksum are right, so that `name` is always whole. A
-rerun goes on with what is there. A server that does not know ranges (HTTP Range) starts the file again.
+A file is written to `name.part` and renamed when its size and checksum are right, so that `name` is always complete. A
+rerun continues with what is there. If a server does not support ranges (HTTP Range), the file starts again.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class RemoteFile:
 
 
 class _Progress:
-    """Bytes that are on the disk and bytes that will be, over all files; shared by the threads."""
+    """Bytes on the disk and bytes expected in the end, over all files; shared by the threads."""
 
     def __init__(self, files: list[RemoteFile]):
         self.sizes = {file.name: file.bytes for file in files}
@@ -149,7 +149,7 @@ def _fetch_one(file: RemoteFile, folder: Path, progress: _Progress) -> None:
             reason = str(error) or type(error).__name__
         failed = 1 if _size(part) > before else failed + 1
         if failed == TRIES:
-            kept = f"{_size(part)} bytes are kept; give the same command again to go on."
+            kept = f"{_size(part)} bytes are kept; run the same command again to continue."
             raise ValueError(f"{file.shown_url}: {TRIES} tries failed ({reason}). {kept}")
         progress.stop.wait(FIRST_PAUSE_SEC * 2 ** (failed - 1))
 
@@ -226,8 +226,8 @@ def _total(answer: requests.Response) -> int | None:
 
 
 def _verify(path: Path, file: RemoteFile) -> None:
-    """Raise ValueError if a file is not the published one. A wrong `.part` is removed, since a rerun would go on with
-    it.
+    """Raise ValueError if a file is not the published one. A wrong `.part` is removed, since a rerun would continue
+    with it.
     """
     wrong = []
     if file.bytes is not None and _size(path) != file.bytes:
@@ -240,11 +240,11 @@ def _verify(path: Path, file: RemoteFile) -> None:
     if path.name.endswith(TEMPORARY):
         path.unlink()
         kept = (
-            f"It came from {file.shown_url} and is removed. Give the same command again; if it stays wrong, the file"
+            f"It came from {file.shown_url} and is removed. Run the same command again; if it stays wrong, the file"
             " has changed there."
         )
     else:
-        kept = "Remove it and give the same command again."
+        kept = "Remove it and run the same command again."
     raise ValueError(f"{path}: {'; '.join(wrong)}. {kept}")
 
 

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 
 TEMPORARY = ".part"  # how the name of a file that is being written ends
-STORAGE_ERRORS = {  # what the system says of a disk -> what to do
+STORAGE_ERRORS = {  # the system's error for a disk -> what to do
     errno.ENOSPC: "Free space there, or name a folder on another disk",
-    errno.EDQUOT: "Remove files of yours there, ask for more quota, or name a folder on another disk",
+    errno.EDQUOT: "Remove files of yours there, ask for a larger quota, or name a folder on another disk",
     errno.EFBIG: "Raise the limit on file sizes (ulimit -f), or name a folder on another disk",
     errno.EROFS: "Name a folder that can be written to",
     errno.EACCES: "Change its permissions, or name a folder of yours",
@@ -54,9 +54,7 @@ def share(path: str | Path) -> None:
 
 @contextmanager
 def storage_errors(path: str | Path) -> Iterator[None]:
-    """Turn what the libraries make of a full or read-only disk (each its own exception) into an OSError that names
-    `path`.
-    """
+    """Turn the exceptions that libraries raise for a full or read-only disk into an OSError that names `path`."""
     try:
         yield
     except Exception as error:
@@ -72,9 +70,7 @@ def _storage_errno(error: BaseException) -> int | None:
 
 
 def machine_error(error: BaseException) -> str | None:
-    """Say what the machine lacks (memory, access, a disk), if an exception of any library comes from that; else
-    None.
-    """
+    """Say what the machine lacks (memory, access, a disk) if that is the cause of a library's exception; else None."""
     for cause in _causes(error):
         if (number := _errno(cause)) not in (
             None,

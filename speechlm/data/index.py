@@ -1,4 +1,5 @@
-"""The index beside a manifest: what a training asks of all its utterances, as arrays that are mapped, not read.
+"""The index beside a manifest: what a training needs to know of all utterances, as arrays that are memory-mapped, not
+read.
 
     manifest.jsonl.index    one line of JSON: of which file, where each array is, checksums; then the arrays
 
@@ -11,7 +12,7 @@ N utterances, S speakers, in the order of their names as UTF-8:
     voice.<lang>, voice_start.<lang>      int32, int64 [S + 1]    the utterances of each speaker that have codes, in the
     order of the lines
 
-It is written with the manifest, and made again where it is missing or of another file.
+It is written with the manifest, and made again if it is missing or belongs to another file.
 """
 
 import hashlib

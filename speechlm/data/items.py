@@ -24,10 +24,7 @@ ADVICE = {  # kind -> (what is expected, how to fix it)
     "byte order mark": ("plain UTF-8", "sed -i 's/^\\xef\\xbb\\xbf//' {file}"),
     "Windows line end": ("lines that end in \\n", "sed -i 's/\\r$//' {file}"),
     "bad id": (
-        (
-            "ids of at most 200 bytes, of which names of files are made, without / \\ : | or blanks, that do not start"
-            " with . or -"
-        ),
+        ("ids of at most 200 bytes, usable in file names: without / \\ : | or spaces, and not starting with . or -"),
         "change the id in every file of the directory, in local/data.sh",
     ),
     "duplicate id": (
@@ -42,18 +39,18 @@ ADVICE = {  # kind -> (what is expected, how to fix it)
         "the same utterance ids in every file",
         "run local/data.sh again, or drop incomplete utterances: python -m speechlm.bin.validate_data {dir} --drop",
     ),
-    "control character": ("printable text with single blanks, no tabs", "replace them by blanks, in local/data.sh"),
+    "control character": ("printable text with single spaces, no tabs", "replace them with spaces, in local/data.sh"),
     "too many words": ("the words of one utterance", "cut it into utterances, in local/data.sh"),
     "bad segment": (
         "`id recording start_sec end_sec`, 0 <= start < end, a recording of wav.scp",
         "correct it, in local/data.sh",
     ),
     "a command": (
-        "paths of audio files; nothing that a corpus says is run",
+        "paths of audio files; commands in a corpus are never run",
         (
             "where a command only decodes a file, write that file's path instead (flac, mp3, ogg, m4a, sph without"
             " compression are read as they are, and `segments` cut stretches); else run each command once (sox a.wav -t"
-            " wav - > wav/ID.wav), and write the path of what it made"
+            " wav - > wav/ID.wav), and write the path of its output"
         ),
     ),
     "missing file": ("files that exist", "paths are relative to {here}; run local/data.sh there again"),
@@ -67,14 +64,15 @@ ADVICE = {  # kind -> (what is expected, how to fix it)
     "no samples": ("wav or flac files with samples", "fetch or make the files again"),
     "truncated": (
         "as many samples as the header says",
-        "fetch or make the files again; in a test set that was published so, keep them: --keep_published truncated",
+        "fetch or make the files again; in a test set that was published that way, keep them: --keep_published"
+        " truncated",
     ),
     "NaN or infinite": ("samples in [-1, 1]", "make the files again"),
     "silence": (
         "a sound",
         (
-            "fetch the files again, or remove the utterances; in a test set that was published so, keep them:"
-            " --keep_published silence"
+            "fetch the files again, or remove the utterances; in a test set that was published that way, keep"
+            " them: --keep_published silence"
         ),
     ),
     "too long": ("one utterance", "cut the recordings with a `segments` file, or raise --max_sec"),
@@ -82,14 +80,14 @@ ADVICE = {  # kind -> (what is expected, how to fix it)
     "cannot be coded": ("what the codec takes", "see the report for each file's reason"),
     "clipping": (
         "a level below full scale",
-        "nothing must be done; a better copy of the recordings would be heard in the result",
+        "nothing needs to be done, but a better copy of the recordings would improve the result",
     ),
 }
 
 
 @dataclass(frozen=True, order=True)
 class BadItem:
-    """One finding: an utterance id, a kind of `ADVICE`, the file of the data directory that says so, and the
+    """One finding: an utterance id, a kind of `ADVICE`, the file of the data directory that it was found in, and the
     details.
     """
 

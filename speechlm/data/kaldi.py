@@ -161,11 +161,11 @@ def read_table(path: str | Path, may_be_empty: bool = False) -> Mapping[str, str
 
 
 def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
-    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values stay as they are, but for blanks
+    """Write {id: value} as a Kaldi file, sorted by id, whole or not at all; values stay as they are, except for spaces
     around them.
 
-    Raises ValueError for what a line can't hold: a bad id, a value of several lines, a path that a blank begins or
-    ends.
+    Raises ValueError for what a line can't hold: a bad id, a value of several lines, a path that begins or ends with a
+    space.
     """
     bad = [key for key in entries if not is_id(key)]
     if bad:
@@ -174,7 +174,7 @@ def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
     is_audio = Path(path).name.startswith("wav.scp")
     lines = {key: value.strip(BLANKS) for key, value in entries.items()}
     if odd := [key for key, value in lines.items() if "\n" in value or (is_audio and value != entries[key])]:
-        found = f"{len(odd)} values have several lines, or blanks around a path ({shorten(odd)})"
+        found = f"{len(odd)} values have several lines, or spaces around a path ({shorten(odd)})"
         raise ValueError(f"{path}: {found}, which a line can't hold. Rename the files.")
     with atomic_write(path) as stream:
         stream.writelines(f"{key} {lines[key]}\n" for key in sorted(lines))
@@ -192,7 +192,7 @@ def list_sides(data_dir: str | Path, lang: str | None = None) -> list[str]:
         sides |= {side for path in data_dir.glob(f"{stem}.*") if (side := _side_of(path, stem))}
         if (data_dir / stem).is_file():
             if lang is None:
-                raise ValueError(f"{data_dir / stem}: its language is not known. Say which: --lang en")
+                raise ValueError(f"{data_dir / stem}: its language is not known. Give it, for example: --lang en")
             sides.add(lang)
     if not sides:
         raise ValueError(f"{data_dir}: found neither text nor wav.scp. Run the data stage: ./run.sh --stage 1")
@@ -307,7 +307,7 @@ def write_data_dir(data_dir: str | Path, tables: Mapping[str, Mapping[str, str]]
 
 
 def scan_data_dir(data_dir: str | Path, lang: str | None = None) -> DataDir:
-    """Read all tables of a directory, opening no recording; raise ValueError if it is no data directory."""
+    """Read all tables of a directory, opening no recording; raise ValueError if it is not a data directory."""
     data_dir = Path(data_dir)
     sides = list_sides(data_dir, lang)
     if unread := list_unread(data_dir):
@@ -336,7 +336,7 @@ def scan_data_dir(data_dir: str | Path, lang: str | None = None) -> DataDir:
 def validate_data_dir(data_dir: str | Path, lang: str | None = None, open_audio: bool = True) -> list[Problem]:
     """Return all problems of a directory at once; an empty list means that every later stage can read it.
 
-    With `open_audio`, the header of every recording is read (about 0.1 ms each). Raises ValueError if it is no data
+    With `open_audio`, the header of every recording is read (about 0.1 ms each). Raises ValueError if it is not a data
     directory.
     """
     data = scan_data_dir(data_dir, lang)
@@ -352,7 +352,7 @@ def require_valid(data_dir: str | Path, lang: str | None = None, open_audio: boo
 
 
 def check_headers(data: DataDir) -> list[BadItem]:
-    """Return what the headers of the recordings say against them."""
+    """Return what is wrong with the recordings, as far as their headers tell."""
     bad = []
     for side, spans in data.audio.items():
         file = str(side_path(data.path, "wav.scp", side))
@@ -464,7 +464,7 @@ def fix_spk2utt(data_dir: str | Path) -> None:
 def drop_incomplete(data_dir: str | Path, lang: str | None = None) -> list[str]:
     """Rewrite every file with only the utterances that are valid in all of them; return the ids dropped.
 
-    Never done unasked: a test set that shrinks silently makes scores incomparable.
+    Done only on request: a test set that shrinks silently makes scores incomparable.
     """
     data = scan_data_dir(data_dir, lang)
     bad = ids_of(data.bad + check_headers(data))

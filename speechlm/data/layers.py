@@ -1,6 +1,6 @@
-"""Settings are layers of YAML files: those of a later folder go over those of an earlier one.
+"""Settings are layers of YAML files: those of a later folder override those of an earlier one.
 
-Of a training there are, in each folder, train.yaml, then sft.yaml (of fine-tunings), then the training's own.
+A training's layers are, in each folder, train.yaml, then sft.yaml (for fine-tunings), then the training's own file.
 """
 
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ from speechlm.data.settings import read_mapping
 
 
 def layers_in(name: str, folders: Iterable[Path]) -> list[Path]:
-    """Return the files that the training `name` (llm, cpt, sft_<task>) has in these folders, those that count most
-    last.
+    """Return the files that the training `name` (llm, cpt, sft_<task>) has in these folders, in order: later ones
+    override earlier ones.
     """
     kinds = ("train", "sft", name) if name.startswith("sft_") else ("train", name)
     return [path for folder in folders for kind in kinds if (path := folder / f"{kind}.yaml").is_file()]
 
 
 def find_layers(name: str, folders: list[Path], or_else: str = "") -> list[Path]:
-    """Return these files; raise ValueError if none of them is the training's own. `or_else`: what helps besides
-    writing it.
+    """Return these files; raise ValueError if none of them is the training's own. `or_else`: the alternative to writing
+    one.
     """
     found = layers_in(name, folders)
     if not any(path.stem == name for path in found):

@@ -279,15 +279,15 @@ def load_manifest(*paths: str | Path, encoder: Encoder | None = None) -> Records
     """Return the records of one or more manifests in file order; with `encoder`, with the stored token ids of their
     texts.
 
-    A manifest without its index is read once, and ValueError names the line that is wrong; one that has it is opened in
-    no time. So with its tokens.
+    A manifest without its index is read once, and ValueError names the line that is wrong; one that has it is opened at
+    once. The same holds for its tokens.
     """
     return Records([_Manifest(Path(path), encoder) for path in paths])
 
 
 @contextmanager
 def _mend(path: Path) -> Iterator[None]:
-    """Add to what is wrong with a whole manifest where it is, and the command that fixes it."""
+    """Add to an error about a whole manifest its path, and the command that fixes it."""
     try:
         yield
     except ValueError as error:
@@ -420,7 +420,8 @@ def _prompts(data: DataDir, ids: set[str]) -> dict[str, str]:
     unknown = [key for pair in prompts.items() for key in pair if key not in ids]
     if unknown:
         raise ValueError(
-            f"{data.path / 'prompts'}: {len(unknown)} ids that are no utterances of the set ({shorten(unknown)}). Write"
+            f"{data.path / 'prompts'}: {len(unknown)} ids that are not utterances of the set ({shorten(unknown)})."
+            " Write"
             " it again: stage 1."
         )
     if strange := [key for key, other in prompts.items() if data.speakers[key] != data.speakers[other]]:
@@ -431,8 +432,8 @@ def _prompts(data: DataDir, ids: set[str]) -> dict[str, str]:
     if 0 < (own := sum(key == other for key, other in prompts.items())) < len(prompts):
         raise ValueError(
             f"{data.path / 'prompts'}: {own} of {len(prompts)} utterances are their own prompt, which is to be"
-            " continued, the others are given another one. Make two sets of them: one figure over both would mean"
-            " nothing."
+            " continued, and the others have another utterance as their prompt. Split them into two sets: a"
+            " single figure over both would mean nothing."
         )
     return prompts
 

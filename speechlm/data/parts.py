@@ -1,4 +1,4 @@
-"""Long work in batches, each kept on disk: what was interrupted goes on where it was."""
+"""Long work in batches, each kept on disk: interrupted work resumes where it stopped."""
 
 import json
 import time

@@ -1,5 +1,5 @@
-"""The token ids of a manifest's texts, and what a training plans with, made once for a tokenizer: arrays that are
-mapped, not read.
+"""The token ids of a manifest's texts, and what a training plans with, made once for each tokenizer: arrays that are
+memory-mapped, not read.
 
     manifest.jsonl.tokens.<key>    one line of JSON: of which manifest and tokenizer, where each array is; then the
     arrays

@@ -22,11 +22,11 @@ SKIPPED = [
 
 
 def find_weights(spec: str, option: str) -> tuple[Path, str]:
-    """Return (folder, name for the signature) of MODEL[@REVISION], fetched if it isn't there and there is a network.
+    """Return (folder, name for the signature) of MODEL[@REVISION], fetched if it is missing and there is network
+    access.
 
     `option` is what stands before it on the command line ("whisper:", "--codec "). The name holds the hub's commit, or
-    a digest of the
-    folder's files. Raises ValueError that says how to fetch it elsewhere.
+    a digest of the folder's files. Raises a ValueError that says how to fetch it elsewhere.
     """
     if Path(spec).is_dir():
         return Path(spec), f"{Path(spec).resolve().name}@{folder_digest(Path(spec))[:12]}"
@@ -42,15 +42,16 @@ def find_weights(spec: str, option: str) -> tuple[Path, str]:
     except Exception as error:  # no network, no such name, no access, not a name at all: each its own exception
         raise ValueError(
             f"{option}{spec}: no such folder, and it cannot be fetched from the hub ({_first_line(error)}). On a"
-            f" machine with a network: hf download {model} --revision {revision} --local-dir FOLDER; copy FOLDER here"
+            f" machine with network access: hf download {model} --revision {revision} --local-dir FOLDER; copy"
+            " FOLDER here"
             f" and write {option}FOLDER"
         ) from None
     return Path(found), f"{model}@{Path(found).name[:12]}"
 
 
 def find_espnet_files(folder: Path, config_key: str, weights_key: str) -> tuple[Path, Path]:
-    """Return (configuration, weights) of an ESPnet model, relative to its folder; raise ValueError if it isn't clear
-    which they are.
+    """Return (configuration, weights) of an ESPnet model, relative to its folder; raise ValueError if it is not clear
+    which files they are.
 
     A hub model's meta.yaml names them by these keys; the folder of a training has config.yaml and one .pth.
     """
@@ -62,7 +63,7 @@ def find_espnet_files(folder: Path, config_key: str, weights_key: str) -> tuple[
         found = "config.yaml", weights[0] if len(weights) == 1 else None
     if not all(found) or not all((folder / name).is_file() for name in found):
         raise ValueError(
-            f"{folder}: no such ESPnet model; expected a meta.yaml that names {config_key} and {weights_key}, "
+            f"{folder}: not an ESPnet model; expected a meta.yaml that names {config_key} and {weights_key}, "
             "or config.yaml with exactly one .pth. Copy the files of your training there"
         )
     return Path(found[0]), Path(found[1])

@@ -1,1 +1,1 @@
-"""The plug into ESPnet's trainer. `imports` is the one file that imports what takes seconds to start."""
+"""The plug into ESPnet's trainer. `imports` is the only file that imports modules that take seconds to load."""

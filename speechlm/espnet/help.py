@@ -8,7 +8,7 @@ from speechlm.espnet.working import SHOWN
 
 
 class _Format(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """The description as it is written; with each option its default, unless that is nothing or the help says it."""
+    """The description as written; each option with its default, unless there is none or the help text gives it."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         said = action.default in (None, [], {}) or "(default" in action.help

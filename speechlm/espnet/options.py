@@ -109,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overlay",
         nargs="*",
         default=[],
-        help="YAML files whose settings go before those of --config, the last one first",
+        help="YAML files whose settings override those of --config; the last one takes precedence",
     )
     _add_data(parser)
     _add_model(parser)
@@ -144,7 +144,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "--hide_target",
         type=Option(Share),
         default=0.0,
-        help="share of the target's frames of speech that a model in training predicts and is not shown",
+        help="share of the target's speech frames that the model must predict in training without being shown them",
     )
     data.add_argument(
         "--prompt_frames", type=Option(Positive), default=16, help="length of a voice prompt, in codec frames"
@@ -155,7 +155,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "--max_left_out",
         type=Option(Share),
         default=0.05,
-        help="largest share of a task that may be longer than a row, and so is left out",
+        help="largest share of a task's examples that may be left out because they are longer than a row",
     )
     data.add_argument("--eval_examples", type=Option(Positive), default=50, help="validation examples per task")
 
@@ -165,7 +165,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--codec",
         default=None,
-        help="codec of the codes: codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs",
+        help="codec that made the codes: codec_16k, encodec_24khz:6, mimi:8, a folder, ...: see README, Codecs",
     )
     model.add_argument("--llm", type=str_or_none, default=None, help="textual LLM: Hugging Face name or folder")
     model.add_argument(
@@ -180,8 +180,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         type=str2bool,
         default=True,
         help=(
-            "start code embeddings from the codec's codebooks (false: random, as in the paper; with --init_from the"
-            " model's are kept)"
+            "initialise code embeddings from the codec's codebooks (false: at random, as in the paper; with"
+            " --init_from the model's are kept)"
         ),
     )
     model.add_argument(
@@ -198,7 +198,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         type=Option(Weight),
         nargs="+",
         default=[1.0],
-        help="loss weight of each codebook: the last is repeated, more than the codec has are not used",
+        help="loss weight of each codebook; the last is repeated for further codebooks, and surplus ones are ignored",
     )
     model.add_argument("--text_weight", type=Option(Weight), default=1.0, help="loss weight of text and special tokens")
 
@@ -218,7 +218,9 @@ def _add_steps(parser: argparse.ArgumentParser) -> None:
         "--muon_ns", type=Option(Positive), default=5, help="Newton-Schulz iterations of Muon (3 learn as well as 5)"
     )
     steps.add_argument("--weight_decay", type=Option(Weight), default=0.01)
-    steps.add_argument("--final_lr_ratio", type=Option(Share), default=0.1, help="last learning rate / peak")
+    steps.add_argument(
+        "--final_lr_ratio", type=Option(Share), default=0.1, help="final learning rate as a fraction of the peak"
+    )
     steps.add_argument("--save_interval", type=Option(Positive), default=200, help="steps between checkpoints")
     steps.add_argument(
         "--keep_steps",
@@ -234,8 +236,8 @@ def _add_steps(parser: argparse.ArgumentParser) -> None:
         default="auto",
         choices=["auto", "true", "false"],
         help=(
-            "compile the LLM's layers and the loss; auto: on GPUs (the first steps take minutes, the others half of the"
-            " time)"
+            "compile the LLM's layers and the loss; auto: on GPUs (the first steps take minutes, the others half"
+            " the time)"
         ),
     )
     steps.add_argument(
@@ -243,7 +245,7 @@ def _add_steps(parser: argparse.ArgumentParser) -> None:
         type=str2bool,
         default=False,
         help=(
-            "keep each layer's input only, and compute the rest again in the backward pass: less memory, one more"
+            "keep only each layer's input, and recompute the rest in the backward pass: less memory, one more"
             " forward pass"
         ),
     )
@@ -253,8 +255,8 @@ def _add_steps(parser: argparse.ArgumentParser) -> None:
         default="none",
         choices=["none", "full"],
         help=(
-            "of several processes: each holds the model (none: DDP), or its part of weights, gradients and optimizer"
-            " state (full: FSDP2)"
+            "with several processes: each holds the whole model (none: DDP), or its part of weights, gradients"
+            " and optimizer state (full: FSDP2)"
         ),
     )
 
@@ -266,12 +268,12 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
         type=Option(Weight),
         default=10.0,
         help=(
-            "stop before learning from a batch whose loss is above this many times the usual one, after warm-up (0:"
+            "stop before learning from a batch whose loss is more than this many times the usual one, after warm-up (0:"
             " never; NaN always stops)"
         ),
     )
     safety.add_argument(
-        "--skip_steps", type=Option(Count), nargs="+", default=[], help="steps whose batch is drawn but not learned"
+        "--skip_steps", type=Option(Count), nargs="+", default=[], help="steps whose batch is drawn but not trained on"
     )
     safety.add_argument(
         "--nproc",
@@ -285,21 +287,23 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
         type=Option(Positive),
         default=1,
         help=(
-            "machines, with --ngpu or --nproc processes each: under srun with one task on each; without Slurm, use"
-            " torchrun instead"
+            "number of machines, with --ngpu or --nproc processes each: start it by srun with one task on each;"
+            " without Slurm, use torchrun instead"
         ),
     )
     safety.add_argument(
         "--max_restarts",
         type=Option(Count),
         default=3,
-        help="how often several processes start again by themselves when one has died",
+        help="how many times several processes are restarted automatically after one has died",
     )
     safety.add_argument(
         "--dist_timeout_min",
         type=Option(Weight),
         default=30.0,
-        help="of several processes: all end if one does not come for so many minutes (and say where they are)",
+        help=(
+            "with several processes: if one keeps the others waiting this many minutes, all say where they are and end"
+        ),
     )
 
 
@@ -312,7 +316,7 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         default=[],
-        help="YAML files of an LLM that is not made yet, in place of --llm; later files over earlier ones",
+        help="YAML files of an LLM that does not exist yet, in place of --llm; later files override earlier ones",
     )
     estimate.add_argument(
         "--gpu", type=str_or_none, default=None, help="GPU to estimate for: A100, H100, ... or its bf16 FLOP/s"
@@ -321,5 +325,8 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
         "--mfu", type=Option(Share), default=None, help="share of these FLOP/s that is reached (default: as measured)"
     )
     estimate.add_argument(
-        "--codec_shape", type=str_or_none, default=None, help="CODEBOOKSxCODES@RATE of a codec that is not here"
+        "--codec_shape",
+        type=str_or_none,
+        default=None,
+        help="CODEBOOKSxCODES@RATE of a codec that is not on this machine",
     )

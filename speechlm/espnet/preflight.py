@@ -30,7 +30,7 @@ TOLERANCE = 0.25  # of ln V, for the initial loss of a random head
 
 
 def run_preflight(argv: list[str]) -> None:
-    """Check what the command line describes, unless it was found good before."""
+    """Check what the command line describes, unless it passed before."""
     args, trainings = parse_trainings(argv)
     device_for(args.ngpu)
     settings = {
@@ -55,7 +55,7 @@ def one_batch(corpus: Corpus, tasks: list[str], vocab, device: str) -> tuple[lis
 
 @torch.inference_mode()
 def check_text_logits(speechlm) -> None:
-    """Raise ValueError if a text has other logits than in the LLM itself: a family that scales what this package
+    """Raise ValueError if the logits of a text differ from the LLM's own: its family scales something that this package
     doesn't know of.
     """
     vocab, device = speechlm.vocab, speechlm.new_head.weight.device
@@ -68,16 +68,16 @@ def check_text_logits(speechlm) -> None:
     found, expected = speechlm.first_logits(hidden)[..., : vocab.text_size], speechlm.llm(ids_1L).logits
     if not torch.allclose(found, expected, rtol=0, atol=1e-2 * expected.std().item()):
         raise ValueError(
-            f"preflight: {speechlm.llm.config.model_type}: a text has other logits here than in transformers; the LLM"
-            " would be damaged. Expected a family that is listed in README.md, LLMs; or add what it scales to"
-            " speechlm/model/speechlm.py"
+            f"preflight: {speechlm.llm.config.model_type}: the logits of a text differ from those in transformers;"
+            " training would damage the LLM. Expected a family that is listed in README.md, LLMs; or add what the"
+            " family scales to speechlm/model/speechlm.py"
         )
 
 
 @torch.inference_mode()
 def check_packing(speechlm) -> None:
-    """Raise ValueError if an example sees its neighbours in a row: an LLM whose masks are none of those that
-    transformers makes for all.
+    """Raise ValueError if an example sees its neighbours in a row: the LLM's masks are not the ones that transformers
+    makes for all models.
     """
     vocab, device, half = speechlm.vocab, speechlm.new_head.weight.device, 4
     rows_2LK = torch.full((2, 2 * half, vocab.num_columns), vocab.pad_id, device=device)
@@ -87,7 +87,7 @@ def check_packing(speechlm) -> None:
     if not torch.allclose(one_LD[half:], other_LD[half:], rtol=0, atol=1e-3 * one_LD.std().item()):
         raise ValueError(
             f"preflight: {speechlm.llm.config.model_type}: examples that are packed into one row see each other."
-            " Expected an LLM whose masks transformers makes from positions (masking_utils), as those listed in"
+            " Expected an LLM whose masks transformers makes from positions (masking_utils), like those listed in"
             " README.md, LLMs"
         )
 
@@ -147,7 +147,7 @@ def not_recovered(model, corpus: Corpus, draws: list[Draw]) -> list[str]:
 
 
 def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
-    """Is the target of a learned example, decoded greedily, exactly its own?"""
+    """Does greedy decoding of a learned example give exactly its target?"""
     sequence, prefix = corpus.sequence(draw), corpus.prefix(draw)
     target_TK = sequence.ids_TK[len(prefix) : -1]
     options = DecodeOptions(max_rows=len(target_TK) + 10)
@@ -159,14 +159,14 @@ def is_recovered(speechlm, corpus: Corpus, draw: Draw) -> bool:
 
 
 def learned_tasks(mixture: Iterable[str], learn_text: bool) -> list[str]:
-    """Return the tasks whose target must be said again: those with our tokens, without `learn_text` those that
-    speak.
+    """Return the tasks whose target must be reproduced: those with our tokens, or without `learn_text` those whose
+    output is speech.
     """
     tasks = [name for name in mixture if not get_task(name).plain and (learn_text or get_task(name).speaks)]
     if not tasks:
         raise ValueError(
-            f"preflight: mixture {', '.join(mixture)} with text_weight 0: no task that speaks, so nothing is learned "
-            "that could be said again. Give text a weight, or add a task such as tts."
+            f"preflight: mixture {', '.join(mixture)} with text_weight 0: no task whose output is speech, so"
+            " nothing is learned that could be reproduced. Give text a weight, or add a task such as tts."
         )
     return tasks
 

@@ -1,4 +1,4 @@
-"""The training of `bin/train`: what is not there yet is trained, in as many processes as its options say."""
+"""The training of `bin/train`: whatever is missing is trained, in as many processes as the options say."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def run_training(argv: list[str]) -> None:
 
 
 def train(args) -> None:
-    """Train, in this process, what is not there yet: the first of several processes keeps the record, and exports the
+    """Train, in this process, whatever is missing: the first of several processes keeps the record and exports the
     model.
     """
     (rank, world), decision = place(), Decision()

@@ -1,4 +1,4 @@
-"""Which of ESPnet's options do what they say in this training. All others are refused, unless they say what is the case
+"""Which of ESPnet's options do what they say in this training. All others are refused, unless they ask for what is done
 anyway.
 """
 
@@ -6,32 +6,32 @@ anyway.
 SHOWN = {
     "print_config": (False, "print the settings and exit"),
     "log_level": ("INFO", "ERROR, WARNING, INFO or DEBUG"),
-    "dry_run": (False, "only say what the training would take"),
+    "dry_run": (False, "only report what the training would take"),
     "output_dir": (None, "folder of the model"),
     "ngpu": (0, "number of GPUs (0: the CPU)"),
-    "seed": (0, "of the weights that are new, and of the order of training"),
-    "num_workers": (0, "processes that make batches (0: the trainer itself)"),
-    "accum_grad": (1, "batches added up for one step"),
-    "grad_clip": (5.0, "longest gradient (2-norm); a longer one is scaled down"),
-    "resume": (True, "go on at the last checkpoint"),
+    "seed": (0, "random seed of new weights and of the order of training"),
+    "num_workers": (0, "processes that build batches (0: the trainer itself)"),
+    "accum_grad": (1, "batches accumulated for one step"),
+    "grad_clip": (5.0, "largest 2-norm of the gradient; a larger one is scaled down"),
+    "resume": (True, "resume from the last checkpoint"),
     "log_interval": (None, "steps between lines of the log"),
     "use_tensorboard": (True, "write curves for TensorBoard"),
     "use_wandb": (False, "write curves to Weights & Biases"),
-    "wandb_project": (None, "project there"),
-    "wandb_id": (None, "id of the run there"),
-    "wandb_entity": (None, "user or team there"),
-    "wandb_name": (None, "name of the run there"),
+    "wandb_project": (None, "project at Weights & Biases"),
+    "wandb_id": (None, "id of the run at Weights & Biases"),
+    "wandb_entity": (None, "user or team at Weights & Biases"),
+    "wandb_name": (None, "name of the run at Weights & Biases"),
     "detect_anomaly": (False, "find the operation whose gradient is not finite (slow)"),
     "unused_parameters": (False, "let DDP look for parameters that a batch does not use"),
     "init_param": ([], "FILE[:FROM[:TO[:EXCEPT]]]: weights to start from, by the names of their modules"),
-    "ignore_init_mismatch": (False, "leave out those of init_param that have another size"),
-    "freeze_param": ([], "beginnings of the names of parameters that are not trained"),
+    "ignore_init_mismatch": (False, "skip the weights of --init_param that have another size"),
+    "freeze_param": ([], "prefixes of the names of parameters that are not trained"),
     "use_adapter": (False, "train LoRA adapters in place of the LLM's own weights"),
     "adapter": ("lora", "kind of the adapters: lora"),
-    "adapter_conf": ({}, "their settings: rank=8, alpha=16, ..."),
+    "adapter_conf": ({}, "settings of the adapters: rank=8, alpha=16, ..."),
     "cudnn_enabled": (True, "use cuDNN"),
     "cudnn_benchmark": (False, "let cuDNN try which of its algorithms is fastest"),
-    "cudnn_deterministic": (True, "let cuDNN use only algorithms that repeat their results"),
+    "cudnn_deterministic": (True, "let cuDNN use only deterministic algorithms"),
     "use_tf32": (False, "multiply float32 matrices in TensorFloat32 on GPUs"),
 }
 
@@ -42,7 +42,7 @@ WORKING = frozenset(SHOWN) | frozenset(
     """.split()
 )
 
-# What serves instead of those that do nothing here: {names: advice}.
+# What to use instead of those that do nothing here: {names: advice}.
 INSTEAD = {
     "optim optim_conf optim2 optim2_conf exclude_weight_decay exclude_weight_decay_conf": (
         "--lr and --weight_decay of AdamW, and --muon_lr"

@@ -34,7 +34,7 @@ def interval(counts_NC: np.ndarray, value: ValueOf) -> tuple[float, float]:
 
 
 def bounds(values_R: np.ndarray) -> tuple[float, float]:
-    """Return the percentiles that leave 5 % outside, half of it on each side."""
+    """Return the percentiles that leave 5 % outside, half on each side."""
     low, high = np.percentile(values_R, [(100 - PERCENT) / 2, (100 + PERCENT) / 2])
     return float(low), float(high)
 

@@ -19,7 +19,7 @@ _IGNORABLE = re.compile(
 
 def normalise(text: str, lang: str) -> str:
     """Return `text` as Unicode compares it (NFKC_Casefold), without punctuation and symbols, single-spaced (zh, ja, th,
-    ...: without blanks).
+    ...: without spaces).
 
     Case is folded as Unicode does (ß is ss), in Turkish and Azerbaijani with their two letters i and ı; code points
     that Unicode ignores (soft hyphen, joiners, direction marks) go. An apostrophe within a word stays (don't); an
@@ -33,7 +33,7 @@ def normalise(text: str, lang: str) -> str:
 
 
 def _fold(text: str, lang: str) -> str:
-    """Return NFKC, case-folded; accents that stand alone, which NFKC takes apart to a blank and a mark, are blanks."""
+    """Return NFKC, case-folded; stand-alone accents, which NFKC splits into a space and a mark, become spaces."""
     text = "".join(" " if _stands_alone(character) else character for character in text)
     text = unicodedata.normalize("NFKC", text)
     if language(lang) in TURKIC:
@@ -47,8 +47,8 @@ def _stands_alone(character: str) -> bool:
 
 
 def _is_word_character(text: str, i: int, before: str) -> bool:
-    """Letters, numbers, marks on one of these, apostrophes within a word; `before`: what was kept of the text before
-    it.
+    """Is it a letter, a number, a mark on one of these, or an apostrophe within a word? `before`: what was kept of the
+    text before it.
     """
     if text[i] == "'":
         return text[i - 1 : i].isalnum() and text[i + 1 : i + 2].isalnum()
@@ -99,7 +99,7 @@ def whisper_english(text: str, lang: str) -> str:
 
 
 def whisper_basic(text: str, lang: str) -> str:
-    """Return Whisper's normalisation for other languages; without blanks where there are none between words: CER counts
+    """Return Whisper's normalisation for other languages; without spaces where there are none between words: CER counts
     characters only.
     """
     return ("" if by_character(lang) else " ").join(

@@ -1,7 +1,8 @@
 """Protocols: how each task is scored, as a declarative file that a paper can name.
 
 A file of speechlm/metrics/protocols (or your own) has a description and, for each task that it covers, the fields of
-`Rules`. A task that it does not name is scored as one of the same metric and the same kind of output (t2st as s2st).
+`Rules`. A task that it does not name is scored like one with the same metric and the same kind of output (t2st like
+s2st).
 """
 
 from dataclasses import dataclass, replace
@@ -68,11 +69,11 @@ def rules_for(specs: list[str], task: str, judge: str | None = None) -> Rules:
     covering = ", ".join(
         path.stem for path in sorted(FOLDER.glob("*.yaml")) if covering_rules(load_protocol(path.stem), task)
     )
-    raise ValueError(f"--protocol {' '.join(specs)}: says nothing of task {task}. Add one that does: {covering}")
+    raise ValueError(f"--protocol {' '.join(specs)}: does not cover task {task}. Add one that does: {covering}")
 
 
 def covering_rules(protocol: dict[str, Rules], task: str) -> Rules | None:
-    """Return the rules of a task, or of one that is scored alike: the same metric of the same kind of output."""
+    """Return the rules of a task, or of one that is scored alike: with the same metric and the same kind of output."""
     alike = [
         name
         for name in protocol

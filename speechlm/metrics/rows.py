@@ -1,8 +1,8 @@
 """Rows of results: what every scoring command writes to its `score.json`, and how they are read back.
 
-Beside each score.json of texts or speech lies `utterances.jsonl`, one utterance a line, sorted by id: what was said,
-what was wanted, and the value of each metric for it alone. Lines of a recogniser in several languages are one per id
-and language.
+Beside each score.json of texts or speech lies `utterances.jsonl`, one utterance a line, sorted by id: the hypothesis,
+the reference, and the value of each metric for it alone. If recognition is scored in several languages, there is one
+line per id and language.
 """
 
 import json
@@ -23,9 +23,9 @@ RESCORE = "Delete it and score again: python -m speechlm.bin.score"
 class Row:
     """One figure: which model, on what, how much, over how many utterances, computed how.
 
-    Figures can be compared if their `protocol` is the same: metric, normaliser, recogniser. `signature` is all that is
-    known:
-    the protocol's name, the protocol, the codec, the decoding. `low` and `high` bound the 95 % confidence interval.
+    Figures can be compared if their `protocol` is the same: metric, normaliser, recogniser. `signature` is everything
+    known: the protocol's name, the protocol, the codec, the decoding. `low` and `high` bound the 95 % confidence
+    interval.
     """
 
     model: str

@@ -16,7 +16,7 @@ from speechlm.tasks import TASKS
 
 @dataclass(frozen=True)
 class Output:
-    """What a system made of a test set in one language: {id: text} for people to read, {id: path} if it speaks.
+    """A system's output for a test set in one language: {id: text} for people to read, {id: path} if it speaks.
 
     `voices`: another recording of each utterance's speaker. `originals`: what each recording was made from, if it was.
     """

@@ -1,5 +1,5 @@
-"""Scores of spoken output: what a recogniser hears, and measures of the sound. Both are kept as files and made once for
-given recordings.
+"""Scores of spoken output: what a recogniser hears, and measures of the sound. Both are kept as files and computed once
+for given recordings.
 """
 
 import shutil
@@ -34,8 +34,8 @@ BATCH = 32  # recordings of similar length that are kept, and reported, together
 def score_speech(
     rules: Rules, output: Output, folder: Path, devices: Sequence[str] = ("cpu",)
 ) -> tuple[list[Score], list[dict]]:
-    """Return the scores and lines of spoken outputs. `<folder>/heard` and `<folder>/quality_*.jsonl` keep what took
-    long.
+    """Return the scores and lines of spoken outputs. The slow parts are kept in `<folder>/heard` and
+    `<folder>/quality_*.jsonl`.
 
     `devices` are those of `devices_for`: on several, a recogniser runs on each. An utterance without a recording is a
     ValueError that names it.
@@ -77,7 +77,7 @@ def _start(device: str, spec: str, beam: int) -> None:
 
 
 def _listen(recogniser: Recogniser | None, wavs: Mapping[str, str | Path], lang: str, keys: list[str]) -> list[str]:
-    """Return what is heard, with single blanks; by the recogniser of this process, if none is given."""
+    """Return what is heard, with single spaces; by the recogniser of this process, if none is given."""
     heard = (recogniser or _recogniser).transcribe([str(wavs[key]) for key in keys], lang)
     return [" ".join(text.split()) for text in heard]
 
@@ -100,7 +100,7 @@ def transcribe(
     if recogniser.languages and spoken not in recogniser.languages:
         understood = ", ".join(map(repr, recogniser.languages))
         raise ValueError(
-            f"the speech is in {lang!r}, the judge understands {understood}. Give --judge for {lang}, or train one."
+            f"the speech is in {lang!r}, but the judge understands {understood}. Give --judge for {lang}, or train one."
         )
     keep = Path(keep)
     settings = {"recogniser": recogniser.signature, "lang": lang, "wavs": digest_of(wavs)}
@@ -118,7 +118,8 @@ def transcribe(
 def measure_all(measure: Measure, output: Output, keep: Path) -> dict[str, dict[str, float]]:
     """Return {utterance id: {name: value}}, also written to `keep`; done once for the same recordings and measure.
 
-    What is compared with the speaker's other recordings lacks the utterances that have none; ValueError if that is all.
+    If the measure compares with the speaker's other recordings, utterances without one are left out; ValueError if none
+    is left.
     """
     others = {"": {}, "speaker": output.voices, "original": output.originals}[measure.against]
     lacking = [key for key in output.refs if measure.against and key not in others]

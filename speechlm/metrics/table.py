@@ -72,7 +72,8 @@ def _refuse_mixtures(found: list[tuple[Row, Path]]) -> None:
         other, where = first.setdefault(row.key[:3], (row, file))
         if other.protocol != row.protocol:
             raise ValueError(
-                f"{' / '.join(row.key[:3])} was scored in two ways, which do not compare:\n  {where}: {_told(other)}\n "
+                f"{' / '.join(row.key[:3])} was scored in two ways, which are not comparable:\n  {where}:"
+                f" {_told(other)}\n "
                 f" {file}: {_told(row)}\nScore both alike (stage 9 with the same --protocol and --judge), or take one:"
                 " python -m speechlm.bin.results --protocol NAME"
             )

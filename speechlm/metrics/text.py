@@ -101,7 +101,7 @@ def make_metric(name: str, lang: str, tokenise: str = "auto") -> TextMetric:
 
 
 def bleu_tokeniser(lang: str) -> str:
-    """Return sacreBLEU's tokeniser for a language: 13a, or one for those written without blanks. Japanese is cut into
+    """Return sacreBLEU's tokeniser for a language: 13a, or one for those written without spaces. Japanese is cut into
     words with MeCab alone.
     """
     if not by_character(lang):

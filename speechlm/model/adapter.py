@@ -1,8 +1,8 @@
 """LoRA on the LLM of a speech LLM, by peft: ESPnet's option --use_adapter, with ESPnet's names in --adapter_conf.
 
 The LLM's weights are frozen, each chosen linear layer W gets W + (alpha / rank) B A (arXiv 2106.09685). The tables and
-heads of codes stay trainable. What leaves a training are the merged weights, a model folder as any other, and beside
-them `adapter/` as peft reads it.
+heads of codes stay trainable. A training produces the merged weights, a model folder like any other, and beside them
+`adapter/` as peft reads it.
 """
 
 from dataclasses import dataclass
@@ -66,9 +66,7 @@ def has_lora(model: nn.Module) -> bool:
 
 
 def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a model as if it had never had adapters: names as before, their products added to the
-    weights.
-    """
+    """Return the state of a model as if it had no adapters: names as before, their products added to the weights."""
     state = model.state_dict(keep_vars=True)  # tied tensors are one object
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
@@ -84,7 +82,7 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
 def save_adapter(folder: Path | None, llm: nn.Module) -> None:
     """Write the adapters alone as peft reads them, for `PeftModel.from_pretrained(llm, folder)`.
 
-    A sharded model is gathered, in all ranks together; those without a folder only give their part.
+    A sharded model is gathered, by all ranks together; ranks without a folder only contribute their part.
     """
     state = {
         f"base_model.model.{key}": whole(tensor).contiguous().cpu()

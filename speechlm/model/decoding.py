@@ -1,7 +1,7 @@
 """How bin/decode decodes test sets: text to `text`, speech to `codes.ark/scp`, `wav/` and `wav.scp`.
 
-Each set is one pass, in which an utterance that waits takes the place of one that has ended. What has ended is kept,
-so an interrupted decoding goes on where it was.
+Each set is decoded in one pass: when an utterance ends, the next one takes its place in the batch. Finished utterances
+are kept, so an interrupted decoding resumes where it stopped.
 """
 
 import argparse
@@ -48,7 +48,7 @@ COMPILED_FROM = 500  # examples of a set and device, by `--compile auto`
 
 @dataclass(frozen=True)
 class TestItems:
-    """What is decoded of a test set, and the ids that are not, because there is nothing else of their voice."""
+    """What is decoded of a test set, and the ids that are not, because their voice has no other recording."""
 
     items: Many[Item]
     prompts: PromptIndex
@@ -56,7 +56,7 @@ class TestItems:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Return how voices without another recording are treated, if there are such."""
+        """Return how voices without another recording are treated, if there are any."""
         if self.left_out:
             return {"without_voice_prompt": f"{len(self.left_out)} left out"}
         unprompted = self.items[0].task.prompted and self.prompts.for_item(self.items[0], 0) is None
@@ -94,19 +94,19 @@ def prepare(
 
 
 def require_prompt_frames(exp: Path, given: int | None, config: str) -> int:
-    """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another, or
-    nothing says it.
+    """Return the length of a voice prompt that the model was trained with; ValueError if the config gives another
+    length, or neither gives one.
     """
     trained = trained_with(exp, "prompt_frames")
     if given is None and trained is None:
         raise ValueError(
-            f"{config}: no prompt_frames, and {exp} does not say with what it was trained. Write prompt_frames: N"
-            " there."
+            f"{config}: no prompt_frames, and {exp} does not say which length it was trained with. Write"
+            " prompt_frames: N there."
         )
     if None not in (given, trained) and given != trained:
         raise ValueError(
-            f"{config}: prompt_frames is {given}, {exp} was trained with {trained}. Leave prompt_frames out of the"
-            " file: then it is the model's."
+            f"{config}: prompt_frames is {given}, but {exp} was trained with {trained}. Leave prompt_frames out of"
+            " the file to use the model's."
         )
     return trained if given is None else given
 
@@ -126,8 +126,8 @@ def say_unprompted(test: TestItems, task: str, manifest: Path, out: Path) -> Non
 def decode(
     trained: TrainedModel, task: Task, prefixes: dict[str, np.ndarray], options: DecodeOptions, parts: Path
 ) -> dict[str, Generated]:
-    """Decode all prefixes in one pass; what has ended is kept in `parts`. A sample depends on the seed and its id
-    alone.
+    """Decode all prefixes in one pass; finished utterances are kept in `parts`. A sample depends only on the seed and
+    its id.
     """
 
     def work(keys: list[str]) -> Iterator[tuple[str, dict]]:
@@ -170,7 +170,9 @@ def decode_on(
     parts: Path,
     compiled: bool = False,
 ) -> dict[str, Generated]:
-    """Decode as `decode` does, in `count` processes with a share of the prefixes each, which are about equally long."""
+    """Decode as `decode` does, in `count` processes, each with a share of the prefixes; the shares are about equally
+    long.
+    """
     kept = read_parts(parts)
     left = sorted((key for key in prefixes if key not in kept), key=lambda key: (-len(prefixes[key]), key))
     shares = [left[number::count] for number in range(min(count, len(left)))]
@@ -182,7 +184,7 @@ def decode_on(
         for work in works:
             work.result()
     except BrokenProcessPool:
-        fix = "What is finished is kept: give the command again, with a smaller batch_size in the config"
+        fix = "What is finished is kept: run the command again, with a smaller batch_size in the config"
         raise ValueError(f"a process that decoded was killed (out of memory?). {fix}") from None
     found = read_parts(parts)
     return {key: Generated(**found[key]) for key in sorted(prefixes)}
@@ -200,7 +202,7 @@ def not_ended(found: dict[str, Generated], max_rows: int, task: str) -> list[str
 
 
 def write_cost(out: Path, began: float, found: dict[str, Generated]) -> None:
-    """Record what decoding took, in `cost.json`; of an interrupted decoding, what was left took."""
+    """Record the cost of decoding in `cost.json`; after an interruption, that of the rest only."""
     rows = sum(len(generated.output) for generated in found.values())
     cost = {"seconds": round(time.monotonic() - began, 1), "utterances": len(found), "rows": rows}
     with atomic_write(out / "cost.json") as stream:
@@ -212,7 +214,7 @@ def write_cost(out: Path, began: float, found: dict[str, Generated]) -> None:
 
 
 def write_text(out: Path, trained: TrainedModel, found: dict[str, list[int]]) -> None:
-    """Write a line for each utterance: its id, and its text with single blanks."""
+    """Write a line for each utterance: its id, and its text with single spaces."""
     with atomic_write(out / "text") as stream:
         for key, ids in found.items():
             stream.write(f"{key} {' '.join(trained.text.decode(ids).split())}".rstrip() + "\n")
@@ -273,7 +275,7 @@ class Decoder:
         return pool_on(args.devices, _start, args.exp, self.codec.fingerprint, args.dtype)
 
     def decode(self, prefixes: dict[str, np.ndarray], parts: Path) -> dict[str, Generated]:
-        """Decode all prefixes, here or on several devices; what has ended is kept in `parts`."""
+        """Decode all prefixes, here or on several devices; finished utterances are kept in `parts`."""
         compiled = compiles(self.args.compile, self.device, len(prefixes) // len(self.args.devices))
         if len(self.args.devices) > 1:
             return decode_on(self.pool, len(self.args.devices), self.task, prefixes, self.options, parts, compiled)

@@ -1,6 +1,6 @@
 """The textual LLM inside a checkpoint of ESPnet's own speech LM (`espnet2.speechlm`, release 202611).
 
-Its model is a Hugging Face causal LM whose tables of embeddings and of the head were replaced by larger ones:
+Its model is a Hugging Face causal LM whose embedding and head tables were replaced by larger ones:
 
     rows     0 .. 255    special tokens
              text        as many rows as the LLM had, in the LLM's order

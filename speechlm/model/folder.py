@@ -43,7 +43,7 @@ class TrainedModel:
 def load_llm(name: str, random_init: bool) -> torch.nn.Module:
     """Load a Hugging Face causal LM in float32, by hub name or folder; with `random_init` only its architecture.
 
-    ValueError says how to get the files if it can't be had, or that it is no textual LLM.
+    ValueError says how to get the files if they are missing, or that it is not a textual LLM.
     """
     folder = find_llm(name)
     require_own_tokenizer(folder)
@@ -98,14 +98,14 @@ def load_model(folder: str | Path, codec_fingerprint: str | None = None) -> Trai
     folder = Path(folder)
     if not (folder / "vocab.json").exists():
         raise ValueError(
-            f"{folder}: no vocab.json, so no trained model. Expected the --output_dir of a training stage; run that"
-            " stage first."
+            f"{folder}: no vocab.json, so this is not a trained model. Expected the --output_dir of a training"
+            " stage; run that stage first."
         )
     vocab = Vocabulary.load(folder / "vocab.json")
     text = load_text_tokenizer(str(folder / "llm"))
     if codec_fingerprint is not None and codec_fingerprint != vocab.codec_fingerprint:
         raise ValueError(
-            f"{folder}/vocab.json: the model speaks codec {vocab.codec_fingerprint[:16]}, the one given is"
+            f"{folder}/vocab.json: the model speaks codec {vocab.codec_fingerprint[:16]}, but the one given is"
             f" {codec_fingerprint[:16]}. Give the --codec that the model was trained with, or train again."
         )
     require_own_tokenizer(folder / "llm")
@@ -120,8 +120,8 @@ def trained_with(folder: Path, setting: str):
 
 
 def longest_target(folder: Path, task: str) -> int | None:
-    """Return the longest target of a task, in frames or tokens, that a model was trained on; of a task that it was not,
-    of any; None if unknown.
+    """Return the longest target of a task, in frames or tokens, that a model was trained on; for a task that it was not
+    trained on, the longest of any task; None if unknown.
     """
     found = _of_training(folder, EXAMPLES).get("longest_target") or {}
     same_kind = [length for name, length in found.items() if get_task(name).speaks == get_task(task).speaks]
@@ -131,14 +131,14 @@ def longest_target(folder: Path, task: str) -> int | None:
 def longest_heard(folder: Path, task: str) -> int | None:
     """Return the longest sound, in frames, that a model was given in training for a task; None if unknown.
 
-    For a task that it was not trained on, that of any task that hears.
+    For a task that it was not trained on, the longest of any task with speech input.
     """
     found = _of_training(folder, EXAMPLES).get("longest_heard") or {}
     return found.get(task, max((frames for name, frames in found.items() if get_task(name).hears), default=None))
 
 
 def _of_training(folder: Path, name: str) -> dict:
-    """Return what a file of the training that made a model says; {} if there is none. A kept step has those of its
+    """Return what a file of the training that made a model says; {} if there is none. A kept step uses the files of its
     training.
     """
     training = folder.parent.parent if folder.parent.name == "steps" and not (folder / name).is_file() else folder
@@ -146,10 +146,10 @@ def _of_training(folder: Path, name: str) -> dict:
 
 
 def usual_limit(folder: Path, task: str, otherwise: int = 200) -> int:
-    """Return the most frames or tokens of an output, where no config says it: half as many again as the longest target
-    in training.
+    """Return the most frames or tokens of an output, if no config says it: half as many again as the longest target in
+    training.
 
-    Where the folder doesn't say either, it is `otherwise`.
+    If the folder does not say it either, return `otherwise`.
     """
     longest = longest_target(folder, task)
     return otherwise if longest is None else longest * 3 // 2 + 8
@@ -161,7 +161,7 @@ def export_llm(trained: TrainedModel) -> None:
 
 
 def save_llm(llm: PreTrainedModel, folder: Path) -> None:
-    """Write an LLM's weights and config, readable for whom the umask says."""
+    """Write an LLM's weights and config, with the permissions of the umask."""
     llm.save_pretrained(folder)
     for path in folder.glob("*.safetensors"):
         share(path)

@@ -1,5 +1,5 @@
-"""Text perplexity by the text-only path of a model: what CPT made it forget, measured by the same code before and
-after.
+"""Text perplexity by the text-only path of a model: what CPT made the model forget, measured by the same code before
+and after.
 """
 
 import math

@@ -1,5 +1,5 @@
-"""Attention of packed rows on the CPU, example by example: of attention over whole rows most is computed in vain, since
-the mask hides what is of other examples.
+"""Attention of packed rows on the CPU, example by example: most of the attention over whole rows would be computed in
+vain, since the mask hides other examples.
 
 Letters in shapes: B rows, L positions, N = B L, H heads (of queries, or of keys), E width of a head, P places: each
 example padded to the longest of its group. Examples in a group are of nearly the same length.
@@ -95,8 +95,8 @@ def attend(
 
 
 def use_segments(llm: nn.Module) -> bool:
-    """Have an LLM attend so, if its layers hand on where examples begin, as FlashAttention needs it, and hide nothing
-    else: no windows, bounds of scores or dropout. Return whether it does.
+    """Make an LLM use this attention, if its layers pass on where examples begin, as FlashAttention needs it, and mask
+    nothing else: no windows, score bounds or dropout. Return whether it does.
     """
     hiding = ("sliding_window", "attn_logit_softcapping", "attention_dropout")
     fits = llm._supports_flash_attn and llm._supports_sdpa and not any(getattr(llm.config, name, 0) for name in hiding)
@@ -106,8 +106,8 @@ def use_segments(llm: nn.Module) -> bool:
 
 
 def hands_on_positions(llm: nn.Module) -> bool:
-    """Do an LLM's layers give their attention function all that they were given, the positions too? Some (Persimmon)
-    keep them.
+    """Do an LLM's layers pass all their arguments on to their attention function, including the positions? Some
+    (Persimmon) do not.
     """
     layers = getattr(llm.get_decoder(), "layers", None)
     attention = getattr(layers[0], "self_attn", None) if layers else None

@@ -17,7 +17,7 @@ def save_weights(path: Path | None, model: nn.Module) -> None:
     """Write a model's weights and its vocabulary's fingerprint as safetensors, atomically; tied tensors are stored
     once, adapters merged.
 
-    A sharded model is gathered, in all ranks together; those without a path only give their part.
+    A sharded model is gathered, by all ranks together; ranks without a path only contribute their part.
     """
     seen: dict[int, str] = {}
     unique, state = {}, merged_state(model)
@@ -36,8 +36,8 @@ def save_weights(path: Path | None, model: nn.Module) -> None:
 
 
 def load_weights(model: nn.Module, path: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
-    """Load what `save_weights` wrote, to a model that may be empty (on the meta device): its weights are then those of
-    the file, on `device`.
+    """Load what `save_weights` wrote, to a model that may be empty (on the meta device): its weights are then the
+    file's own, on `device`.
 
     ValueError names another vocabulary, or every tensor that does not fit.
     """
@@ -66,7 +66,7 @@ def _read(path: Path, vocab: Vocabulary, device: str) -> dict[str, torch.Tensor]
     except Exception as error:  # safetensors raises its own type for a truncated file
         if path.exists() and (reason := machine_error(error)):
             raise ValueError(
-                f"{path}: cannot be read: {reason}. The file may be whole: put that right and give the command again."
+                f"{path}: cannot be read: {reason}. The file may be intact: fix that and run the command again."
             ) from None
         raise ValueError(
             f"{path}: missing, cut short or damaged ({error}). Expected a trained model's weights. Delete"

@@ -1,6 +1,4 @@
-"""What experiments hold that a report shows: rows of the table, systems with their utterances, curves of the
-trainings.
-"""
+"""What a report shows of experiments: rows of the table, systems with their utterances, curves of the trainings."""
 
 import json
 import os
@@ -41,7 +39,7 @@ class Group:
 
     @property
     def metrics(self) -> list[str]:
-        """Metrics of the models, the first one first; what only ceilings have (PESQ) comes last."""
+        """Metrics of the models, the first one first; metrics that only ceilings have (PESQ) come last."""
         return list(dict.fromkeys(row.metric for system in self.systems for row in system.rows))
 
 
@@ -181,10 +179,10 @@ def _trainings(experiment: Path, label: str) -> list[Training]:
 
 
 def locate(path: str, experiment: Path) -> Path | None:
-    """Return where a file is that was written down relative to the recipe: an experiment may have been moved, or be
+    """Return where a file is whose path was recorded relative to the recipe: the experiment may have been moved, or be
     reported from elsewhere.
 
-    Looked for in the experiment itself first, then beside it and above, then as it stands.
+    It is looked for in the experiment first, then beside and above it, then under the path as recorded.
     """
     parts = Path(path).parts
     inside = [experiment.joinpath(*parts[i:]) for i in range(1, len(parts) - 1)]

@@ -20,7 +20,9 @@ ROLE_OF = dict(zip(CEILINGS, (REFERENCE, CODEC)))
 
 @dataclass(frozen=True)
 class Corpus:
-    """Kaldi data directories of the test sets: what was spoken and translated; `path` None if they are not at hand."""
+    """Kaldi data directories of the test sets: what was spoken and translated; `path` is None if they are not
+    available.
+    """
 
     path: Path | None
     src_lang: str | None = None

@@ -1,8 +1,8 @@
 """The endpoints. What a request may hold beyond OpenAI's: `language` in all three (what is spoken), `target` in
 translations (default: en).
 
-Speech of response_format pcm is streamed: it comes while it is made. Other formats are sent when they are whole, and
-are made together with others.
+Speech of response_format pcm is streamed while it is being made. Other formats are sent when they are complete, and are
+decoded together with other requests.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Service:
             raise HTTPException(404, f"model {printable(model)!r}: not here. Expected {self.name}.")
 
     async def run(self, task: str, given, src: str | None, tgt: str | None, voice: str | None = None) -> Text | Speech:
-        """Return the result of one request, whenever it is its turn; ValueError is the user's mistake."""
+        """Return the result of one request when its turn comes; a ValueError is the user's mistake."""
         self.lm.languages(task, src, tgt)
         work = Work(lambda: self.lm.prepare(task, given, src, tgt, voice))
         return await asyncio.wrap_future(self.worker.submit(work))
@@ -145,7 +145,7 @@ def add_audio(app: FastAPI, service: Service) -> None:
 
 
 def add_status(app: FastAPI, service: Service) -> None:
-    """Add the endpoints that only tell."""
+    """Add the endpoints that only report."""
     entry = {"id": service.name, "object": "model", "created": 0, "owned_by": "speechlm", "tasks": service.lm.tasks}
 
     @app.get("/v1/models")
@@ -171,7 +171,7 @@ def add_status(app: FastAPI, service: Service) -> None:
 
 
 def add_errors(app: FastAPI) -> None:
-    """Give every error the form that OpenAI's clients read."""
+    """Give every error the form that OpenAI's clients expect."""
 
     @app.exception_handler(ValueError)
     async def users_mistake(request: Request, error: ValueError) -> Response:
@@ -219,9 +219,7 @@ async def answer_text(
 
 
 def read_upload(file: UploadFile, lm: SpeechLM) -> np.ndarray:
-    """Return wav_N of an uploaded file, at the model's rate. Its name is shown in the ValueError of a bad one, and used
-    for nothing else.
-    """
+    """Return wav_N of an uploaded file, at the model's rate. Its name is only used in the ValueError for a bad file."""
     with tempfile.NamedTemporaryFile(prefix="speechlm-") as copy:
         while block := file.file.read(1 << 20):
             copy.write(block)

@@ -1,4 +1,4 @@
-"""What a request must pass before anything of it is read: the key, a place among those at work, and a bound on its
+"""What a request must pass before any of it is read: the key, a free place among the active requests, and limits on its
 bytes and time.
 """
 
@@ -27,8 +27,8 @@ COUNTED = (
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_active` requests are read, wait or are worked on at a time, of `max_bytes` each; `max_batch` are decoded
-    together.
+    """`max_active` requests are read, waiting or being worked on at a time, of at most `max_bytes` each; `max_batch`
+    are decoded together.
     """
 
     max_active: int = 64
@@ -46,7 +46,7 @@ def error_response(status: int, message: str, code: str | None = None, **headers
 
 
 class Gate:
-    """ASGI middleware. Without a key everybody may come in; health and metrics need none."""
+    """ASGI middleware. Without a key everybody is let in; health and metrics need none."""
 
     def __init__(self, app, key: str | None, limits: Limits, metrics: Metrics):
         self._app, self._key, self._limits, self._metrics = app, key, limits, metrics
@@ -80,7 +80,7 @@ class Gate:
             self._metrics.active -= 1
 
     def _refusal(self, scope) -> Response | None:
-        """Return the answer to a request that may not come in."""
+        """Return the answer to a request that is not let in."""
         headers = dict(scope["headers"])
         if self._key and scope["path"].startswith("/v1/"):
             if not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + self._key.encode()):

@@ -13,8 +13,8 @@ from speechlm.server.metrics import Metrics
 
 @dataclass(eq=False)
 class Request:
-    """What is to be done: `prepare` makes the job, in the worker's thread; the result, or the user's mistake, comes
-    through `done`.
+    """What is to be done: `prepare` makes the job, in the worker's thread; the result, or the user's mistake, is
+    delivered through `done`.
 
     With `emit`, speech is streamed: it is called with each chunk [samples], in the end with None, or with what went
     wrong; `done` then tells that the first one is there. `left` is set by who asked, if nobody listens any more.
@@ -27,8 +27,8 @@ class Request:
 
 
 class Worker:
-    """Runs requests in batches of up to `max_batch`, in the order in which they came. How many may wait is bounded by
-    who submits.
+    """Runs requests in batches of up to `max_batch`, in the order in which they came. The caller bounds how many may
+    wait.
     """
 
     def __init__(self, lm: SpeechLM, metrics: Metrics, max_batch: int):
@@ -78,7 +78,7 @@ class Worker:
         self._metrics.count_batch(len(batch), time.monotonic() - began)
 
     def _answer(self, jobs: list) -> None:
-        """Decode jobs together; if that fails, one by one, so that a request's trouble is its own."""
+        """Decode jobs together; if that fails, one by one, so that a failing request affects no other."""
         if not jobs:
             return
         try:

@@ -21,9 +21,8 @@ class Task:
     """`languages`: "same" if source and target side are one language, "pair" if they are two.
 
     `plain`: text as the LLM reads it itself, without our special tokens (so that text ability carries over).
-    `metric`: the figure that it is judged by, wer or bleu: what it shares with other tasks is how protocols score it.
-    None for tasks that
-    only train. `description`: its name for people.
+    `metric`: the figure that it is judged by, wer or bleu: tasks that share it are scored alike by protocols. None for
+    tasks that are only trained. `description`: its name for people.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Task:
 
     @property
     def prompted(self) -> bool:
-        """Is it given a voice? It is tested on what the set's `prompts` lists, if there is such a file."""
+        """Is it given a voice? If so, it is tested on what the set's `prompts` lists, if there is such a file."""
         return any(part.startswith("prompt") for part in self.condition)
 
     @property
@@ -53,7 +52,7 @@ class Task:
 
     @property
     def recognises(self) -> bool:
-        """Does it write down what it hears? All its languages are scored together, too."""
+        """Does it transcribe its input? If so, all its languages are also scored together."""
         return self.hears and not self.speaks and self.languages == "same"
 
     def tested_in(self, langs: list[str], src_lang: str, tgt_lang: str) -> list[str]:

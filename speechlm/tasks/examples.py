@@ -124,7 +124,7 @@ def keep_prompted(items: Many[Item], prompts: "PromptIndex") -> Many[Item]:
     """Return the items of a test set whose voice has another recording, to be shown as a prompt; all, if there is none
     of them.
 
-    So a test set whose speakers have one recording each is synthesised without prompts, and no score mixes the two.
+    A test set whose speakers have one recording each is thus synthesised without prompts, and no score mixes the two.
     """
     kept = [item for item in items if not item.task.prompted or prompts.for_item(item, 0) is not None]
     return items if len(kept) in (0, len(items)) else kept
@@ -133,9 +133,9 @@ def keep_prompted(items: Many[Item], prompts: "PromptIndex") -> Many[Item]:
 class PromptIndex:
     """Finds another utterance by the same speaker, to show the voice; of a test set that lists prompts, the one listed.
 
-    It is never the utterance itself, which would be shown what it is to say: a voice of which there is nothing else has
-    no prompt. (A test set that lists an utterance as its own prompt has it continued: `ExampleBuilder.beginning`.)
-    Training takes no notice of lists.
+    It is never the utterance itself, which would show the model what to say: a voice without another recording has no
+    prompt. (A test set that lists an utterance as its own prompt has it continued: `ExampleBuilder.beginning`.)
+    Training ignores such lists.
     """
 
     def __init__(self, records: Records, listed: bool = True):
@@ -172,8 +172,8 @@ class PromptIndex:
 
 @dataclass
 class ExampleBuilder:
-    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames. Without a prompt, the place
-    of the prompt is empty.
+    """Builds sequences. `prompt_frames` is the length of a voice prompt, in codec frames. Without a prompt, its place
+    is empty.
     """
 
     vocab: Vocabulary

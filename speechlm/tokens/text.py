@@ -1,4 +1,4 @@
-"""Text tokenizers: the LLM's own, be it a sentencepiece model or a Hugging Face tokenizer."""
+"""Text tokenizers: the LLM's own, either a sentencepiece model or a Hugging Face tokenizer."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ LLM_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # of a h
 
 CLEAN_UP_OFF = {
     "clean_up_tokenization_spaces": False
-}  # on, as with Llama 3, it takes blanks before punctuation out of decoded text
+}  # on, as with Llama 3, it takes spaces before punctuation out of decoded text
 BLANK_MARK = "\u2581"  # sentencepiece's own sign of a blank
 
 
@@ -69,8 +69,8 @@ class SentencePieceTokenizer:
 class HuggingFaceTokenizer:
     """The tokenizer in the folder of a Hugging Face model.
 
-    What a text says is never read as a special token ("</s>" in a corpus is four letters), so `size` needs not count
-    them: that of Gemma 3 has one more (of images) than its text models have embeddings.
+    The words of a text are never read as a special token ("</s>" in a corpus is four characters), so `size` need not
+    count them: Gemma 3's tokenizer has one more (for images) than its text models have embeddings.
     """
 
     def __init__(self, folder: Path):
@@ -119,15 +119,16 @@ def llm_errors(name: str) -> Iterator[None]:
             )
         else:
             fix = (
-                f"On a machine with a network: hf download {name} --local-dir FOLDER; copy FOLDER here and write --llm"
+                f"On a machine with network access: hf download {name} --local-dir FOLDER; copy FOLDER here and"
+                " write --llm"
                 " FOLDER"
             )
         raise ValueError(f"--llm {name}: cannot be loaded ({reason}). {fix}") from None
 
 
 def find_llm(name: str) -> Path:
-    """Return an LLM's folder; that of a hub name (owner/name, or owner/name@revision) is fetched, or completed, if
-    there is a network.
+    """Return an LLM's folder; for a hub name (owner/name, or owner/name@revision) it is fetched, or completed, if there
+    is network access.
     """
     if Path(name).is_dir():
         return Path(name)

@@ -100,7 +100,7 @@ class Vocabulary:
             ) from None
         if stored != vocabulary.fingerprint:
             raise ValueError(
-                f"{path}: its content gives the fingerprint {vocabulary.fingerprint}, but it states {stored}: "
+                f"{path}: its content has the fingerprint {vocabulary.fingerprint}, but it states {stored}: "
                 "the file was edited. Restore it, or train the model again."
             )
         return vocabulary

@@ -1,4 +1,4 @@
-"""Step checkpoints: everything that training needs to go on where it was, by torch.distributed.checkpoint (DCP).
+"""Step checkpoints: everything that training needs to resume where it stopped, by torch.distributed.checkpoint (DCP).
 
 checkpoints/<step>/    .metadata and __<rank>_0.distcp   tensors of model and optimizers, by name: a training of any
 number of ranks can read them
@@ -6,8 +6,8 @@ number of ranks can read them
                        whole.json                        digests of the small files (each tensor has a checksum of its
                        own)
 
-A copy of the tensors is written while the training goes on. A folder gets its name when all is in it; the last two are
-kept.
+A copy of the tensors is written while the training goes on. A folder gets its name when it is complete; the last two
+are kept.
 """
 
 import hashlib
@@ -48,8 +48,8 @@ SAFE = {
 warnings.filterwarnings(
     "ignore", "torch.distributed is disabled, unavailable", UserWarning
 )  # it is one process, as we say
-_SHARED = "Expected one folder that all machines share; if it is one, give the same command again."
-_ADVICE = "Put that right, and the same command goes on from it; or delete the checkpoints to start again."
+_SHARED = "Expected one folder that all machines share; if it is one, run the same command again."
+_ADVICE = "Fix that, and the same command goes on from it; or delete the checkpoints to start again."
 _OLD = "checkpoint.pth"  # of earlier versions
 
 
@@ -65,7 +65,7 @@ class Checkpoints:
         self._first = not several or torch.distributed.get_rank() == 0
 
     def save(self, step: int, tensors: dict[str, torch.Tensor], rest: dict) -> None:
-        """Copy the tensors and begin to write them; a write that is still going on is waited for."""
+        """Copy the tensors and begin to write them, after waiting for a write that is still in progress."""
         self.wait()
         part = self._part(step)
         with storage_errors(self.folder / str(step)):
@@ -80,7 +80,7 @@ class Checkpoints:
         self._pending = step, self._pool.submit(self._name, written, step)
 
     def wait(self) -> None:
-        """Return when what was saved last is there; raise what went wrong with it."""
+        """Wait until the last save is complete; raise the error if it failed."""
         if self._pending is None:
             return
         (step, done), self._pending = self._pending, None
@@ -94,8 +94,8 @@ class Checkpoints:
                 raise _first_failure(error) from None
 
     def newest(self) -> Path | None:
-        """Return the newest checkpoint that is whole, as the first rank finds it. ValueError if none of those
-        there is.
+        """Return the newest checkpoint that is whole, as the first rank finds it. ValueError if there are checkpoints
+        but none is whole.
         """
         if self._first:
             for part in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
@@ -105,7 +105,7 @@ class Checkpoints:
         chosen = [newest(self.folder.parent) if self._first else None]
         torch.distributed.broadcast_object_list(chosen, src=0, group=self._group)
         if chosen[0] and not (chosen[0] / WHOLE).exists():
-            raise ValueError(f"{chosen[0]}: the first process goes on from it, here it is not there. {_SHARED}")
+            raise ValueError(f"{chosen[0]}: the first process goes on from it, but it is missing here. {_SHARED}")
         return chosen[0]
 
     def load(self, path: Path, model: torch.nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> None:
@@ -137,7 +137,7 @@ class Checkpoints:
 
 
 class _Writer(dcp.FileSystemWriter):
-    """DCP's writer; what the disk lacks comes to all ranks as what it is."""
+    """DCP's writer; a full or failing disk is reported to all ranks as such."""
 
     def write_data(self, plan: dcp.SavePlan, planner: dcp.SavePlanner) -> torch.futures.Future:
         with storage_errors(self.path):
@@ -166,8 +166,9 @@ def newest(folder: Path) -> Path | None:
         raise ValueError(f"{folder}: no readable checkpoint among {names}. Delete them to start this training again.")
     if (folder / _OLD).exists():
         raise ValueError(
-            f"{folder / _OLD}: an earlier version wrote this checkpoint, which this one does not read (it keeps them in"
-            f" {folder / NAME}). Finish this training with that version, or delete the file to start again."
+            f"{folder / _OLD}: an earlier version wrote this checkpoint, which this version cannot read (it keeps"
+            f" its own in {folder / NAME}). Finish this training with that version, or delete the file to start"
+            " again."
         )
     return None
 
@@ -203,7 +204,7 @@ def load_tensors(
 
 
 def tensors_of(model: torch.nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
-    """Return the tensors of model and optimizers by name; one that has two names stands under the first."""
+    """Return the tensors of model and optimizers by name; one that has two names is listed under the first."""
     found, seen = {}, set()
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
@@ -271,9 +272,7 @@ def _digest(path: Path) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Do the files hold what was written? The checksums of tensors are those of torch.save, which torch.load does not
-    look at.
-    """
+    """Do the files hold what was written? Tensors have the checksums of torch.save, which torch.load does not check."""
     try:
         if any(_digest(path / name) != digest for name, digest in json.loads((path / WHOLE).read_text()).items()):
             return False
@@ -301,5 +300,5 @@ def _tensor_is_whole(path: Path, part: tuple[str, int, int]) -> bool:
 
 def _unreadable(path: Path, error: BaseException) -> ValueError:
     message = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    reason = machine_error(error) or f"it is whole, but no checkpoint of this training ({message})"
+    reason = machine_error(error) or f"it is whole, but not a checkpoint of this training ({message})"
     return ValueError(f"{path}: cannot be loaded: {reason}. {_ADVICE}")

@@ -1,8 +1,8 @@
 """What a training would take, before anything is spent: parameters, memory, tokens, hours, disk. Needs no weights and
 no GPU.
 
-The model is built without memory (torch's meta device) and counted; sharded, on a group of ranks that is only
-pretended. Everything else is an estimate; its formula stands beside it, and is printed with its assumptions. Letters: N
+The model is built without memory (torch's meta device) and counted; a sharded model, on a simulated group of ranks.
+Everything else is an estimate; its formula is given beside it, and its assumptions are printed with it. Letters: N
 positions of a packed batch, D model width, F width of the feed-forward layers, V rows of the first head.
 """
 
@@ -40,7 +40,7 @@ CODE_BYTES = 4  # int32 in the archives
 
 @dataclass(frozen=True)
 class CodecShape:
-    """What of a codec matters here; `fingerprint` stands for one that is not loaded."""
+    """What matters of a codec here; `fingerprint` is a placeholder, as the codec is not loaded."""
 
     num_codebooks: int
     codebook_size: int
@@ -105,8 +105,8 @@ class Plan:
         }
 
     def gathered_bytes(self) -> float:
-        """Bytes of what is gathered of a sharded model at once: two layers, and all that is in no layer, with its
-        gradients (and their float32).
+        """Bytes of a sharded model that are gathered at once: two layers, and everything outside the layers, with its
+        gradients (and their float32 copy).
         """
         size = 2 if self.args.dtype == "bfloat16" else 4
         rest = self.total - self.layer * self.config.num_hidden_layers
@@ -209,7 +209,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
 
 
 def _part_of(llm: nn.Module, new: int, ranks: int) -> int:
-    """Return how many parameters the first of these ranks keeps of an LLM with so many new ones, sharded as in
+    """Return how many parameters the first of these ranks keeps of an LLM with this many new ones, sharded as in
     training.
     """
     with torch.device("meta"):
@@ -222,7 +222,7 @@ def _part_of(llm: nn.Module, new: int, ranks: int) -> int:
 
 @contextmanager
 def pretended_ranks(number: int) -> Iterator[None]:
-    """Be the first of so many ranks, of which there are no others."""
+    """Act as the first of this many ranks; the others do not exist."""
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=number)
     try:
         yield
@@ -286,8 +286,8 @@ def llm_config(args: argparse.Namespace) -> PretrainedConfig:
         return AutoConfig.from_pretrained(name)
     except (OSError, ValueError, TypeError):
         raise ValueError(
-            f"--llm {name}: no folder with a config.json, and not on the hub from here. For --dry_run config.json is"
-            f" enough; or name one of {', '.join(known)}."
+            f"--llm {name}: no folder with a config.json, and not available from the hub. For --dry_run a"
+            f" config.json is enough; or name one of {', '.join(known)}."
         ) from None
 
 

@@ -7,7 +7,7 @@ options of bin/train.
 
 A process that dies, or waits too long for the others, ends all of them; they start again and go on from the last
 checkpoint. Beyond what torchrun does, a mistake of the user's is not tried again, and a signal is passed on, so that
-the ranks save before they end.
+the ranks save before they exit.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from speechlm.train.signals import STOPPING, end_with_parent, ending, exit_at_on
 Work = Callable[[argparse.Namespace], None]
 INTERRUPTED = [128 + number for number in STOPPING]
 ASKED = "SPEECHLM_ASKED_TO_STOP"  # in the environment of a launcher and what it starts: the number of a signal
-GRACE_SEC = 5  # for the others to end by themselves when one has ended
+GRACE_SEC = 5  # for the others to exit by themselves when one has ended
 AGAIN = "the same command goes on from the last checkpoint"
 
 
@@ -286,5 +286,5 @@ def require_alike(settings: dict) -> None:
         if keys:
             found = ", ".join(f"{key} ({every[0].get(key)}, {theirs.get(key)})" for key in keys)
             raise ValueError(
-                f"rank {rank} has other options than rank 0: {found}. Give the same command on every machine."
+                f"rank {rank} has other options than rank 0: {found}. Run the same command on every machine."
             )

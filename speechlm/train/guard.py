@@ -24,8 +24,8 @@ class LossGuard:
 
     A loss above `max_ratio` times that mean is refused, once `warmup_steps` and MIN_STEPS have been learned. A mean
     below FLOOR_NATS counts as FLOOR_NATS: a model that is nearly perfect meets single batches many times harder than
-    the rest. After a refused step nothing is learned, until somebody asks (`refused`), so that the state stays that
-    before it.
+    the rest. After a refused step nothing is learned until `refused` is called, so that the state stays as it was
+    before the step.
     """
 
     MIN_STEPS, DECAY, FLOOR_NATS = 20, 0.98, 1.0
@@ -38,7 +38,7 @@ class LossGuard:
         )  # step (-1: none), its loss and gradient norm
 
     def judge(self, step: int, loss: Tensor, norm: Tensor) -> Tensor:
-        """Return 1.0 if a step must not be learned, else 0.0 and count it; a step after a refused one is none
+        """Return 1.0 if a step must not be learned, else 0.0 and count it; a step after a refused one is not counted
         either.
         """
         loss, norm = loss.double(), norm.double()

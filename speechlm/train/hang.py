@@ -1,4 +1,4 @@
-"""A rank that hangs: the collective in which the others wait for it ends, and every rank says where it was."""
+"""If a rank hangs, the collective in which the others wait for it fails, and every rank says where it was."""
 
 import faulthandler
 import os
@@ -13,7 +13,7 @@ SHARE = 0.9  # of the limit, after which a rank says where it is: before the oth
 
 
 def limit_waiting(minutes: float) -> None:
-    """Let a collective fail if another rank does not come to it within this time."""
+    """Let a collective fail if another rank does not reach it within this time."""
     if torch.distributed.is_initialized():
         torch.distributed.distributed_c10d._set_pg_timeout(timedelta(minutes=minutes))
         faulthandler.enable()  # NCCL ends a process by SIGABRT

@@ -1,7 +1,8 @@
-"""What the row_length of a training leaves out, before it starts: the share of each task's examples and of their audio.
+"""What a training's row_length leaves out, computed before it starts: the share of each task's examples and of their
+audio.
 
-Of a task with more than SAMPLE examples that many are looked at, drawn evenly from all of it: texts must be tokenised
-to be counted.
+If a task has more than SAMPLE examples, only SAMPLE of them, spread evenly, are looked at: texts must be tokenised to
+be counted.
 """
 
 import logging

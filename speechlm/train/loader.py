@@ -2,7 +2,7 @@
 
 Results come through pipes as arrays, not through /dev/shm, which is small in many containers. A worker that ends is
 noticed at once, by its pipe, and named; one that fails sends the reason. Each works on one result while the training
-takes those of the others.
+takes the results of the others.
 """
 
 import multiprocessing
@@ -19,7 +19,8 @@ NO_WORKERS = "--num_workers 0 builds the batches in the training itself"
 
 
 class Workers:
-    """`number` processes that call `build(task)`: from the first result on, until `close`. 0: it is called here.
+    """`number` processes that call `build(task)`: from the first result on, until `close`. With 0, it is called in this
+    process.
 
     Each is given `ahead` tasks before it is waited for; they must be small if there are several.
     """

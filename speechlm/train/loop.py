@@ -1,7 +1,7 @@
 """Training by steps: gradients over micro-batches and processes, checkpoints, signals, validation.
 
 ESPnet's own loop saves only at epoch ends, not atomically and without the position in the data, and does not weight
-micro-batches by tokens; this one takes its place.
+micro-batches by tokens; this loop takes its place.
 """
 
 import json
@@ -107,13 +107,13 @@ class Run:
                 self.exit_interrupted(signal_number)
 
     def looks(self) -> bool:
-        """Is something of this step to be seen: a report, a validation, weights that are written?"""
+        """Does this step produce output: a report, a validation, or weights that are written?"""
         intervals = self.options.log_interval or 50, self.options.eval_interval, self.options.save_interval
         return any(map(self.is_due, intervals)) or self.step in self.options.keep_steps
 
     def settle(self) -> None:
-        """Wait for the steps since the last time; ValueError if one of them must not be learned from: all is as it was
-        before it.
+        """Wait for the steps since the last time; ValueError if one of them must not be learned from: everything is
+        then as before that step.
         """
         if refusal := self.guard.refused():
             self.refuse(refusal, next(taken for taken in self.taken if taken.step == refusal.step))
@@ -153,7 +153,7 @@ class Run:
         return self.step == self.options.max_steps or self.step % interval == 0
 
     def signal_anywhere(self) -> int:
-        """Return a signal by which a process was asked to stop, the same in all of them; 0 if there is none."""
+        """Return the signal by which a process was asked to stop, the same in all processes; 0 if there is none."""
         asked = torch.tensor([self.stop.number == number for number in STOPPING], dtype=torch.float32)
         self.sum_over_processes(asked, self.signals)
         return next((int(number) for number, count in zip(STOPPING, asked.tolist(), strict=True) if count), 0)
@@ -247,8 +247,8 @@ class Run:
         return table_S2, clip_gradients(self.model.parameters(), self.options.grad_clip)
 
     def refuse(self, refusal: Refusal, taken: Taken) -> None:
-        """Keep the state before the refused step and its batch, for bin/replay; raise ValueError, in all processes the
-        same.
+        """Keep the state before the refused step and its batch, for bin/replay; raise the same ValueError in all
+        processes.
         """
         self.step, self.data.state, plans = taken.step, taken.position, taken.plans
         self.save()
@@ -327,13 +327,15 @@ class Run:
         if state["vocab"] != self.model.speechlm.vocab.fingerprint:
             raise ValueError(
                 f"{path} was trained with vocabulary {state['vocab']}, this run has "
-                f"{self.model.speechlm.vocab.fingerprint}. Restore the codec and LLM it had, or give a new --expdir."
+                f"{self.model.speechlm.vocab.fingerprint}. Restore the codec and LLM that it was trained with, or"
+                " give a new --expdir."
             )
         skipped = [step for step in sorted(self.options.skip_steps) if step < state["step"]]
         if skipped != state["skipped"]:
             raise ValueError(
-                f"{path}: until there the steps {state['skipped']} were skipped, --skip_steps says {skipped}. Expected"
-                " the same, and any later ones. Give those, or delete the checkpoints to start again."
+                f"{path}: up to there the steps {state['skipped']} were skipped, but --skip_steps says {skipped}."
+                " Expected the same ones, and any later ones. Give those, or delete the checkpoints to start"
+                " again."
             )
         self.checkpoints.load(path, self.model, self.optimizers)
         if self.log:

@@ -1,8 +1,8 @@
-"""What decides the result of a training, by role and content; and what becomes of an earlier training in the same
+"""What decides the result of a training, by role and content; and what happens to an earlier training in the same
 folder.
 
 settings.json    {"settings", "inputs"} of the training that the checkpoints beside it are of, and where it started from
-.old/            the weights and checkpoints of the one before, until this one is finished
+.old/            the weights and checkpoints of the previous one, until this one is finished
 """
 
 import json
@@ -85,8 +85,8 @@ def _files_of(role: str, folder: Path, patterns) -> dict[str, Path]:
 
 
 def known_settings(parser, args) -> Known:
-    """Return what an older record does not say: defaults of the options that it does not know, and the codec, which it
-    names.
+    """Return what an older record does not say: defaults of the options that it does not know, and and the codec, which
+    it names.
     """
     defaults = {action.dest: action.default for action in parser._actions}
     return Known(json.loads(json.dumps(defaults, default=str)) | USUAL | {"codec_fingerprint": codec_of(args)}, NEUTRAL)

@@ -59,7 +59,7 @@ def test_a_saved_model_gives_the_same(made, tmp_path):
 
 def test_other_files_are_not_overwritten(made, tmp_path):
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ValueError, match="holds something else than a saved model"):
+    with pytest.raises(ValueError, match="holds something other than a saved model"):
         made.lm.save_pretrained(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -46,7 +46,7 @@ def test_verdicts(better, worse, lower, word, why):
 
 
 def test_other_utterances_are_not_compared():
-    with pytest.raises(ValueError, match="other utterances"):
+    with pytest.raises(ValueError, match="different utterances"):
         judge(measured(5, 6), measured(2, 3, keys=50), False)
 
 

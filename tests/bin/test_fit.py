@@ -90,7 +90,7 @@ def test_codec_and_model(recipe):
     codec = load_codec("codec_16k")
     assert load_model(recipe / "whole", codec.fingerprint).vocab.codec_fingerprint == codec.fingerprint
     with pytest.raises(
-        ValueError, match=f"speaks codec {codec.fingerprint[:16]}, the one given is ffffffffffffffff. Give the --codec"
+        ValueError, match=f"speaks codec {codec.fingerprint[:16]}, but the one given is ffffffffffffffff. Give"
     ):
         load_model(recipe / "whole", "f" * 64)
 
@@ -108,7 +108,7 @@ def test_text_tokenizer_and_llm(model):
 
 def test_judge_and_language(tmp_path):
     with pytest.raises(
-        ValueError, match="the speech is in 'es', the judge understands 'en'. Give --judge for es, or train one"
+        ValueError, match="the speech is in 'es', but the judge understands 'en'. Give --judge for es, or train one"
     ):
         transcribe(load_recogniser("judge_en"), {}, "es", tmp_path / "heard")
 

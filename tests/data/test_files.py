@@ -94,7 +94,7 @@ def test_a_disk_that_cannot_be_written_to_is_one_message(tmp_path, number):
         run_main(main)
     message = str(ended.value)
     assert message.startswith(f"error: {tmp_path}/text: {os.strerror(number)}. The disk of {tmp_path} has ")
-    assert message.endswith("give the same command again: what is complete is kept.")
+    assert message.endswith("run the same command again: what is complete is kept.")
     assert not list(tmp_path.iterdir())
 
 

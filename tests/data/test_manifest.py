@@ -69,7 +69,7 @@ def test_prompts_are_utterances_of_the_same_speaker(one_set):
     write_manifest(one_set / "dump/manifest.jsonl", build_manifest(one_set / "data", one_set / "dump"))
     assert [record.prompt for record in load_manifest(one_set / "dump/manifest.jsonl")] == ["b", ""]
     prompts.write_text("a c\n")
-    with pytest.raises(ValueError, match=r"prompts: 1 ids that are no utterances of the set \(c\)"):
+    with pytest.raises(ValueError, match=r"prompts: 1 ids that are not utterances of the set \(c\)"):
         build_manifest(one_set / "data", one_set / "dump")
     prompts.write_text("a b\n")
     (one_set / "data/utt2spk").write_text("a v1\nb v2\n")
@@ -135,7 +135,7 @@ def test_an_id_twice_is_refused(one_set):
 def test_a_list_of_prompts_is_of_other_utterances_or_of_beginnings_to_be_continued(one_set):
     prompts = one_set / "data/prompts"
     prompts.write_text("a a\nb a\n")
-    with pytest.raises(ValueError, match="1 of 2 utterances are their own prompt.*Make two sets of them"):
+    with pytest.raises(ValueError, match="1 of 2 utterances are their own prompt.*Split them into two sets"):
         build_manifest(one_set / "data", one_set / "dump")
     for listed in ("a a\nb b\n", "a b\nb a\n"):
         prompts.write_text(listed)

@@ -94,7 +94,7 @@ def test_a_dump_that_may_only_be_read_is_scored_and_so_is_one_without_locks(
     ceiling.main()
     said = capsys.readouterr().out
     assert f"cannot be written to; recordings and transcripts of the ceiling go to {tmp_path}/exp/ceiling/" in said
-    assert "no lock can be had here (No locks available)" in said
+    assert "locking does not work here (No locks available)" in said
     assert (tmp_path / "exp/tts_originals/score.json").is_file() and list((tmp_path / "exp/ceiling").rglob("wav.scp"))
 
 

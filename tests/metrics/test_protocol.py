@@ -22,7 +22,7 @@ def test_the_first_protocol_that_covers_a_task_is_taken():
     assert rules_for(["mini"], "s2st", "whisper:folder").recogniser == "whisper:folder"
     assert rules_for(["mini"], "asr", "whisper:folder").recogniser == ""  # what is recognised is the model's own output
     with pytest.raises(
-        ValueError, match="covost2_bleu: says nothing of task tts. Add one that does: libritts_cross_sentence, .*mini"
+        ValueError, match="covost2_bleu: does not cover task tts. Add one that does: libritts_cross_sentence, .*mini"
     ):
         rules_for(["covost2_bleu"], "tts")
     with pytest.raises(ValueError, match="found no such protocol and no such file. Expected one of aishell_cer, "):

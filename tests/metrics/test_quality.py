@@ -252,7 +252,7 @@ def test_two_systems_are_compared_on_the_same_utterances(spoken, monkeypatch):
         compare.compare(spoken / "a", spoken / "b")
     (spoken / "protocol.yaml").write_text("description: another\ntts: {metrics: [WER], recogniser: judge_en}\n")
     score_tts(monkeypatch, spoken, "b")
-    with pytest.raises(ValueError, match="these do not compare. Score both with the same --protocol"):
+    with pytest.raises(ValueError, match="these are not comparable. Score both with the same --protocol"):
         compare.compare(spoken / "a", spoken / "b")
 
 

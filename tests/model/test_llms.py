@@ -270,7 +270,7 @@ def test_preflight_refuses_an_llm_whose_text_would_change(llms):
     check_text_logits(llms("gemma2")[1])
     config = GraniteConfig(**SIZES, vocab_size=300, logits_scaling=8.0)  # which nothing here knows of
     model = SpeechLM(AutoModelForCausalLM.from_config(config), Vocabulary(300, BOUNDARIES, (8,), "parallel", "t", "c"))
-    with pytest.raises(ValueError, match="granite: a text has other logits here than in transformers"):
+    with pytest.raises(ValueError, match="granite: the logits of a text differ from those in transformers"):
         check_text_logits(model)
 
 

@@ -116,7 +116,7 @@ def test_arms_differ_in_what_their_files_say(recipe):
     [
         (["--arms", "jiont"], "--arms jiont: no arms/jiont.yaml in "),
         (["--arms", "replay"], "takes a percentage. Expected it after the name, such as replay_30"),
-        (["--arms", "no_replay_3"], "takes no 3. Expected no_replay"),
+        (["--arms", "no_replay_3"], "takes no percentage, found 3. Expected no_replay"),
     ],
 )
 def test_mistakes_are_told(recipe, options, message):

@@ -66,7 +66,7 @@ def option(call, name):
         (["--stage", "one"], "--stage takes a whole number"),
         (["--skip_cpt", "1"], "--skip_cpt takes true or false"),
         (["--stage", "4", "--stop_stage", "3"], "--stage 4 comes after --stop_stage 3"),
-        (["train"], "'train' is no option"),
+        (["train"], "'train' is not an option"),
     ],
 )
 def test_mistakes_are_refused_before_anything_runs(recipe, options, message):

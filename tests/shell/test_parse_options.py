@@ -56,9 +56,9 @@ def test_values(script, arguments, expected):
         (["--expdir", "--nj", "3"], "--expdir needs a value"),
         (["--nj", "two"], "--nj takes a whole number, found 'two'."),
         (["--verbose", "yes"], "--verbose takes true or false, found 'yes'."),
-        (["-n", "2"], "'-n' is no option"),
-        (["--verbose", "true", "a", "--nj", "5"], "'a' is no option"),
-        (["--a;b", "2"], "'--a;b' is no option"),
+        (["-n", "2"], "'-n' is not an option"),
+        (["--verbose", "true", "a", "--nj", "5"], "'a' is not an option"),
+        (["--a;b", "2"], "'--a;b' is not an option"),
     ],
 )
 def test_mistakes_are_refused(script, arguments, message):

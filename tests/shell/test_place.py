@@ -108,20 +108,20 @@ def test_words_of_an_option_reach_the_data_script_as_written_and_no_word_is_drop
     )
     (tmp_path / "calls").unlink()
     for options, message in [
-        ("--librispeech /data/One Blank", "data.sh: 'Blank' is no option"),
-        ("--librispeech '/data/One", "--local_data_opts: found a quote that does not end in: --librispeech '/data/One"),
+        ("--librispeech /data/One Blank", "data.sh: 'Blank' is not an option"),
+        ("--librispeech '/data/One", "--local_data_opts: a quote is not closed in: --librispeech '/data/One"),
     ]:
         done, calls = first_stage(clone, script, tmp_path, "--local_data_opts", options)
         assert done.returncode and not calls and message in done.stdout + done.stderr
     done, calls = first_stage(clone, script, tmp_path, "more")
-    assert done.returncode == 2 and not calls and "'more' is no option" in done.stderr
+    assert done.returncode == 2 and not calls and "'more' is not an option" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("gpus", "shown", "asked", "message"),
     [
-        (0, None, 1, "--ngpu 1, but found 0 GPUs here. Expected as many: give --ngpu 0, which is the CPU."),
-        (1, None, 2, "--ngpu 2, but found 1 GPUs here. Expected as many: give --ngpu 1."),
+        (0, None, 1, "--ngpu 1, but found 0 GPUs here. Give --ngpu 0, which means the CPU."),
+        (1, None, 2, "--ngpu 2, but found 1 GPUs here. Give --ngpu 1."),
         (4, "1,3", 3, "found 2 GPUs here (with CUDA_VISIBLE_DEVICES=1,3)"),
         (4, "", 1, "found 0 GPUs"),
         (4, "-1", 1, "found 0 GPUs"),

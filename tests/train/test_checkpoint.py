@@ -113,5 +113,5 @@ def test_all_processes_load_what_the_first_one_chose(tmp_path, own_signals, monk
 
     options = {"ngpu": 0, "nodes": 1, "max_restarts": 0}
     launch(work, argparse.Namespace(**options, lacking=None), 2)
-    with pytest.raises(ValueError, match="checkpoints/1: the first process goes on from it, here it is not there"):
+    with pytest.raises(ValueError, match="checkpoints/1: the first process goes on from it, but it is missing here"):
         launch(work, argparse.Namespace(**options, lacking=1), 2)

@@ -1,6 +1,6 @@
 #!/usr/bin/env -S bash -p
 # AISHELL-1 -> Kaldi directories train, dev, test; AISHELL-2 -> train, dev, test_ios, test_android, test_mic.
-# AISHELL-1 is fetched; AISHELL-2 must be had by hand: README.md says how.
+# AISHELL-1 is fetched; AISHELL-2 must be obtained by hand: README.md says how.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 version=${version:-1}  # 1 or 2 (the recipe's)

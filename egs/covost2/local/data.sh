@@ -1,6 +1,6 @@
 #!/usr/bin/env -S bash -p
 # CoVoST 2 of one language pair -> Kaldi directories train, dev, test: wav.scp.<src>, text.<src>, text.<tgt>.
-# The translations are fetched; the clips of Common Voice 4 must be had by hand: README.md says how.
+# The translations are fetched; the clips of Common Voice 4 must be obtained by hand: README.md says how.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 src_lang=${src_lang:-en}  # language spoken (the recipe's)

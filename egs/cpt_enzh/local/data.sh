@@ -1,7 +1,7 @@
 #!/usr/bin/env -S bash -p
 # Text of the CPT mixture -> text-only directories general_en, general_zh, mt_text and lambada. Speech comes from other
-# recipes. Files are plain text (a text a line), *.jsonl or *.parquet with `text`. General text is cut into pieces of up
-# to 400 words.
+# recipes. Files are plain text (one text per line), or *.jsonl or *.parquet with `text`. General text is cut into
+# pieces of up to 400 words.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 general_text=       # LANG:FILE, comma-separated; a language may have several files: en:a.jsonl,en:b.jsonl,zh:c.txt

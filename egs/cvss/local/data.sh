@@ -1,6 +1,6 @@
 #!/usr/bin/env -S bash -p
 # CVSS of one source language -> Kaldi directories train, dev, test, both sides spoken.
-# CVSS is fetched; the clips of Common Voice 4 must be had by hand: README.md says how.
+# CVSS is fetched; the clips of Common Voice 4 must be obtained by hand: README.md says how.
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 src_lang=${src_lang:-es}  # source language (the recipe's)

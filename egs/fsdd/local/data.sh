@@ -17,7 +17,7 @@ if [ -z "$fsdd" ]; then
     if [ ! -d "$fsdd/recordings" ]; then
         rm -rf "$fsdd.partial"
         git clone --depth 1 "$address" "$fsdd.partial" || {
-            echo "data.sh: could not clone $address. If you have the corpus, say where: --fsdd DIR" >&2
+            echo "data.sh: could not clone $address. If you have the corpus, give its folder: --fsdd DIR" >&2
             exit 1
         }
         rm -rf "$fsdd" && mv "$fsdd.partial" "$fsdd"

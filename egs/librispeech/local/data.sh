@@ -5,8 +5,8 @@
 set -euo pipefail
 subset=${subset:-960}  # hours of training data: 100, 460 or 960 (the recipe's)
 librispeech=        # folder of LibriSpeech, unpacked or its archives, if you have it (default: fetched)
-prompts=            # what to synthesise of test_clean: lines `utterance prompt` (default: utterances of 4 to 10 s,
-                    # each with its speaker's next)
+prompts=            # what to synthesise from test_clean: lines `utterance prompt` (default: utterances of 4 to 10 s,
+                    # each with its speaker's next utterance as the prompt)
 downloads=downloads # where archives go
 datadir=data        # where the sets go
 nj=2                # number of parallel jobs (one suffices)

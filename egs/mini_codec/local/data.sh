@@ -6,12 +6,13 @@
 set -euo pipefail
 datadir=data                # where the sets go
 speech=espeak               # or pico
-recordings=downloads/fsdd/recordings    # the digits: made by egs/fsdd/local/data.sh, or a path of yours
-pairs=                      # sentences, each spoken in all languages (default: 2400 of espeak, 800 of pico)
-eval_pairs=200              # sentences of each test set; as many as mini_cvss has: its own are then in no training set
+recordings=downloads/fsdd/recordings    # folder of the digits: made by egs/fsdd/local/data.sh, or your own
+pairs=                      # sentences, each spoken in all languages (default: 2400 with espeak, 800 with pico)
+eval_pairs=200              # sentences in each test set; keep the number that mini_cvss has, so that its own
+                            # test sentences are in no training set
 lines=11800                 # with pico: open sentences
 speechocean=                # with pico: folder that holds speechocean762/, if you have it (default: fetched)
-partial=false               # true: that folder has only a part of it
+partial=false               # true: that folder holds only a part of the corpus
 nj=2                        # number of parallel jobs
 root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"

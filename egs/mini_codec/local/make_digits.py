@@ -1,5 +1,5 @@
-"""Digits for training a codec: `wav.scp` and `utt2spk` of the corpus's recordings 5 to 49, never its test set
-(0 to 4).
+"""Digits for training a codec: `wav.scp` and `utt2spk` of the corpus's recordings 5 to 49, without its test set (0 to
+4).
 """
 
 import argparse

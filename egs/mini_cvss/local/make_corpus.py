@@ -1,7 +1,7 @@
 """Write the mini_cvss corpus: sentence pairs from a grammar, spoken by synthetic voices.
 
-With `--target_voice NAME` CVSS-C in miniature: many speakers are translated, and one speaks all translations; in
-train_mono and test_unheard each speaker speaks the target language too. With `--target_voice same` CVSS-T: the source
+`--target_voice NAME` makes CVSS-C in miniature: many speakers are translated, and one speaks all translations; in
+train_mono and test_unheard each speaker speaks the target language too. `--target_voice same` makes CVSS-T: the source
 and the target of a pair have the same speaker. The sentences of dev and test occur in no training set, in either
 language.
 """
@@ -98,8 +98,8 @@ def speak_in_own_process(shard: Shard) -> int:
         first, last = shard.utterances[0], shard.utterances[-1]
         raise ValueError(
             f"{shard.folder}: the process that spoke {first.id} to {last.id} ended with status {process.exitcode}."
-            " Expected voices that the synthesizer can speak and enough memory: see above, correct the voices, and"
-            " give the same command again."
+            " Expected voices that the synthesizer can speak, and enough memory: see above, correct the voices, and"
+            " run the same command again."
         )
     return len(shard.utterances)
 
@@ -143,14 +143,16 @@ def main() -> None:
     parser.add_argument("--languages", default="es,en", help="source,target")
     parser.add_argument("--pairs", type=Option(Positive), default=8000, help="spoken training pairs")
     parser.add_argument(
-        "--mono", type=Option(Count), default=12000, help="further training utterances of the target language alone"
+        "--mono", type=Option(Count), default=12000, help="further training utterances in the target language only"
     )
-    parser.add_argument("--text_pairs", type=Option(Count), default=20000, help="training pairs of text only")
+    parser.add_argument("--text_pairs", type=Option(Count), default=20000, help="training pairs as text only")
     parser.add_argument("--eval_pairs", type=Option(Positive), default=200, help="pairs in dev and in each test set")
     parser.add_argument("--grammar", type=Path, default=HERE / "grammar.yaml")
     parser.add_argument("--voices", type=Path, default=HERE / "voices.yaml")
     parser.add_argument(
-        "--target_voice", default=SAME, help="who speaks all translations of train, dev and test; same: the speaker"
+        "--target_voice",
+        default=SAME,
+        help="voice of all translations in train, dev and test; same: the speaker of the source",
     )
     parser.add_argument("--seed", type=Option(Count), default=1)
     parser.add_argument("--nj", type=Option(Positive), default=2)

@@ -1,5 +1,5 @@
-"""Write spoken sentences of a text file, one a line, by the voices in turn: open text, to train codecs and
-judges on.
+"""Synthesise the sentences of a text file, one per line, with the voices in turn: open text to train codecs and judges
+on.
 """
 
 import argparse
@@ -17,11 +17,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="Kaldi directory to write")
     parser.add_argument("--text", type=Path, default=HERE / "sentences.txt")
-    parser.add_argument("--lang", default="en", help="its language")
+    parser.add_argument("--lang", default="en", help="language of the sentences")
     parser.add_argument("--voices", type=Path, default=HERE / "voices_pico_many.yaml")
-    parser.add_argument("--group", default="train", choices=["train", "unheard"], help="of the voices")
-    parser.add_argument("--skip", type=Option(Count), default=0, help="so many lines first")
-    parser.add_argument("--lines", type=Option(Positive), default=12000, help="at most so many")
+    parser.add_argument("--group", default="train", choices=["train", "unheard"], help="group of voices that speak")
+    parser.add_argument("--skip", type=Option(Count), default=0, help="skip this many lines first")
+    parser.add_argument("--lines", type=Option(Positive), default=12000, help="read at most this many lines")
     parser.add_argument("--nj", type=Option(Positive), default=2)
     args = parser.parse_args()
     voices = getattr(read_cast(args.voices), args.group)
@@ -42,9 +42,9 @@ def read_lines(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; expected a text file, a sentence a line") from None
+        raise ValueError(f"{path}: {error.strerror}; expected a text file with one sentence per line") from None
     if not lines:
-        raise ValueError(f"{path}: no sentence in it. Expected one a line")
+        raise ValueError(f"{path}: no sentence in it. Expected one per line")
     return lines
 
 

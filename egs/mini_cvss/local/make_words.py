@@ -1,7 +1,8 @@
 """Write spoken English word lists in random order, to train the judge on: data of `make_corpus.py` has few sentences
 and few words, and a recogniser trained on it alone would complete them instead of reporting what it hears.
 
-One to seven words a line, half of them words of the grammar, half of `words.txt`; by all voices of voices_many.yaml.
+One to seven words per line, half of them from the grammar, half from `words.txt`, spoken by all voices of
+voices_many.yaml.
 """
 
 import argparse

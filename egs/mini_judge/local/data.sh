@@ -1,16 +1,16 @@
 #!/usr/bin/env -S bash -p
 # Makes the training and test data of a judge.
-# grammar: 48 synthetic voices, word lists, real digits (the shipped judge's).
+# grammar: 48 synthetic voices, word lists, real digits (the data of judge_en).
 # open: open sentences and lists of common words in 32 voices of SVOX Pico, real read English (three copies at other
-# speeds), real digits; nothing of a corpus's grammar but the test sets.
-# natural: the same, and sentences of mini_cvss in many voices (judge_natural's).
+# speeds), real digits; a corpus's grammar is used for the test sets only.
+# natural: the same, and sentences of mini_cvss in many voices (the data of judge_natural).
 {   # read whole before anything runs: this file may change meanwhile
 set -euo pipefail
 datadir=data                # where many, words, mini_cvss and fsdd go
 fsdd=                       # folder of the Free Spoken Digit Dataset, if you have it
 text=grammar                # or open, or natural
 speechocean=                # with open: folder that holds speechocean762/, if you have it (default: fetched)
-partial=false               # true: that folder has only a part of it
+partial=false               # true: that folder holds only a part of the corpus
 nj=2                        # number of parallel jobs
 root=$(realpath -m "$0/../../../..")
 . "$root/utils/parse_options.sh"

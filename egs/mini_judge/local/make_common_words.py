@@ -1,8 +1,8 @@
 """Write spoken lists of common English words in random order, to train the judge on: open text has few everyday words,
-and in a list no word tells the next, so that the judge hears words and completes no sentences.
+and in a list no word predicts the next, so that the judge hears words and does not complete sentences.
 
-Two to seven words a line, of `common_words.txt` (the most common first; the rarer, the less often), by the voices in
-turn.
+Two to seven words per line, from `common_words.txt` (the most common first; the rarer a word, the less often it is
+drawn), spoken by the voices in turn.
 """
 
 import random

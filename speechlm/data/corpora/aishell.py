@@ -1,10 +1,10 @@
 """AISHELL-1 (openslr.org/33) and AISHELL-2 (by application): read Mandarin, 16 kHz.
 
 1: `data_aishell/wav/<speaker>.tar.gz`, each with `<set>/<speaker>/*.wav`, and
-`data_aishell/transcript/aishell_transcript_v0.8.txt`: id, words with blanks between them. 325 of its 141,925 recordings
+`data_aishell/transcript/aishell_transcript_v0.8.txt`: id, words with spaces between them. 325 of its 141,925 recordings
 have no transcript and belong to no set (Kaldi's egs/aishell/s5 counts the recordings). 2: folders with `wav.scp` (id,
 tab, path in the folder) and `trans.txt` (id, tab, text): `iOS/data` and `AISHELL-DEV-TEST-SET/<channel>/{dev,test}`.
-Text is written without blanks between Mandarin characters.
+Text is written without spaces between Mandarin characters.
 """
 
 import re
@@ -147,7 +147,7 @@ def _read_folder(name: str, folder: Path) -> RawSet:
 
 
 def read_texts(path: Path) -> dict[str, str]:
-    """Return {id: text} of a table of transcripts, without blanks between Mandarin characters."""
+    """Return {id: text} of a table of transcripts, without spaces between Mandarin characters."""
     return {key: BLANKS.sub("", text) for key, text in _lines(path)}
 
 

@@ -153,7 +153,7 @@ def _audios(path: Path) -> Iterator[dict]:
 
 
 def spell(text: str) -> str:
-    """Return a transcript as people write: lower case, with its marks. `HELLO <COMMA> YOU <PERIOD>` gives
+    """Return a transcript as people write it: in lower case, with punctuation. `HELLO <COMMA> YOU <PERIOD>` gives
     `hello, you.`
     """
     text = " ".join(MARKS.get(word, word.lower()) for word in text.split())

@@ -1,7 +1,7 @@
 """LibriSpeech: read English, 960 hours, 16 kHz. openslr.org/12
 
 `LibriSpeech/<part>/<speaker>/<chapter>/` holds `<speaker>-<chapter>-<number>.flac` and `<speaker>-<chapter>.trans.txt`:
-id, blank, words in capitals. The words are written in lower case here, as the LLM knows them; scoring ignores the case.
+id, space, words in capitals. The words are written in lower case here, as the LLM knows them; scoring ignores the case.
 """
 
 from dataclasses import dataclass

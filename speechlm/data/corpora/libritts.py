@@ -1,8 +1,8 @@
 """LibriTTS: LibriSpeech's books cut at sentences, 585 hours, 24 kHz, for synthesis. openslr.org/60
 
 `LibriTTS/<part>/<speaker>/<chapter>/` holds `<speaker>_<chapter>_<paragraph>_<sentence>.wav`, `.original.txt` (as
-printed) and `.normalized.txt` (as spoken: numbers and abbreviations in words). The text here is the normalised one,
-with its case and marks.
+printed) and `.normalized.txt` (as spoken: numbers and abbreviations in words). The text used here is the normalised
+one, with its case and punctuation.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-"""Which utterances of a test set are synthesised, and in whose voice: the file `prompts` of its data directory.
+"""Which utterances of a test set are synthesised and in whose voice: the file `prompts` of its data directory.
 
-The rule has no chance in it: utterances of 4 to 10 s, in the order of their ids. *Cross-sentence*: each is given the
-voice of the speaker's next utterance (after the last comes the first) that is long enough. *Continuation*: each is
-given its own first seconds. So every laboratory that has the published recordings gets the same list, and its digest is
-printed to compare it.
+The rule is deterministic: utterances of 4 to 10 s, in the order of their ids. *Cross-sentence*: each is given the voice
+of the speaker's next utterance (after the last comes the first) that is long enough. *Continuation*: each is given its
+own first seconds. So every laboratory that has the published recordings gets the same list, and its digest is printed
+to compare it.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ def write_prompts(data_dir: Path, side: str, kind: str = "cross_sentence", given
     """Write `prompts` by a rule (`cross_sentence` or `continuation`), or copy a `given` table, and print its size and
     digest.
 
-    ValueError if nothing is left to test, or the given table is no table.
+    ValueError if nothing is left to test, or `given` is not a table.
     """
     path = Path(data_dir) / "prompts"
     if given:

@@ -1,11 +1,10 @@
-"""From the rows of a corpus to a data directory: what lacks a side is reported, and a test set is never shortened by a
-bad recording.
+"""From the rows of a corpus to a data directory: utterances that lack a side are reported, and a test set is never
+shortened by a bad recording.
 
 A training set is written without the utterances that lack a recording or a text, or whose recording is empty (0 bytes);
-they stand in
-`unusable.tsv` beside it. In a development or test set something missing is an error, since it can be fetched; an empty
-recording is what was published, so the utterance stays, with half a second of noise below hearing for it to be decoded
-like any other.
+they stand in `unusable.tsv` beside it. In a development or test set something missing is an error, since it can be
+fetched; an empty recording was published as such, so the utterance stays, with half a second of inaudible noise in its
+place, to be decoded like any other.
 """
 
 import csv
@@ -35,10 +34,10 @@ STAND_IN_SEC, STAND_IN_HZ, STAND_IN_LEVEL = 0.5, 16000, 1e-3  # -60 dB: not hear
 
 @dataclass
 class RawSet:
-    """A set as the corpus lists it: `ids` in its order, and of each what there is, by language (missing ones are
+    """A set as the corpus lists it: `ids` in its order, and what there is for each, by language (missing parts are
     absent).
 
-    `repeated` are ids that it lists more than once, of which the first line counts.
+    `repeated` are ids that it lists more than once; their first line counts.
     """
 
     name: str
@@ -52,8 +51,8 @@ class RawSet:
 def write_set(raw: RawSet, folder: Path, may_shrink: bool, partial: bool) -> Found:
     """Write `folder` (with `unusable.tsv`), print what was found, and return its size, unusable utterances counted.
 
-    `partial`: the copy of the corpus is known not to be whole, so that also a test set may lack recordings. ValueError
-    if one lacks something otherwise, or if nothing is left.
+    `partial`: the copy of the corpus is known to be incomplete, so that test sets may lack recordings too. Otherwise it
+    is a ValueError if a test set lacks something, and in any case if nothing is left.
     """
     faults = find_faults(raw)
     empty = [item for item in faults if item.kind == EMPTY_AUDIO]

@@ -83,7 +83,7 @@ def _read_parquet(path: Path) -> Iterator[str]:
 
 
 def cut(text: str) -> Iterator[str]:
-    """Yield pieces of at most PIECE_WORDS words and PIECE_CHARACTERS characters, ended at a blank where there
+    """Yield pieces of at most PIECE_WORDS words and PIECE_CHARACTERS characters, ended at a space where there
     is one.
     """
     words = plain(text).split(" ")
@@ -100,7 +100,7 @@ def cut(text: str) -> Iterator[str]:
 
 
 def _parts(word: str) -> list[str]:
-    """Return a `word` in parts, if it is longer than a piece: Mandarin without blanks."""
+    """Return a `word` in parts, if it is longer than a piece: Mandarin without spaces."""
     return [word[i : i + PIECE_CHARACTERS] for i in range(0, len(word), PIECE_CHARACTERS)] or [word]
 
 

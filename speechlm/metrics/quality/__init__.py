@@ -1,7 +1,7 @@
 """Measures of the sound itself, one file each: how good it is, how like the speaker, how like the original.
 
 A measure is named NAME or NAME:MODEL. Keys of values are VERSA's where it has one for the same thing (dnsmos_overall,
-pesq, stoi, utmos); a speaker similarity carries the name of its model, since two models' values do not compare.
+pesq, stoi, utmos); a speaker similarity carries the name of its model, since two models' values are not comparable.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ MEASURES = {  # name -> (module, class)
 
 
 def load_measure(spec: str, device: str = "cpu") -> Measure:
-    """Return a measure; raise ValueError if there is none of that name, or its package or model is missing."""
+    """Return a measure; raise ValueError if no measure has that name, or its package or model is missing."""
     name, _, model = spec.partition(":")
     if name not in MEASURES:
         raise ValueError(

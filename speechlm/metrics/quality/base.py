@@ -15,8 +15,7 @@ class Measure(Protocol):
     "original" (the recording that it was made from, sample by sample).
 
     `rate_hz` is what both are resampled to (0: the rate of the recording measured). `lowest` stands for silence and for
-    outputs too short to hear, which are measured as the worst and never left out; None: silence is measured like the
-    rest.
+    outputs too short to hear, which count as the worst and are never left out; None: silence is measured like the rest.
     """
 
     names: tuple[str, ...]

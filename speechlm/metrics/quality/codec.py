@@ -16,8 +16,8 @@ STFT_FLOOR = 1e-5
 
 
 def to_length(made_T: np.ndarray, length: int) -> np.ndarray:
-    """Cut what a codec adds to fill its last frame; fill what is missing with zeros, so that a cut-off output pays for
-    it.
+    """Cut what a codec adds to fill its last frame; fill what is missing with zeros, so that a cut-off output is
+    penalised.
     """
     return np.pad(made_T[:length], (0, max(0, length - len(made_T))))
 

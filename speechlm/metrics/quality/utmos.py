@@ -43,7 +43,8 @@ def _load(model: str) -> torch.nn.Module:
         return torch.hub.load(HUB, ENTRY, trust_repo=True, verbose=False)
     except Exception as error:  # no network, no such folder, no hubconf.py, not TorchScript: each its own exception
         raise ValueError(
-            f"utmos:{model}: cannot be loaded ({str(error)[:200]}). With a network, `utmos` fetches {HUB}. Without:"
-            " clone that repository elsewhere, copy it and the weights (~/.cache/torch/hub/checkpoints) here, and"
+            f"utmos:{model}: cannot be loaded ({str(error)[:200]}). With network access, `utmos` fetches {HUB}."
+            " Without it, clone that repository elsewhere, copy it and the weights"
+            " (~/.cache/torch/hub/checkpoints) here, and"
             " write utmos:FOLDER"
         ) from None

@@ -25,7 +25,7 @@ class Recogniser(Protocol):
 
 
 def require_greedy(kind: str, beam: int) -> None:
-    """Raise ValueError if a recogniser that decodes greedily is asked for more."""
+    """Raise ValueError if a beam is asked of a recogniser that only decodes greedily."""
     if beam != 1:
         raise ValueError(f"recogniser {kind}: beam is {beam}; it decodes greedily only. Write beam: 1 in the protocol.")
 

@@ -1,5 +1,5 @@
-"""Whisper by faster-whisper (CTranslate2): the same networks, several times as fast; their texts are not bit for bit
-the same.
+"""Whisper by faster-whisper (CTranslate2): the same networks, several times as fast; their transcripts are not always
+identical.
 """
 
 from functools import cached_property
