@@ -165,7 +165,7 @@ def test_settings_are_layers_of_the_template_the_recipe_and_the_overlays(recipe)
     template = f"{DRIVER.parent}/conf"
     assert files == [f"{template}/decode.yaml", "conf/decode.yaml", f"{template}/paper/decode.yaml"]
     done, calls = drive(recipe, "--stage", "6", "--overlay", "pepar")
-    assert done.returncode == 2 and not calls and "--overlay pepar: no folder conf/pepar" in done.stderr
+    assert done.returncode == 2 and not calls and "--overlay pepar: found no folder conf/pepar" in done.stderr
 
 
 def test_a_dry_run_plans_every_training_and_leaves_nothing_behind(recipe):
