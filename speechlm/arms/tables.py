@@ -12,6 +12,7 @@ from speechlm.arms.config import COMPARED
 from speechlm.arms.figures import Measured, Piece, ceilings, load_layout, measure
 from speechlm.arms.orderings import MISSING, Verdict, judge, undominated
 from speechlm.data.settings import read_json
+from speechlm.metrics.rows import Row
 from speechlm.metrics.table import LOWER_IS_BETTER
 
 PAPERS = ("joint", "speech_only", "no_cpt", "random")
@@ -74,6 +75,23 @@ class Comparison:
             "main": [a for a in self.arms if a not in pattern + numbered or a in whole],
         }[kind]
         return [arm for arm in self.arms if arm in chosen]
+
+
+def means(figures: list[dict]) -> list[Row]:
+    """Return a row for each metric and fine-tuned arm, its mean over the seeds, for pages that quote it."""
+    groups: dict[tuple[str, ...], list[dict]] = {}
+    for one in figures:
+        if one["model"] == "sft":
+            groups.setdefault((one["arm"], one["metric"], one["test_set"], one["name"]), []).append(one)
+    return [
+        Row(
+            *key,
+            value=sum(one["value"] for one in of_seeds) / len(of_seeds),
+            n=of_seeds[0]["n"],
+            signature=f"seeds:{','.join(str(one['seed']) for one in of_seeds)}|{of_seeds[0]['signature']}",
+        )
+        for key, of_seeds in groups.items()
+    ]
 
 
 def is_pattern(piece: Piece) -> bool:

@@ -111,7 +111,8 @@ def tables(args: argparse.Namespace) -> None:
     are missing.
     """
     from speechlm.arms.plots import draw_all
-    from speechlm.arms.tables import Comparison, markdown
+    from speechlm.arms.tables import Comparison, markdown, means
+    from speechlm.metrics.rows import write_rows
 
     pieces = find_pieces(args.exp)
     known = {(piece.arm, piece.seed) for piece in pieces}
@@ -131,6 +132,7 @@ def tables(args: argparse.Namespace) -> None:
     draw_all(all_, args.exp)
     with atomic_write(args.exp / "figures.json") as stream:
         json.dump(unique(all_.figures), stream, indent=1, ensure_ascii=False)
+    write_rows(args.exp / "means.json", means(unique(all_.figures)))
     with atomic_write(args.exp / "RESULTS.md") as stream:
         stream.write(page)
     print(f"{args.exp}/RESULTS.md: {len(pieces)} pieces" + (f"; missing: {'; '.join(missing)}" if missing else ""))

@@ -54,8 +54,8 @@ def warnings(rows: list[Row]) -> list[str]:
         if row.model == CEILINGS[0] and row.value > DEAF.get(row.metric, row.value):
             found[row.task, row.test_set] = (
                 f"warning: {row.task} {row.test_set}: the recogniser does not understand the original recordings"
-                f" ({row.metric} {row.value:.1f}), so its figures here say nothing. Take one that does: --stage 9"
-                " --judge whisper:openai/whisper-base.en"
+                f" ({row.metric} {row.value:.1f}), so its figures here say little. Take one that does: --stage 9"
+                " --judge whisper:MODEL (openai/whisper-base.en or larger)"
             )
     return list(found.values())
 

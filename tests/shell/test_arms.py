@@ -12,6 +12,8 @@ import time
 import pytest
 from shell import ROOT, run, write_script
 
+from speechlm.metrics.rows import read_rows
+
 ARMS = ROOT / "egs/TEMPLATE/arms.sh"
 STEPS = {"cpt": 800, "sft_asr": 80, "sft_s2st": 40}
 
@@ -55,6 +57,10 @@ def test_two_arms_to_tables_and_the_same_after_a_kill(recipe):
     curve = {figure["model"] for figure in figures if figure["arm"] == "joint" and figure["metric"] == "s2st"}
     assert curve == {"cpt", "steps/4", "steps/20", "sft"}
     assert all((recipe / "exp/arms" / figure["file"]).is_file() for figure in figures)
+    key = ("s2st", "joint", "sft")
+    of_seeds = [one["value"] for one in figures if (one["metric"], one["arm"], one["model"]) == key]
+    [mean] = [row for row in read_rows(recipe / "exp/arms/means.json") if (row.task, row.model) == ("s2st", "joint")]
+    assert len(of_seeds) == 2 and mean.value == pytest.approx(sum(of_seeds) / 2)
     assert (recipe / "exp/arms/probe.png").stat().st_size > 5000 and (recipe / "exp/arms/loss_streams.png").exists()
     calls = (recipe / "calls").read_text()
     assert "joint/conf/" not in calls and calls.count("--output_dir exp/arms/seed2/joint/cpt") == 1
