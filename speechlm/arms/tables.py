@@ -332,7 +332,7 @@ def markdown(all_: Comparison) -> str:
     parts = [("The arms", main_table(all_)), ("The paper's orderings", orderings_table(all_))]
     if any(len(curve) > 1 for curve in curves.values()):
         parts.append(("The probe", probe_table(curves)))
-    if len(all_.of_kind("balance")) > 1:
+    if len(balance_points(all_)) > 1:
         parts.append(("Understanding, generation, retention", balance_table(all_)))
     if all_.of_kind("pattern"):
         parts.append(("Patterns", patterns_table(all_)))

@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,7 @@ def test_two_arms_to_tables_and_the_same_after_a_kill(recipe):
     [mean] = [row for row in read_rows(recipe / "exp/arms/means.json") if (row.task, row.model) == ("s2st", "joint")]
     assert len(of_seeds) == 2 and mean.value == pytest.approx(sum(of_seeds) / 2)
     assert (recipe / "exp/arms/probe.png").stat().st_size > 5000 and (recipe / "exp/arms/loss_streams.png").exists()
+    assert all((recipe / "exp/arms" / name).is_file() for name in re.findall(r"!\[.*?\]\((.*?)\)", page))
     calls = (recipe / "calls").read_text()
     assert "joint/conf/" not in calls and calls.count("--output_dir exp/arms/seed2/joint/cpt") == 1
 
