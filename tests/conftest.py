@@ -1,11 +1,23 @@
-"""A browser, for all tests that look at a page."""
+"""For all tests: the long ones first, and a browser for those that look at a page."""
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parent
+LONG = """shell/test_arms.py bin/test_train.py data/test_fuzz.py report/test_browser.py corpora/test_tutorial.py
+data/test_mini_cvss.py corpora/test_adding_a_corpus.py train/test_sharding.py train/test_elastic.py bin/test_fit.py
+corpora/test_mls.py codecs/test_extract.py bin/test_bad_data.py codecs/test_pretrained.py
+corpora/test_mini_recipes.py""".split()
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: at the end no process is left alone with one of them."""
+    places = {TESTS / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 def find_browser() -> str | None:
