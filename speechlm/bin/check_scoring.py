@@ -5,6 +5,7 @@ weights).
 """
 
 import argparse
+from pathlib import Path
 
 from speechlm.bin.command import run_main
 from speechlm.bin.score import add_protocol_options
@@ -12,6 +13,8 @@ from speechlm.metrics.protocol import rules_for
 from speechlm.metrics.quality import load_measure
 from speechlm.metrics.recognisers import load_recogniser
 from speechlm.tasks import SCORED, TASKS
+
+WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
 
 
 def main() -> None:
@@ -35,9 +38,11 @@ def check(task: str, protocols: list[str], judge: str | None) -> str:
         return ", ".join(rules.metrics)
     if not rules.recogniser:
         raise ValueError("spoken outputs need a recogniser. Give --judge judge_en, or one that you trained.")
-    heard_by = load_recogniser(rules.recogniser, rules.beam, "cpu").signature
-    measures = [load_measure(spec).signature for spec in rules.quality]
-    return ", ".join([*rules.metrics, heard_by, *measures])
+    parts = [load_recogniser(rules.recogniser, rules.beam, "cpu"), *map(load_measure, rules.quality)]
+    for folder in filter(None, (getattr(part, "folder", None) for part in parts)):
+        if not any(path.suffix in WEIGHTS for path in Path(folder).rglob("*")):
+            raise ValueError(f"{folder}: found no weights in this folder. Expected a file {' or '.join(WEIGHTS)}.")
+    return ", ".join([*rules.metrics, *(part.signature for part in parts)])
 
 
 if __name__ == "__main__":

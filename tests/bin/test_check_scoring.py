@@ -5,7 +5,9 @@ import pytest
 from speechlm.bin.check_scoring import check
 
 
-def test_a_judge_that_is_there_and_one_that_is_not():
+def test_a_judge_that_is_there_and_one_that_is_not(tmp_path):
+    with pytest.raises(ValueError, match=f"^{tmp_path}: found no weights in this folder. Expected a file .safetensors"):
+        check("s2st", ["mini"], f"whisper:{tmp_path}")
     assert check("asr", ["mini"], "whisper:/nowhere") == "WER", "needs no recogniser"
     assert "judge:en-ctc" in check("tts", ["mini"], "judge_natural")
     with pytest.raises(ValueError, match="hf download openai/whisper-base.en"):
