@@ -11,7 +11,7 @@ from speechlm.bin.command import run_main
 from speechlm.bin.score import add_protocol_options
 from speechlm.metrics.protocol import rules_for
 from speechlm.metrics.quality import load_measure
-from speechlm.metrics.recognisers import load_recogniser
+from speechlm.metrics.speech import recogniser_of
 from speechlm.tasks import SCORED, TASKS
 
 WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
@@ -36,9 +36,7 @@ def check(task: str, protocols: list[str], judge: str | None) -> str:
     rules = rules_for(protocols, task, judge)
     if not TASKS[task].speaks:
         return ", ".join(rules.metrics)
-    if not rules.recogniser:
-        raise ValueError("spoken outputs need a recogniser. Give --judge judge_en, or one that you trained.")
-    parts = [load_recogniser(rules.recogniser, rules.beam, "cpu"), *map(load_measure, rules.quality)]
+    parts = [recogniser_of(rules, task, "cpu"), *map(load_measure, rules.quality)]
     for folder in filter(None, (getattr(part, "folder", None) for part in parts)):
         if not any(path.suffix in WEIGHTS for path in Path(folder).rglob("*")):
             raise ValueError(f"{folder}: found no weights in this folder. Expected a file {' or '.join(WEIGHTS)}.")

@@ -31,6 +31,15 @@ from speechlm.metrics.text import pair_up
 BATCH = 32  # recordings of similar length that are kept, and reported, together
 
 
+def recogniser_of(rules: Rules, task: str, device: str) -> Recogniser:
+    """Return what transcribes the speech of a task; ValueError if the rules name none, or it cannot be loaded."""
+    if not rules.recogniser:
+        raise ValueError(
+            f"--task {task}: spoken outputs need a recogniser. Give --judge judge_en, or one that you trained"
+        )
+    return load_recogniser(rules.recogniser, rules.beam, device)
+
+
 def score_speech(
     rules: Rules, output: Output, folder: Path, devices: Sequence[str] = ("cpu",)
 ) -> tuple[list[Score], list[dict]]:
@@ -41,12 +50,8 @@ def score_speech(
     ValueError that names it.
     """
     device = "cpu" if devices[0] == "cpu" else "cuda"
-    if not rules.recogniser:
-        raise ValueError(
-            f"--task {output.task}: spoken outputs need a recogniser. Give --judge judge_en, or one you trained"
-        )
     pair_up(output.wavs, output.refs)
-    recogniser = load_recogniser(rules.recogniser, rules.beam, device)
+    recogniser = recogniser_of(rules, output.task, device)
     many = (lambda: pool_on(devices, _start, rules.recogniser, rules.beam)) if len(devices) > 1 else nullcontext
     heard = transcribe(recogniser, output.wavs, output.lang, folder / "heard", many)
     scores, lines = score_texts(rules, replace(output, hyps=heard), recogniser.signature)

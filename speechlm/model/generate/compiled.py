@@ -20,8 +20,6 @@ TUNING = {"coordinate_descent_tuning": True}  # of inductor: products with one r
 class LayerCache:
     """What one layer's attention calls as its cache during a step: the columns that it sees, and where to write."""
 
-    is_compileable = True
-
     def __init__(self, kept_BLHD: tuple[Tensor, Tensor], position_B: Tensor):
         self.kept_BLHD, self.position_B = kept_BLHD, position_B
 
